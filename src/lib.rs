@@ -1,1 +1,33 @@
-//! x
+//! The map of the program.
+//!
+//! ```text
+//!  environments/<name>.yaml
+//!        │ config
+//!        ▼
+//!   Environment ──► plan ──► execute ──► journal ──► report
+//!                    │          │           ▲
+//!                    │ probe    │ make      │ intents, outcomes
+//!                    ▼          ▼           │
+//!                      stages ──────────────┘
+//!                        │
+//!        tools · cloud · node · rke2 · compliance · secrets
+//!                        │
+//!               process · workspace
+//! ```
+//!
+//! Files at this level are words: plain data that every room may use. Folders are rooms: one behaviour each, with one
+//! door, its `mod.rs`. Values flow one way, and only `cli/` connects the rooms. `tests/architecture.rs` holds the lines.
+
+// words
+pub mod artifact;
+pub mod environment;
+pub mod event;
+pub mod failure;
+pub mod fingerprint;
+pub mod identity;
+pub mod secret;
+pub mod stop;
+pub mod units;
+
+// rooms
+pub mod cloud;

@@ -1,0 +1,222 @@
+//! What a stage may ask a platform: images, networks, machines, targets, and everything with our tag.
+//!
+//! One trait for all platforms, in the words of `artifact.rs`. Looking never changes anything; what changes something
+//! says so, is safe to repeat, and finds again by tag or name what an interrupted call may have made. A call retries
+//! only what the platform says is transient, within the deadline of the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+
+use crate::failure::Failure;
+use crate::fingerprint::Digest;
+
+/// Tags to set or to find by.
+pub type Tags = BTreeMap<String, String>;
+
+/// The account and region that we talk to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    pub id: String,
+    pub region: String,
+    /// Who we are there, for the journal.
+    pub principal: String,
+}
+
+/// A machine image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundImage {
+    pub id: String,
+    pub name: String,
+    pub owner: String,
+    pub created: String,
+    pub usable: bool,
+    pub tags: Tags,
+    pub snapshots: Vec<String>,
+}
+
+/// A machine's state in the words of the platform-independent lifecycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineState {
+    Starting,
+    Running,
+    Stopping,
+    Stopped,
+    /// Terminated or being terminated.
+    Gone,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundMachine {
+    pub id: String,
+    pub state: MachineState,
+    pub private_address: Option<String>,
+    pub public_address: Option<String>,
+    pub image: String,
+    pub size: String,
+    pub zone: String,
+    pub tags: Tags,
+}
+
+/// A machine to start for a while, such as the one that checks a finished image.
+#[derive(Clone, Debug)]
+pub struct NewMachine {
+    /// Repeating a call with the same token gives the same machine.
+    pub token: String,
+    pub image: String,
+    pub size: String,
+    pub disk_gib: u64,
+    pub subnet: String,
+    pub security_group: String,
+    pub public_address: bool,
+    /// An OpenSSH public key, given to the image's user through cloud-init user data.
+    pub public_key: String,
+    pub user: String,
+    pub tags: Tags,
+}
+
+/// Where images are built.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct BuildNetwork {
+    pub vpc: String,
+    pub subnet: String,
+    /// Admits SSH from the operator only.
+    pub security_group: String,
+    /// Whether machines in it are reached at a public address.
+    pub public: bool,
+}
+
+/// The health of one target behind the load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetHealth {
+    pub machine: String,
+    pub healthy: bool,
+    /// The platform's word, such as `initial`, `unhealthy` or `draining`, with its reason.
+    pub state: String,
+}
+
+/// Something of an environment that exists on the platform.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Thing {
+    pub kind: ThingKind,
+    pub id: String,
+    /// For people: a name tag or what it belongs to.
+    pub name: String,
+}
+
+/// The kinds of things, in the order in which they can be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ThingKind {
+    Listener,
+    LoadBalancer,
+    TargetGroup,
+    Machine,
+    NatGateway,
+    Endpoint,
+    FlowLog,
+    NetworkInterface,
+    Volume,
+    Address,
+    InternetGateway,
+    RouteTable,
+    SecurityGroup,
+    Subnet,
+    Vpc,
+    KeyPair,
+    LogGroup,
+    InstanceProfile,
+    Role,
+    Image,
+    Snapshot,
+}
+
+impl ThingKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Listener => "listener",
+            Self::LoadBalancer => "load balancer",
+            Self::TargetGroup => "target group",
+            Self::Machine => "instance",
+            Self::NatGateway => "NAT gateway",
+            Self::Endpoint => "VPC endpoint",
+            Self::FlowLog => "flow log",
+            Self::NetworkInterface => "network interface",
+            Self::Volume => "volume",
+            Self::Address => "elastic address",
+            Self::InternetGateway => "internet gateway",
+            Self::RouteTable => "route table",
+            Self::SecurityGroup => "security group",
+            Self::Subnet => "subnet",
+            Self::Vpc => "VPC",
+            Self::KeyPair => "key pair",
+            Self::LogGroup => "log group",
+            Self::InstanceProfile => "instance profile",
+            Self::Role => "role",
+            Self::Image => "image",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
+/// An environment that is known only by its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub id: String,
+    pub name: String,
+    pub class: String,
+    pub created_by: String,
+    pub things: usize,
+}
+
+/// What a platform answers and does.
+#[async_trait]
+pub trait Cloud: Send + Sync {
+    /// Who and where we are; fails with exit 4 without credentials and 6 when nobody answers.
+    async fn account(&self) -> Result<Account, Failure>;
+
+    /// The newest usable image of this owner whose name matches (`*` allowed).
+    async fn source_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure>;
+    /// An image by its id, whoever owns it.
+    async fn image(&self, id: &str) -> Result<Option<FoundImage>, Failure>;
+    /// Images of this account with all these tags, newest first.
+    async fn own_images(&self, tags: &Tags) -> Result<Vec<FoundImage>, Failure>;
+    async fn tag(&self, ids: &[String], tags: &Tags) -> Result<(), Failure>;
+
+    /// The build network of this owner tag: found, completed or made.
+    async fn build_network(&self, tags: &Tags, admit: &[String]) -> Result<BuildNetwork, Failure>;
+    /// A security group for builds in a network that the user gave; removed like the build network.
+    async fn build_group(&self, vpc: &str, tags: &Tags, admit: &[String]) -> Result<String, Failure>;
+
+    async fn start_machine(&self, machine: &NewMachine) -> Result<FoundMachine, Failure>;
+    /// Machines with all these tags that are not gone.
+    async fn machines(&self, tags: &Tags) -> Result<Vec<FoundMachine>, Failure>;
+    async fn machine(&self, id: &str) -> Result<Option<FoundMachine>, Failure>;
+    /// What a machine wrote to its console so far.
+    async fn console(&self, id: &str) -> Result<String, Failure>;
+
+    /// Which of these ids exist, for a probe: VPCs and subnets.
+    async fn existing_networks(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure>;
+    /// Whether the load balancer serves: its state in the platform's word, or `None` if it is gone.
+    async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure>;
+    async fn register(&self, target_group: &str, machine: &str) -> Result<(), Failure>;
+    async fn deregister(&self, target_group: &str, machine: &str) -> Result<(), Failure>;
+    async fn targets(&self, target_group: &str) -> Result<Vec<TargetHealth>, Failure>;
+
+    /// Everything that carries all these tags or hangs on something that does, untagged kinds included.
+    async fn things(&self, tags: &Tags) -> Result<Vec<Thing>, Failure>;
+    /// Removes one thing; succeeds when it is already gone. Waits until it is gone where later removals need that.
+    async fn remove(&self, thing: &Thing) -> Result<(), Failure>;
+    /// The environments of this name in this account and region.
+    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Failure>;
+
+    /// Finds what tofu made but did not record: the import id of a resource of `resource_type`, by the values of its
+    /// configuration (tags, parent, unique name) as `tofu/resource-types.json` says.
+    async fn find_resource(&self, resource_type: &str, values: &serde_json::Value) -> Result<Option<String>, Failure>;
+    /// Whether a resource that tofu calls tainted is whole after all.
+    async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure>;
+}
+
+/// The tag that an image of this fingerprint carries.
+pub fn fingerprint_tag(fingerprint: &Digest) -> (String, String) {
+    (crate::identity::TAG_FINGERPRINT.to_owned(), fingerprint.to_string())
+}

@@ -1,0 +1,455 @@
+//! One cluster to be: what `environments/<name>.yaml` describes, once it is known to be valid.
+//!
+//! These are the words every room reads; `config/` makes them and refuses what cannot be. The JSON Schema that
+//! `sre-provision schema` prints is generated from this file, so its doc comments are what users read.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ipnet::Ipv4Net;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::{ByteSize, Span};
+
+/// A cluster to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// The file's name without `.yaml`; not a key of the file.
+    #[serde(skip)]
+    pub name: String,
+    /// The format of the file: 1.
+    pub version: u32,
+    /// Where the cluster lives.
+    pub platform: Platform,
+    /// What may happen to the environment: `protected` ones are never taken down.
+    #[serde(default)]
+    pub class: EnvironmentClass,
+    /// How long an ephemeral environment may stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_after: Option<Span>,
+    /// How the operator's machine reaches the nodes.
+    pub access: Access,
+    /// Required where `platform` is `aws`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<Aws>,
+    pub network: Network,
+    #[serde(default)]
+    pub image: Image,
+    pub nodes: Nodes,
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
+    pub rke2: Rke2,
+    #[serde(default)]
+    pub hardening: Hardening,
+}
+
+/// Where an environment lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Platform {
+    Aws,
+    Vsphere,
+    Hosts,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aws => "aws",
+            Self::Vsphere => "vsphere",
+            Self::Hosts => "hosts",
+        })
+    }
+}
+
+/// What may happen to an environment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum EnvironmentClass {
+    /// Has an end: `expires_after` says when it may be reaped.
+    Ephemeral,
+    #[default]
+    Standard,
+    /// `down` refuses it.
+    Protected,
+}
+
+/// The way in: how Packer, SSH, Ansible and the check of the API address reach private machines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Access {
+    pub via: Via,
+    /// The networks the operator's machine connects from; the security groups admit SSH and the API from these only.
+    #[schemars(with = "Vec<String>")]
+    pub from: Vec<Ipv4Net>,
+    /// The jump machine, where `via` is `jump`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jump: Option<Jump>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Via {
+    /// Private addresses are reachable, through a VPN or from a machine inside.
+    Direct,
+    /// Through one SSH jump machine.
+    Jump,
+}
+
+/// A jump machine: one that exists (`host`), or one that `nodes` makes in a public subnet when `host` is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jump {
+    /// Its name or address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(default = "Jump::default_user")]
+    pub user: String,
+    #[serde(default = "Jump::default_port")]
+    pub port: u16,
+    /// Its public host key as in `known_hosts`, without the name: `ecdsa-sha2-nistp256 AAAA…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
+    /// The private key that opens it: `file:PATH`. Without it the environment's own key is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+impl Jump {
+    fn default_user() -> String {
+        "rocky".to_owned()
+    }
+
+    fn default_port() -> u16 {
+        22
+    }
+}
+
+/// The account and region of an environment on AWS.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Aws {
+    pub region: String,
+    #[serde(default = "Aws::default_partition")]
+    pub partition: String,
+    /// The only account this environment may be made in. Without it the account of the first `up` is pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+}
+
+impl Aws {
+    fn default_partition() -> String {
+        "aws".to_owned()
+    }
+}
+
+/// The private network of the nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// A /16 to /22 that nothing else uses.
+    #[schemars(with = "String")]
+    pub cidr: Ipv4Net,
+    /// Over how many availability zones: 1 to 3.
+    #[serde(default = "Network::default_zones")]
+    pub zones: u8,
+    #[serde(default)]
+    pub nat: Nat,
+    #[serde(default = "Network::default_flow_logs")]
+    pub flow_logs: bool,
+}
+
+impl Network {
+    fn default_zones() -> u8 {
+        3
+    }
+
+    fn default_flow_logs() -> bool {
+        true
+    }
+}
+
+/// How private machines reach the outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nat {
+    /// One NAT gateway for all zones.
+    #[default]
+    Single,
+    PerZone,
+    /// Not at all: an air gap.
+    None,
+}
+
+/// The image every node boots from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Image {
+    /// What the base image is built from.
+    pub source: ImageSource,
+    /// Whether the machines run in FIPS mode.
+    pub fips: bool,
+    /// `plan` calls an older image outdated.
+    pub max_age: Span,
+    pub build: ImageBuild,
+}
+
+impl Default for Image {
+    fn default() -> Self {
+        let month = std::time::Duration::from_secs(30 * 86_400);
+        Self { source: ImageSource::default(), fips: true, max_age: Span(month), build: ImageBuild::default() }
+    }
+}
+
+/// Whose image the base image starts from, resolved once to an id: the newest one of this owner and name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageSource {
+    /// The account that publishes it; a name alone could be anybody's.
+    pub owner: String,
+    /// Its name, `*` allowed.
+    pub name: String,
+    /// The user that its cloud-init makes.
+    pub user: String,
+}
+
+impl Default for ImageSource {
+    fn default() -> Self {
+        Self {
+            owner: "792107900819".to_owned(),
+            name: "Rocky-9-EC2-Base-9.*.x86_64".to_owned(),
+            user: "rocky".to_owned(),
+        }
+    }
+}
+
+/// Where images are built; without `vpc` and `subnet` in a temporary network that is removed afterwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageBuild {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vpc: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<String>,
+    pub size: String,
+    pub disk: ByteSize,
+}
+
+impl Default for ImageBuild {
+    fn default() -> Self {
+        Self { vpc: None, subnet: None, size: "m6i.large".to_owned(), disk: ByteSize(40 * ByteSize::GIB) }
+    }
+}
+
+/// The machines of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nodes {
+    pub servers: Servers,
+    /// Pools of agents by name; the machines are called `<pool>-1`, `<pool>-2` and so on.
+    #[serde(default)]
+    pub agents: BTreeMap<String, Agents>,
+}
+
+/// The control plane: 1, 3, 5 or 7 machines called `server-1`, `server-2` and so on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Servers {
+    pub count: u16,
+    pub size: String,
+    pub disk: ByteSize,
+}
+
+/// A pool of agents.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Agents {
+    pub count: u16,
+    pub size: String,
+    #[serde(default = "Agents::default_disk")]
+    pub disk: ByteSize,
+    /// Kubernetes labels, given at registration.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Kubernetes taints as `key=value:effect`, given at registration.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taints: Vec<String>,
+}
+
+impl Agents {
+    fn default_disk() -> ByteSize {
+        ByteSize(100 * ByteSize::GIB)
+    }
+}
+
+/// The fixed address of the API and of registration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LoadBalancer {
+    #[serde(default)]
+    pub kind: LoadBalancerKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoadBalancerKind {
+    #[default]
+    Nlb,
+    KubeVip,
+    External,
+    /// The address of the only server.
+    None,
+}
+
+/// The Kubernetes distribution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rke2 {
+    /// A release, such as `v1.35.4+rke2r1`.
+    pub version: String,
+    #[serde(default)]
+    pub cni: Cni,
+    /// The CIS profile of RKE2, on by default.
+    #[serde(default)]
+    pub profile: Rke2Profile,
+    /// Where the release's files are: a directory or a URL under which `<version>/` lies. Without it, a directory
+    /// named by `INSTALL_RKE2_ARTIFACT_PATH` or else the project's own release page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Charts of RKE2 that are not to be installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disable: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cni {
+    #[default]
+    Canal,
+    Calico,
+    Cilium,
+    Flannel,
+}
+
+impl Cni {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Canal => "canal",
+            Self::Calico => "calico",
+            Self::Cilium => "cilium",
+            Self::Flannel => "flannel",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rke2Profile {
+    #[default]
+    Cis,
+    None,
+}
+
+/// The operating system's hardening.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hardening {
+    #[serde(default)]
+    pub profile: HardeningProfile,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HardeningProfile {
+    #[default]
+    Stig,
+    Cis,
+    None,
+}
+
+impl HardeningProfile {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stig => "stig",
+            Self::Cis => "cis",
+            Self::None => "none",
+        }
+    }
+}
+
+/// What a node is in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Server,
+    Agent,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server => "server",
+            Self::Agent => "agent",
+        })
+    }
+}
+
+/// The name of a node within its environment: a DNS label such as `server-1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeName(pub String);
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A node as the environment file wants it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WantedNode {
+    pub name: NodeName,
+    pub role: Role,
+    pub size: String,
+    pub disk: ByteSize,
+    /// Index of its zone, from 0.
+    pub zone: u8,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<String>,
+}
+
+impl Environment {
+    /// Every node the file asks for: servers by number, then the pools by name.
+    pub fn wanted_nodes(&self) -> Vec<WantedNode> {
+        let servers = &self.nodes.servers;
+        let mut wanted: Vec<WantedNode> = (0..servers.count)
+            .map(|index| WantedNode {
+                name: NodeName(format!("server-{}", index + 1)),
+                role: Role::Server,
+                size: servers.size.clone(),
+                disk: servers.disk,
+                zone: self.zone_of(index),
+                labels: BTreeMap::new(),
+                taints: Vec::new(),
+            })
+            .collect();
+        for (name, agents) in &self.nodes.agents {
+            wanted.extend((0..agents.count).map(|index| WantedNode {
+                name: NodeName(format!("{name}-{}", index + 1)),
+                role: Role::Agent,
+                size: agents.size.clone(),
+                disk: agents.disk,
+                zone: self.zone_of(index),
+                labels: agents.labels.clone(),
+                taints: agents.taints.clone(),
+            }));
+        }
+        wanted
+    }
+
+    fn zone_of(&self, index: u16) -> u8 {
+        (index % u16::from(self.network.zones.max(1))) as u8
+    }
+}

@@ -1,0 +1,76 @@
+//! Which environment this is: the little that lets `down` work when everything else is lost.
+//!
+//! `identity.json` lies beside the journal and every resource carries the same id as a tag, so either finds the other.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::environment::{EnvironmentClass, Platform};
+
+/// The tag by which everything of an environment is found.
+pub const TAG_ENVIRONMENT: &str = "sre:environment";
+/// The environment's name, for people.
+pub const TAG_NAME: &str = "sre:name";
+pub const TAG_CLASS: &str = "sre:class";
+pub const TAG_CREATED_BY: &str = "sre:created-by";
+/// RFC 3339, or `never`.
+pub const TAG_EXPIRES: &str = "sre:expires";
+/// Which node a machine is.
+pub const TAG_NODE: &str = "sre:node";
+/// The run that made a temporary thing.
+pub const TAG_RUN: &str = "sre:run";
+/// The fingerprint an image was built for.
+pub const TAG_FINGERPRINT: &str = "sre:fingerprint";
+/// `base` or `node`.
+pub const TAG_IMAGE: &str = "sre:image";
+/// The image that an image was built from.
+pub const TAG_PARENT: &str = "sre:parent";
+/// The RKE2 release in an image.
+pub const TAG_RKE2: &str = "sre:rke2";
+/// `building`, then `ready` once the finished image was booted and checked.
+pub const TAG_STATE: &str = "sre:state";
+
+/// An environment's identity.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    pub version: u32,
+    pub id: Uuid,
+    pub name: String,
+    pub platform: Platform,
+    pub class: EnvironmentClass,
+    /// AWS account or vCenter instance id: another one is refused.
+    pub account: String,
+    /// Region or datacenter: another one is refused.
+    pub region: String,
+    pub created: Timestamp,
+    pub created_by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+impl Identity {
+    /// The first eight digits of the id: what goes into names that must be unique and short.
+    pub fn short(&self) -> String {
+        self.id.simple().to_string()[..8].to_owned()
+    }
+
+    /// The tags of everything this environment owns.
+    pub fn tags(&self) -> BTreeMap<String, String> {
+        let class = match self.class {
+            EnvironmentClass::Ephemeral => "ephemeral",
+            EnvironmentClass::Standard => "standard",
+            EnvironmentClass::Protected => "protected",
+        };
+        let expires = self.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        BTreeMap::from([
+            (TAG_ENVIRONMENT.to_owned(), self.id.to_string()),
+            (TAG_NAME.to_owned(), self.name.clone()),
+            (TAG_CLASS.to_owned(), class.to_owned()),
+            (TAG_CREATED_BY.to_owned(), self.created_by.clone()),
+            (TAG_EXPIRES.to_owned(), expires),
+        ])
+    }
+}

@@ -1,0 +1,180 @@
+//! What a stage works with, and how it records its steps.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::artifact::{Artifact, Kind};
+use crate::cloud::Cloud;
+use crate::environment::{Environment, NodeName};
+use crate::event::{Events, NodeState, Outcome};
+use crate::failure::Failure;
+use crate::fingerprint::{Digest, Inputs, Reading};
+use crate::identity::Identity;
+use crate::node::Connections;
+use crate::process::Children;
+use crate::secrets::Secrets;
+use crate::stages::Reader;
+use crate::stop::Stop;
+use crate::tools::Tools;
+use crate::workspace::{StateDir, Workspace};
+
+/// The artifacts a stage is given.
+#[derive(Clone, Debug, Default)]
+pub struct Given(BTreeMap<Kind, Artifact>);
+
+impl Given {
+    pub fn insert(&mut self, artifact: Artifact) {
+        self.0.insert(artifact.kind(), artifact);
+    }
+
+    pub fn artifact(&self, kind: Kind) -> Option<&Artifact> {
+        self.0.get(&kind)
+    }
+
+    /// The artifact of this kind in its own type.
+    ///
+    /// # Errors
+    /// A bug: the stage did not declare the need, or the plan did not meet it.
+    pub fn get<T>(&self, kind: Kind) -> Result<T, Failure>
+    where
+        T: for<'a> TryFrom<&'a Artifact, Error = Kind>,
+    {
+        self.0
+            .get(&kind)
+            .and_then(|artifact| T::try_from(artifact).ok())
+            .ok_or_else(|| Failure::bug(format!("a stage was not given the `{kind}` that it needs")))
+    }
+}
+
+/// What the journal remembers of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepMemory {
+    pub outcome: Outcome,
+    pub fingerprint: Digest,
+    pub output: Option<Value>,
+}
+
+/// Where steps and facts are kept; `execute/` writes them to the journal.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// The last record of a step; an intent without an outcome reads as [`Outcome::Indeterminate`].
+    fn step(&self, stage: Kind, step: &str) -> Option<StepMemory>;
+
+    /// Makes the intent durable. `effect` is the name or tag by which the effect can be found again.
+    async fn intend(&self, stage: Kind, step: &str, reading: &Reading, effect: &str) -> Result<(), Failure>;
+
+    async fn settle(
+        &self,
+        stage: Kind,
+        step: &str,
+        outcome: Outcome,
+        output: Option<Value>,
+        why: Option<String>,
+    ) -> Result<(), Failure>;
+
+    /// The last value of a fact, such as who was chosen to initialise the cluster.
+    fn fact(&self, name: &str) -> Option<Value>;
+
+    async fn record_fact(&self, name: &str, value: Value) -> Result<(), Failure>;
+}
+
+/// A journaled piece of a stage: its work on one node, or on one group of resources.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub name: String,
+    pub inputs: Inputs,
+    /// The name or tag by which its effect can be found again.
+    pub effect: String,
+}
+
+impl Step {
+    pub fn new(name: impl Into<String>, inputs: Inputs, effect: impl Into<String>) -> Self {
+        Self { name: name.into(), inputs, effect: effect.into() }
+    }
+}
+
+/// What a stage works with.
+pub struct Context<'a> {
+    pub stage: Kind,
+    pub run: u32,
+    pub env: &'a Environment,
+    pub identity: &'a Identity,
+    pub workspace: &'a Workspace,
+    pub state: &'a StateDir,
+    pub cloud: &'a dyn Cloud,
+    pub secrets: &'a Secrets,
+    pub tools: &'a Tools,
+    pub children: &'a Children,
+    pub connections: &'a Connections,
+    pub reader: &'a Reader<'a>,
+    pub ledger: &'a dyn Ledger,
+    pub events: &'a Events,
+    pub stop: &'a Stop,
+    /// What was recorded of every stage when the run began; for probes, which are given nothing.
+    pub known: &'a Given,
+}
+
+impl Context<'_> {
+    pub fn progress(&self, text: impl Into<String>) {
+        self.events.progress(self.stage, text);
+    }
+
+    pub fn node(&self, node: &NodeName, state: NodeState, text: impl Into<String>) {
+        self.events.node(self.stage, node, state, text);
+    }
+
+    /// Ends the stage here if we were told to stop; called between steps and in every wait.
+    pub fn checkpoint(&self) -> Result<(), Failure> {
+        if self.stop.is_asked() {
+            return Err(Failure::cancelled(format!("{}: stopped between two steps", self.stage)));
+        }
+        Ok(())
+    }
+
+    /// Carries out one step, unless an earlier run did with the same fingerprint and `still` says that it holds.
+    ///
+    /// The intent is durable before `act` starts and the outcome after it ends. A step whose outcome is unknown is
+    /// carried out again, so `act` looks for what it may have left before it makes anything.
+    pub async fn step<T>(
+        &self,
+        step: Step,
+        still: impl AsyncFnOnce(&T) -> Result<bool, Failure>,
+        act: impl AsyncFnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let reading = self.reader.read(&step.inputs)?;
+        let fingerprint = reading.fingerprint(&format!("{}/{}", self.stage, step.name));
+        if let Some(kept) = self.kept(&step.name, &fingerprint)
+            && still(&kept).await?
+        {
+            return Ok(kept);
+        }
+        self.checkpoint()?;
+        self.ledger.intend(self.stage, &step.name, &reading, &step.effect).await?;
+        let result = act().await;
+        self.settle(&step.name, &result).await?;
+        result
+    }
+
+    /// What an earlier run recorded for this step, if it succeeded with the same fingerprint.
+    fn kept<T: DeserializeOwned>(&self, step: &str, fingerprint: &Digest) -> Option<T> {
+        let memory = self.ledger.step(self.stage, step)?;
+        let holds = memory.outcome == Outcome::Succeeded && memory.fingerprint == *fingerprint;
+        serde_json::from_value(memory.output.filter(|_| holds)?).ok()
+    }
+
+    async fn settle<T: Serialize>(&self, step: &str, result: &Result<T, Failure>) -> Result<(), Failure> {
+        let (outcome, output, why) = match result {
+            Ok(output) => (Outcome::Succeeded, serde_json::to_value(output).ok(), None),
+            Err(failure) if failure.is_cancelled() => (Outcome::Interrupted, None, Some(failure.to_string())),
+            Err(failure) => (Outcome::Failed, None, Some(failure.to_string())),
+        };
+        self.ledger.settle(self.stage, step, outcome, output, why).await
+    }
+}

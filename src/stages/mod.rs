@@ -1,0 +1,58 @@
+//! The stages: each makes one kind of artifact and knows nothing of the others.
+//!
+//! A stage says which artifacts it needs and which one it makes; `plan/` draws the graph. All stages are listed in
+//! [`all`]; a new one is a file beside this one and a line there.
+
+mod context;
+mod reading;
+
+use async_trait::async_trait;
+
+use crate::artifact::{Artifact, Kind};
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::fingerprint::Inputs;
+
+pub use context::{Context, Given, Ledger, Step, StepMemory};
+pub use reading::Reader;
+
+/// What a probe saw of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is there and as recorded.
+    Standing,
+    Gone,
+    /// It is there and differs: what.
+    Altered(String),
+    /// Something is there that this environment did not make: what.
+    Foreign(String),
+    /// Nobody answered: why.
+    Unknown(String),
+}
+
+/// Makes one kind of artifact.
+#[async_trait]
+pub trait Stage: Send + Sync {
+    /// The one kind of artifact; it also names the stage.
+    fn makes(&self) -> Kind;
+
+    /// The kinds it must be given.
+    fn needs(&self, env: &Environment) -> Vec<Kind>;
+
+    /// Everything else that would make the artifact out of date. Declared, not read.
+    fn inputs(&self, env: &Environment) -> Inputs;
+
+    /// Looks, without changing anything.
+    async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure>;
+
+    /// Makes the artifact; safe to repeat after being stopped at any instruction.
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure>;
+
+    /// Removes what `make` left, finished or half-made, found by tag even when nothing was recorded.
+    async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure>;
+}
+
+/// Every stage, in the order of the road.
+pub fn all() -> Vec<Box<dyn Stage>> {
+    vec![]
+}
