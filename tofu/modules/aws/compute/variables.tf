@@ -69,6 +69,11 @@ variable "nodes" {
   }
 
   validation {
+    condition     = length(setintersection(keys(var.nodes), ["jump", "node", "server", "agent"])) == 0
+    error_message = "nodes: jump, node, server and agent are names of other things of the module."
+  }
+
+  validation {
     condition     = alltrue([for node in values(var.nodes) : contains(["server", "agent"], node.role)])
     error_message = "nodes: role must be server or agent."
   }

@@ -2,6 +2,9 @@ locals {
   short_id = substr(var.environment_id, 0, 8)
   tags     = merge(var.tags, { "sre:environment" = var.environment_id, "sre:name" = var.name })
 
+  # 32 characters are all that AWS allows: what makes a name unique is the short id.
+  stem = trim(substr(var.name, 0, 18), "-")
+
   # What listens, and how AWS can tell that a target serves: the supervisor says pong to anyone; the API answers 401 to
   # who has no credentials, so that only its port can be asked.
   listeners = {
@@ -20,7 +23,7 @@ locals {
 }
 
 resource "aws_lb" "this" {
-  name               = "${var.name}-nlb-${local.short_id}"
+  name               = "${local.stem}-nlb-${local.short_id}"
   load_balancer_type = "network"
   internal           = true
   subnets            = var.subnet_ids
@@ -37,7 +40,7 @@ resource "aws_lb" "this" {
 resource "aws_lb_target_group" "this" {
   for_each = local.listeners
 
-  name        = "${var.name}-${each.value.port}-${local.short_id}"
+  name        = "${local.stem}-${each.value.port}-${local.short_id}"
   vpc_id      = var.vpc_id
   target_type = "instance"
   protocol    = "TCP"

@@ -9,12 +9,12 @@ variable "environment_id" {
 }
 
 variable "name" {
-  description = "Name of the environment: the first part of every `Name` tag and the value of the tag `sre:name`."
+  description = "Name of the environment: the first part of every `Name` tag and the value of the tag `sre:name`. Names of load balancers and target groups, which AWS limits to 32 characters, carry its first 18."
   type        = string
 
   validation {
-    condition     = can(regex("^[a-z]([a-z0-9-]{0,16}[a-z0-9])?$", var.name))
-    error_message = "name must be a lower-case DNS label of 18 characters at most that begins with a letter: names of load balancers are limited."
+    condition     = can(regex("^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$", var.name)) && !startswith(var.name, "internal-")
+    error_message = "name must not begin with `internal-`, which AWS keeps for itself, and must be a lower-case DNS label of 32 characters at most that begins with a letter."
   }
 }
 

@@ -1,0 +1,23 @@
+# Plans only, by the real provider with credentials that are none: nothing is asked over the network.
+provider "aws" {
+  region                      = "us-east-1"
+  access_key                  = "none"
+  secret_key                  = "none"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+  skip_region_validation      = true
+}
+
+override_data {
+  target = module.vpc.data.aws_caller_identity.current
+  values = { account_id = "111122223333" }
+}
+
+run "the_example_can_be_planned" {
+  command = plan
+
+  module {
+    source = "./examples/two-zones"
+  }
+}
