@@ -7,9 +7,14 @@ locals {
 resource "aws_key_pair" "this" {
   count = var.public_key == null ? 0 : 1
 
-  key_name   = local.prefix
+  key_name   = "${local.prefix}-${substr(sha256(trimspace(var.public_key)), 0, 8)}"
   public_key = trimspace(var.public_key)
   tags       = merge(local.tags, { Name = var.name })
+
+  lifecycle {
+    # AWS does not tell the key of a pair, so that an imported one would be replaced. Another key is another name.
+    ignore_changes = [public_key]
+  }
 }
 
 # Each node is a resource of its own with an image of its own: what changes for one changes for no other.
@@ -50,7 +55,9 @@ resource "aws_instance" "node" {
   lifecycle {
     # What counts at the first boot only, or what AWS cannot change on a machine: a new value is for nodes to come. Else
     # another key pair or disk key would replace every running node, and other user data would stop and start it.
-    ignore_changes = [user_data, key_name, associate_public_ip_address, root_block_device[0].kms_key_id]
+    ignore_changes = [
+      user_data, key_name, associate_public_ip_address, root_block_device[0].kms_key_id, root_block_device[0].tags,
+    ]
   }
 
   # A machine that boots before its rules exist loses its first connections.
@@ -91,7 +98,9 @@ resource "aws_instance" "jump" {
 
   lifecycle {
     # As for nodes; and a stopped machine has no public address, which reads as `false`.
-    ignore_changes = [user_data, key_name, associate_public_ip_address, root_block_device[0].kms_key_id]
+    ignore_changes = [
+      user_data, key_name, associate_public_ip_address, root_block_device[0].kms_key_id, root_block_device[0].tags,
+    ]
   }
 
   depends_on = [

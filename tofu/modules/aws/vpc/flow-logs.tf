@@ -14,9 +14,10 @@ resource "aws_cloudwatch_log_group" "flow" {
 resource "aws_iam_role" "flow" {
   count = var.flow_logs == null ? 0 : 1
 
-  name = "sre-${local.short_id}-flow"
-  path = "/sre/${local.short_id}/"
-  tags = merge(local.tags, { Name = "${var.name}-flow" })
+  name                 = "sre-${local.short_id}-flow"
+  path                 = "/sre/${local.short_id}/"
+  permissions_boundary = var.permissions_boundary
+  tags                 = merge(local.tags, { Name = "${var.name}-flow" })
 
   assume_role_policy = jsonencode({
     Version = "2012-10-17"

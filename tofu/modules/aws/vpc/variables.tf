@@ -90,3 +90,9 @@ variable "flow_logs" {
     error_message = "flow_logs.retention_days must be a period that CloudWatch knows, such as 14, 30, 90 or 365."
   }
 }
+
+variable "permissions_boundary" {
+  description = "ARN of a policy that bounds the role of the flow logs, where the account asks for one."
+  type        = string
+  default     = null
+}
