@@ -31,3 +31,4 @@ pub mod units;
 
 // rooms
 pub mod cloud;
+pub mod workspace;

@@ -1,0 +1,261 @@
+//! The atomic write, in its two forms: replace what is there, or publish what must not be there yet.
+//!
+//! Both write a unique temporary file beside the target, make its content durable, and only then give it its name and
+//! make the name durable. A crash at any point leaves the old or the new content, never a mixture; what it may leave
+//! besides is a file named `.new-…`, which [`sweep_unfinished`] removes.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use super::{Disk, RealDisk, failed};
+use crate::failure::Failure;
+
+const UNFINISHED: &str = ".new-";
+
+/// What came of publishing a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    Created,
+    /// Somebody was there before; nothing was changed.
+    Existed,
+}
+
+/// Replaces a file in one step; the content and its name are durable when this returns.
+///
+/// # Errors
+/// The old content is still there, unless the last step, making the name durable, was the one that failed.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    write_atomic_on(&RealDisk, path, bytes, mode)
+}
+
+/// As [`write_atomic`], on a given disk.
+pub fn write_atomic_on(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+    let replace = || -> io::Result<()> {
+        let dir = parent(path)?;
+        let unfinished = write_unfinished(disk, dir, bytes, mode)?;
+        disk.rename(&unfinished, path).map_err(|error| give_up(disk, &unfinished, error))?;
+        disk.sync_dir(dir)
+    };
+    replace().map_err(|error| failed("cannot write", path, &error))
+}
+
+/// Creates a file with its content in one step, if no file has that name.
+///
+/// # Errors
+/// Whether the file is there is then unknown: the caller stops and looks again.
+pub fn publish(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> Result<Published, Failure> {
+    let create = || -> io::Result<Published> {
+        let dir = parent(path)?;
+        let unfinished = write_unfinished(disk, dir, bytes, mode)?;
+        match disk.link(&unfinished, path) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                disk.remove(&unfinished)?;
+                return Ok(Published::Existed);
+            }
+            Err(error) => return Err(give_up(disk, &unfinished, error)),
+        }
+        disk.sync_dir(dir)?;
+        disk.remove(&unfinished)?;
+        Ok(Published::Created)
+    };
+    create().map_err(|error| failed("cannot write", path, &error))
+}
+
+/// Creates a directory and what is missing above it, durably. One that exists keeps its mode.
+pub fn make_dir(disk: &dyn Disk, path: &Path, mode: u32) -> Result<(), Failure> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        let create = || -> io::Result<()> {
+            match disk.make_dir(dir, mode) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+            disk.sync_dir(parent(dir)?)
+        };
+        create().map_err(|error| failed("cannot create", dir, &error))?;
+    }
+    Ok(())
+}
+
+/// Removes a file, durably; one that is not there is removed already.
+pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), Failure> {
+    let remove = || match disk.remove(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => disk.sync_dir(parent(path)?),
+    };
+    remove().map_err(|error| failed("cannot remove", path, &error))
+}
+
+/// Removes what writers that died left unfinished in a directory. Only the holder of the lease may call this.
+pub fn sweep_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Failure> {
+    for name in super::file_names(dir)?.iter().filter(|name| name.starts_with(UNFINISHED)) {
+        remove(disk, &dir.join(name))?;
+    }
+    Ok(())
+}
+
+fn write_unfinished(disk: &dyn Disk, dir: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
+    let path = dir.join(format!("{UNFINISHED}{}", Uuid::new_v4().simple()));
+    let mut file = disk.create(&path, mode)?;
+    disk.write(&mut file, bytes).and_then(|()| disk.sync(&file)).map_err(|error| give_up(disk, &path, error))?;
+    Ok(path)
+}
+
+/// Removes what was begun. Why the write failed is what counts; what stays is swept later.
+fn give_up(disk: &dyn Disk, unfinished: &Path, error: io::Error) -> io::Error {
+    drop(disk.remove(unfinished));
+    error
+}
+
+fn parent(path: &Path) -> io::Result<&Path> {
+    path.parent().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no directory"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A disk whose n-th operation and all after it fail, as after a crash or on a full file system.
+    #[derive(Debug)]
+    struct Dies {
+        left: AtomicUsize,
+    }
+
+    impl Dies {
+        fn after(operations: usize) -> Self {
+            Self { left: AtomicUsize::new(operations) }
+        }
+
+        fn spend(&self) -> io::Result<()> {
+            self.left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .map(drop)
+                .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))
+        }
+    }
+
+    impl Disk for Dies {
+        fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+            self.spend().and_then(|()| RealDisk.create(path, mode))
+        }
+        fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+            if let Err(error) = self.spend() {
+                RealDisk.write(file, &bytes[..bytes.len() / 2])?;
+                return Err(error);
+            }
+            RealDisk.write(file, bytes)
+        }
+        fn sync(&self, file: &File) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.sync(file))
+        }
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.link(from, to))
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.rename(from, to))
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.remove(path))
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.sync_dir(dir))
+        }
+        fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.make_dir(path, mode))
+        }
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_mode_and_nothing_is_left_beside_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("identity.json");
+        std::fs::write(&path, "old").expect("written");
+
+        write_atomic(&path, b"new", 0o600).expect("written");
+
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "new");
+        assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o600);
+        assert_eq!(super::super::file_names(dir.path()).expect("listed"), ["identity.json"]);
+    }
+
+    #[test]
+    fn a_write_that_dies_anywhere_leaves_the_old_content_or_the_new() {
+        for operations in 0.. {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("identity.json");
+            std::fs::write(&path, "old content").expect("written");
+
+            let result = write_atomic_on(&Dies::after(operations), &path, b"new content", 0o600);
+
+            let content = std::fs::read_to_string(&path).expect("read");
+            sweep_unfinished(&RealDisk, dir.path()).expect("swept");
+            assert_eq!(super::super::file_names(dir.path()).expect("listed"), ["identity.json"]);
+            if result.is_ok() {
+                assert_eq!((content.as_str(), operations), ("new content", 5));
+                return;
+            }
+            assert!(["old content", "new content"].contains(&content.as_str()), "{operations}: {content}");
+        }
+    }
+
+    #[test]
+    fn a_publication_that_dies_anywhere_leaves_nothing_or_the_whole() {
+        for operations in 0.. {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("0000000001.json");
+
+            let result = publish(&Dies::after(operations), &path, b"whole", 0o600);
+
+            let content = std::fs::read_to_string(&path).ok();
+            sweep_unfinished(&RealDisk, dir.path()).expect("swept");
+            assert!(super::super::file_names(dir.path()).expect("listed").len() <= 1);
+            if result.is_ok() {
+                assert_eq!((content.as_deref(), operations), (Some("whole"), 6));
+                return;
+            }
+            assert!([None, Some("whole")].contains(&content.as_deref()), "{operations}: {content:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_published_once_and_the_first_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("0000000001.json");
+
+        let first = publish(&RealDisk, &path, b"first", 0o600).expect("written");
+        let second = publish(&RealDisk, &path, b"second", 0o600).expect("refused");
+
+        assert_eq!((first, second), (Published::Created, Published::Existed));
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "first");
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_the_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("x");
+
+        let failure = write_atomic_on(&Dies::after(1), &path, b"content", 0o600).expect_err("full");
+
+        assert_eq!(failure.what(), format!("cannot write `{}`", path.display()));
+        assert_eq!(failure.causes(), ["no storage space"]);
+    }
+
+    #[test]
+    fn directories_are_made_closed_to_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("a/b");
+
+        make_dir(&RealDisk, &path, 0o700).expect("made");
+        make_dir(&RealDisk, &path, 0o700).expect("made already");
+
+        assert_eq!(path.metadata().expect("there").permissions().mode() & 0o777, 0o700);
+    }
+}
