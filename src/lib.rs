@@ -31,4 +31,5 @@ pub mod units;
 
 // rooms
 pub mod cloud;
+pub mod secrets;
 pub mod workspace;
