@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# setup.sh [PART…] - installs and builds everything the lab needs, once; a second time it only looks. Called by
+# `lab/lab setup`. Parts: packages python tools rke2 provider cargo image (all of them by default, in an order in
+# which a stopped setup has made the quick things).
+set -euo pipefail
+SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+HERE=${SETUP%/*}
+fail() {
+  echo "error: $1" >&2
+  [ -z "${2:-}" ] || echo "cause: $2" >&2
+  [ -z "${3:-}" ] || echo "hint:  $3" >&2
+  exit 1
+}
+# shellcheck source=lab/setup/cache.sh
+. "$SETUP/cache.sh"
+# shellcheck source=lab/setup/made.sh
+. "$SETUP/made.sh"
+# shellcheck source=lab/versions.env
+. "$HERE/versions.env"
+
+sources() { find "$@" -type f -print | LC_ALL=C sort; }
+
+packages() {
+  local missing=() package
+  while read -r package; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done < <(grep -v '^#' "$SETUP/packages.list")
+  [ ${#missing[@]} -gt 0 ] || return 0
+  echo "lab: installing ${missing[*]}" >&2
+  apt-get -qq update
+  DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# newest_python: an interpreter of 3.12 or newer, from PATH or pyenv; ansible-core and moto want it
+newest_python() {
+  local candidate version best='' best_version=3011999
+  for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -u) "$HOME"/.pyenv/versions/3.*/bin/python3 /usr/local/bin/python3; do
+    candidate=$(command -v "$candidate") || continue
+    version=$("$candidate" -c 'import sys, venv, ssl; print("%d%03d%03d" % sys.version_info[:3])' 2>/dev/null) || continue
+    [ "$version" -le "$best_version" ] || best=$candidate best_version=$version
+  done
+  [ -n "$best" ] || fail "no Python 3.12 or newer" "looked in PATH and ~/.pyenv/versions" "pyenv install 3.13, then lab/lab setup python"
+  echo "$best"
+}
+
+make_venv() {
+  "$1" -m venv "$2"
+  "$2/bin/pip" --quiet install --require-hashes --only-binary :all: --requirement "$SETUP/requirements.txt"
+}
+
+# A venv knows its own path, so it is made under its final name; `made-it` is written when it is whole.
+python() {
+  local interpreter key out
+  interpreter=$(newest_python)
+  key=$(cache_key "$SETUP/requirements.txt" <("$interpreter" -c 'import sys; print(sys.executable, sys.version)'))
+  out=$LAB_CACHE/python-$key
+  (
+    flock 9
+    [ ! -e "$out/made-it" ] || exit 0
+    rm -rf "$out"
+    echo "lab: making python with $interpreter" >&2
+    make_venv "$interpreter" "$out"
+    touch "$out/made-it"
+  ) 9>"$LAB_CACHE/.python.lock"
+  made LAB_PYTHON "$out"
+}
+
+make_packer_plugins() {
+  local name
+  for name in amazon vsphere; do
+    CHECKPOINT_DISABLE=1 PACKER_PLUGIN_PATH=$1 "$LAB_PACKER/packer" plugins install \
+      --path "$(built "packer-plugin-$name")/packer-plugin-$name" "github.com/hashicorp/$name" >/dev/null
+  done
+}
+
+built() { sed -n "s/^$1=//p" <<<"$BUILT"; }
+
+tools() {
+  BUILT=$("$SETUP/tools.sh")
+  made LAB_TOFU "$(built tofu)"
+  made LAB_PACKER "$(built packer)"
+  local out
+  out=$(cached packer-plugins "$(cache_key <(echo "$BUILT"))" make_packer_plugins)
+  made LAB_PACKER_PLUGINS "$out"
+}
+
+rke2() {
+  local line version
+  while read -r line; do
+    version=${line%%=*}
+    version=${version#rke2-}
+    made "LAB_RELEASE_${version//[!A-Za-z0-9]/_}" "${line#*=}"
+  done < <("$SETUP/rke2.sh")
+}
+
+# The AWS provider is 700 MB and not built here: SRE_LAB_PROVIDER_DIR, the usual places, then the registry.
+provider() {
+  local found
+  found=$("$SETUP/provider.sh")
+  made LAB_PROVIDERS "$found"
+}
+
+make_cargo_tools() {
+  cargo install --quiet --locked --root "$1" --version "$CARGO_NEXTEST_VERSION" cargo-nextest
+  cargo install --quiet --locked --root "$1" --version "$CARGO_DENY_VERSION" cargo-deny
+}
+
+cargo_tools() {
+  local out
+  out=$(CARGO_TARGET_DIR=$LAB_CACHE/.cargo-target cached cargo \
+    "$(cache_key <(echo "$CARGO_NEXTEST_VERSION $CARGO_DENY_VERSION" && rustc -vV))" make_cargo_tools)
+  rm -rf "$LAB_CACHE/.cargo-target"
+  made LAB_CARGO "$out"
+}
+
+image() {
+  local out
+  # shellcheck disable=SC2046 # the names have no spaces
+  out=$(cached machine-base "$(cache_key $(sources "$HERE/machines/image"))" "$HERE/machines/image/build.sh")
+  made LAB_BASE "$out/root"
+}
+
+PARTS=("$@")
+[ $# -gt 0 ] || PARTS=(packages python image tools provider cargo rke2)
+for part in "${PARTS[@]}"; do
+  case $part in
+  packages | python | image | provider | tools | rke2) "$part" ;;
+  cargo) cargo_tools ;;
+  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image]" ;;
+  esac
+done
+[ $# -gt 0 ] || rm -rf "$LAB_CACHE/.go"
