@@ -1,0 +1,1 @@
+../base/plugins.pkr.hcl

@@ -1,0 +1,1 @@
+../base/variables.pkr.hcl

@@ -1,0 +1,1 @@
+../base/vsphere-variables.pkr.hcl
