@@ -31,5 +31,6 @@ pub mod units;
 
 // rooms
 pub mod cloud;
+pub mod node;
 pub mod secrets;
 pub mod workspace;
