@@ -49,7 +49,7 @@ resource "aws_lb_target_group" "this" {
   # A node that calls the load balancer and is sent to itself would see a packet from its own address and drop it.
   preserve_client_ip     = false
   deregistration_delay   = var.deregistration_delay
-  connection_termination = true
+  connection_termination = var.connection_termination
 
   health_check {
     protocol            = each.value.health

@@ -86,7 +86,7 @@ variable "ingress_cidrs" {
 }
 
 variable "deregistration_delay" {
-  description = "Seconds that connections to a target may go on after it was deregistered; then they are closed."
+  description = "Seconds that a target which was deregistered counts as draining: it gets no new connections, those it has go on."
   type        = number
   default     = 30
 
@@ -94,6 +94,12 @@ variable "deregistration_delay" {
     condition     = var.deregistration_delay >= 0 && var.deregistration_delay <= 3600 && floor(var.deregistration_delay) == var.deregistration_delay
     error_message = "deregistration_delay must be whole seconds from 0 to 3600."
   }
+}
+
+variable "connection_termination" {
+  description = "Whether connections that a target still has at the end of the delay are closed. A server that is stopped closes its own; one that lost its power is cut off by its health check."
+  type        = bool
+  default     = false
 }
 
 variable "deletion_protection" {
