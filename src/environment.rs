@@ -82,7 +82,7 @@ pub enum EnvironmentClass {
 pub struct Access {
     pub via: Via,
     /// The networks the operator's machine connects from; the security groups admit SSH and the API from these only.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<Ipv4Network>")]
     pub from: Vec<Ipv4Net>,
     /// The jump machine, where `via` is `jump`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,8 +98,25 @@ pub enum Via {
     Jump,
 }
 
+/// How an IPv4 network is described in the schema.
+struct Ipv4Network;
+
+impl JsonSchema for Ipv4Network {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ipv4Network".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "ipv4-network", "pattern": "^[0-9.]+/[0-9]+$" })
+    }
+}
+
 /// A jump machine: one that exists (`host`), or one that `nodes` makes in a public subnet when `host` is left out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Jump {
     /// Its name or address.
@@ -150,7 +167,7 @@ impl Aws {
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// A /16 to /22 that nothing else uses.
-    #[schemars(with = "String")]
+    #[schemars(with = "Ipv4Network")]
     pub cidr: Ipv4Net,
     /// Over how many availability zones: 1 to 3.
     #[serde(default = "Network::default_zones")]

@@ -33,4 +33,5 @@ pub mod units;
 pub mod cloud;
 pub mod node;
 pub mod secrets;
+pub mod config;
 pub mod workspace;

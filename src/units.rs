@@ -34,7 +34,7 @@ fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 
 /// Writes a number in the largest unit that divides it.
 fn write_measure(f: &mut fmt::Formatter<'_>, number: u64, units: &[(&str, u64)]) -> fmt::Result {
-    match units.iter().find(|(_, factor)| number >= *factor && number % factor == 0) {
+    match units.iter().find(|(_, factor)| number >= *factor && number.is_multiple_of(*factor)) {
         Some((suffix, factor)) => write!(f, "{}{suffix}", number / factor),
         None => write!(f, "{number}{}", units.last().map_or("", |unit| unit.0)),
     }
