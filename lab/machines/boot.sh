@@ -2,7 +2,7 @@
 # boot.sh - runs one machine until it is switched off; started by labmachine/guest.py in the lab's network namespace
 # and in a mount namespace of its own, so that whatever it mounts is gone when it is.
 #
-# DIR, ID, IP, LINK, CGROUP, LOWER, GATEWAY, OPERATOR come in the environment. Exit code of the guest's systemd
+# DIR, ID, IP, LINK, CGROUP, CGROUP_ROOT, LOWER, GATEWAY, OPERATOR, ON_POWEROFF come in the environment. Exit code of the guest's systemd
 # goes to DIR/exit: 0 is a shutdown from inside; nothing is written when power was lost.
 set -euo pipefail
 
@@ -68,3 +68,6 @@ while :; do
 done
 ip link delete "$LINK" 2>/dev/null || :
 echo "$rc" >"$DIR/exit"
+if [ "$rc" = 0 ] && [ ! -e "$DIR/stopping" ] && [ -n "$ON_POWEROFF" ]; then
+  $ON_POWEROFF "$ID" # a command and its words: nobody asked for this shutdown from outside
+fi

@@ -114,9 +114,10 @@ cargo_tools() {
 }
 
 image() {
-  local out
+  local debian out recipe=$HERE/machines/image
+  debian=$(cached machine-debian "$(cache_key "$recipe/debian.sh")" "$recipe/debian.sh")
   # shellcheck disable=SC2046 # the names have no spaces
-  out=$(cached machine-base "$(cache_key $(sources "$HERE/machines/image"))" "$HERE/machines/image/build.sh")
+  out=$(cached machine-base "$(cache_key $(sources "$recipe"))" "$recipe/build.sh" "$debian")
   made LAB_BASE "$out/root"
 }
 

@@ -52,7 +52,8 @@ def boot(machine: Machine) -> None:
         return
     sweep(machine)
     machine.cgroup.mkdir(parents=True, exist_ok=True)
-    (machine.dir / "exit").unlink(missing_ok=True)
+    for note in ("exit", "stopping"):
+        (machine.dir / note).unlink(missing_ok=True)
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "DIR": str(machine.dir),
@@ -64,6 +65,7 @@ def boot(machine: Machine) -> None:
         "LOWER": machine.note("lower"),
         "GATEWAY": GATEWAY,
         "OPERATOR": OPERATOR,
+        "ON_POWEROFF": os.environ.get("SRE_LAB_ON_POWEROFF", ""),
     }
     with open(machine.dir / "supervisor.log", "w") as log:
         supervisor = subprocess.Popen(
@@ -119,6 +121,7 @@ def stop(machine: Machine) -> None:
     thaw(machine)
     pid = leader(machine)
     if pid is not None:
+        (machine.dir / "stopping").touch()
         os.kill(pid, POWEROFF)
         wait_until_off(machine, SHUTDOWN_LIMIT)
     crash(machine)
