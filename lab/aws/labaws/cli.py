@@ -14,7 +14,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="emulator", description="The lab's AWS API.")
     parser.add_argument("--port", type=int, default=4566, help="port on the loopback address (default 4566)")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    serve = verbs.add_parser("serve", help="serve until SIGTERM (stops haproxy too) or SIGUSR1 (leaves haproxy running)")
+    serve = verbs.add_parser("serve", help="serve until SIGTERM, or SIGUSR1, which leaves haproxy running")
     serve.add_argument("--port", type=int, default=argparse.SUPPRESS)
     serve.add_argument("--dir", type=Path, required=True, help="state, log and haproxy's files")
     serve.add_argument("--machine", default="", help="the machine command; without it nothing boots")

@@ -12,7 +12,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 
+from moto.iam.models import iam_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sts.models import sts_backends
 
 from . import answers, doors, faults, settings, tokens, world
 from .calls import IDS, Call
@@ -59,6 +61,7 @@ def logged(call: Call) -> Answer | None:
         "region": call.region,
         "iam": call.iam(),
         "key": call.key,
+        "principal": principal(call.key),
         "agent": call.environ.get("HTTP_USER_AGENT", ""),
         "status": answer[0] if answer else 0,
         "ms": round(1000 * (time.time() - started)),
@@ -70,6 +73,20 @@ def logged(call: Call) -> Answer | None:
     with WRITING, (settings.current.dir / "api.jsonl").open("a") as log:
         log.write(json.dumps(line) + "\n")
     return answer
+
+
+def principal(key: str) -> str:
+    """Whose access key it is: an assumed role's or a user's ARN, else the account."""
+    with world.LOCK:
+        for partition in sts_backends[settings.ACCOUNT].values():
+            for role in partition.assumed_roles:
+                if role.access_key_id == key:
+                    return role.arn
+        for partition in iam_backends[settings.ACCOUNT].values():
+            for user in partition.users.values():
+                if any(known.access_key_id == key for known in user.access_keys):
+                    return user.arn
+    return f"arn:aws:iam::{settings.ACCOUNT}:root"
 
 
 def answered(call: Call, fault: faults.Fault | None) -> tuple[Answer | None, dict]:

@@ -78,7 +78,7 @@ def of(group, target_id: str) -> tuple[str, str | None, str | None]:
 
 
 def judged(group, target_id: str, rows: list[dict]) -> tuple[str, str | None, str | None]:
-    if any(row["status"].startswith("UP") for row in rows):
+    if rows and all(row["status"].startswith("UP") for row in rows):
         return "healthy", None, None
     if not rows:
         return "initial", "Elb.RegistrationInProgress", "Target registration is in progress"
@@ -129,14 +129,19 @@ def new_targets() -> bool:
 
 
 def up() -> None:
-    rows = servers()
+    """A target has passed when it is up at every address of its load balancers."""
     groups = {g.arn.rsplit("/", 1)[1]: g for elb in world.elb() for g in elb.target_groups.values()}
-    for (be, sv), row in rows.items():
-        group = groups.get(be.removeprefix("b_").split("_")[0])
-        target_id = sv.removeprefix("s_")
+    found: dict[tuple[str, str], list[tuple[str, dict]]] = {}
+    for (be, sv), row in servers().items():
+        key = (be.removeprefix("b_").split("_")[0], sv.removeprefix("s_"))
+        found.setdefault(key, []).append((f"{be}/{sv}", row))
+    for (identity, target_id), rows in found.items():
+        group = groups.get(identity)
         if group is None or target_id not in group.targets or target_id in group.lab_passed:
             continue
-        if row["status"].startswith("UP"):
+        down = [(name, row) for name, row in rows if not row["status"].startswith("UP")]
+        for name, row in down:
+            if re.search(r"L\dOK", row["check_status"]):
+                tell(f"set server {name} health up")
+        if not down:
             group.lab_passed.add(target_id)
-        elif re.search(r"L\dOK", row["check_status"]):
-            tell(f"set server {be}/{sv} health up")

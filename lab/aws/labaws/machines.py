@@ -68,6 +68,8 @@ def resume() -> None:
     with world.change():
         for backend in world.ec2():
             for thing in [*world.instances(backend), *backend.amis.values()]:
-                if getattr(thing, "lab_call", None):
-                    verb, words = thing.lab_call
-                    ask(thing, verb, *words)
+                call = getattr(thing, "lab_call", None)
+                if call and hasattr(thing, "lab_files"):
+                    thing.lab_files()
+                if call:
+                    ask(thing, call[0], *call[1])

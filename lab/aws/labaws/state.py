@@ -64,7 +64,7 @@ def put_back(data: bytes) -> None:
 
 def write(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

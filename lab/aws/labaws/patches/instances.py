@@ -8,6 +8,7 @@ refused with IncorrectInstanceState, and what belongs to an instance goes when i
 import base64
 import copy
 import datetime
+from pathlib import Path
 
 from moto.ec2.models import instances as models
 from moto.ec2.responses.instances import InstanceResponse
@@ -64,7 +65,7 @@ def run_instances(old, self, image_id, count, user_data, groups, **given):
     for instance in reservation.instances:
         keep_disk_settings(self, instance, mappings)
         own_interfaces(instance, given.get("nics") or [])
-        start_machine(self, instance)
+        start_machine(instance)
     return reservation
 
 
@@ -90,19 +91,22 @@ def own_interfaces(instance, nics) -> None:
         eni.delete_on_termination = eni.id not in brought
 
 
-def start_machine(backend, instance) -> None:
-    """Writes the files that the machine command reads and asks for the machine."""
-    directory = settings.current.dir / "instances" / instance.id
+@add(Instance, "lab_files")
+def files(self) -> tuple[Path, Path]:
+    """Writes the files that the machine command reads: the public key and the user data."""
+    directory = settings.current.dir / "instances" / self.id
     directory.mkdir(parents=True, exist_ok=True)
-    pair = backend.key_pairs.get(instance.key_name) if instance.key_name else None
-    (directory / "pubkey").write_text(pair.public_key if pair else "")
-    data = instance.user_data
-    user_data = directory / "userdata"
+    key, user_data = directory / "pubkey", directory / "userdata"
+    pair = self.ec2_backend.key_pairs.get(self.key_name) if self.key_name else None
+    key.write_text(pair.public_key if pair else "")
     user_data.touch(mode=0o600)
-    user_data.write_bytes(base64.b64decode(str(data)) if data else b"")
+    user_data.write_bytes(base64.b64decode(str(self.user_data)) if self.user_data else b"")
+    return key, user_data
+
+
+def start_machine(instance) -> None:
     enter(instance, "pending", 0)
-    words = (instance.id, instance.private_ip, instance.image_id, directory / "pubkey", user_data)
-    machines.ask(instance, "up", *words)
+    machines.ask(instance, "up", instance.id, instance.private_ip, instance.image_id, *files(instance))
 
 
 @patch(Instance, "start")
@@ -256,15 +260,22 @@ def group_attribute(old, self):
 def modify_attribute(old, self, instance_id, key, value):
     instance = self.get_instance(instance_id)
     if key in NOT_WHILE_RUNNING and instance._state.name != "stopped":
-        raise Refused(
-            "IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state."
-        )
+        raise Refused("IncorrectInstanceState", f"The instance '{instance_id}' is not in the 'stopped' state.")
     return old(self, instance_id, key, value)
 
 
 @patch(models.InstanceBackend, "modify_instance_metadata_options")
-def metadata_options(old, self, instance_id, http_tokens=None, hop_limit=None, http_endpoint=None, dry_run=False,
-                     http_protocol=None, metadata_tags=None):
+def metadata_options(
+    old,
+    self,
+    instance_id,
+    http_tokens=None,
+    hop_limit=None,
+    http_endpoint=None,
+    dry_run=False,
+    http_protocol=None,
+    metadata_tags=None,
+):
     """Options that the call does not name stay as they were."""
     now = self.get_instance(instance_id).metadata_options
     return old(
@@ -277,4 +288,3 @@ def metadata_options(old, self, instance_id, http_tokens=None, hop_limit=None, h
         http_protocol or now.http_protocol_ipv6,
         metadata_tags or now.instance_metadata_tags,
     )
-

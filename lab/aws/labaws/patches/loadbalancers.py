@@ -112,4 +112,3 @@ def create_listener(old, self, load_balancer_arn, protocol, port, *args, **given
 
 def address_of(balancer, subnet_id: str) -> str:
     return balancer.lab_addresses[subnet_id].private_ip_address
-

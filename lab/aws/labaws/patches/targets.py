@@ -21,7 +21,7 @@ DEFAULTS = {
 
 @patch(Group, "__init__")
 def init(old, self, *args, **given):
-    """`lab_since`: when each target came; `lab_passed`: which were ever healthy; `lab_draining`: until when they drain."""
+    """Per target: `lab_since` it came, `lab_passed` if it was ever healthy, `lab_draining` until when it drains."""
     old(self, *args, **given)
     self.lab_since, self.lab_passed, self.lab_draining = {}, set(), {}
     if self.protocol in ("TCP", "TLS", "UDP", "TCP_UDP"):

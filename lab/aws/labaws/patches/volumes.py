@@ -1,6 +1,11 @@
-"""gp3 volumes have the throughput that AWS documents: 125 MiB/s unless told otherwise; moto has none."""
+"""Volumes and snapshots as AWS documents: gp3's throughput, and whose snapshots are asked for.
+
+A gp3 volume has 125 MiB/s unless told otherwise, moto has none; DescribeSnapshots with OwnerIds gives that owner's
+only, moto gives those of the source images as well.
+"""
 
 from moto.ec2.models.elastic_block_store import Volume
+from moto.ec2.responses.elastic_block_store import ElasticBlockStore
 
 from ..patching import patch
 
@@ -10,3 +15,18 @@ def init(old, self, *args, **given):
     old(self, *args, **given)
     if self.volume_type == "gp3" and not self.throughput:
         self.throughput = 125
+
+
+@patch(ElasticBlockStore, "describe_snapshots")
+def describe_snapshots(old, self):
+    answer = old(self)
+    owners = self._get_param("OwnerIds", [])
+    if owners:
+        wanted = {self.current_account if owner == "self" else owner for owner in owners}
+        found = answer._result["Snapshots"]
+        answer._result["Snapshots"] = [s for s in found if owner_of(s) in wanted]
+    return answer
+
+
+def owner_of(snapshot) -> str:
+    return snapshot["OwnerId"] if isinstance(snapshot, dict) else snapshot.owner_id

@@ -31,7 +31,10 @@ def delete_vpc(old, self, vpc_id):
     interfaces = [e for e in self.enis.values() if e.vpc_id == vpc_id]
     if attached or groups or endpoints or interfaces:
         raise in_use(f"vpc '{vpc_id}'")
-    return old(self, vpc_id)
+    answer = old(self, vpc_id)
+    for acl in [acl for acl in self.network_acls.values() if acl.vpc_id == vpc_id]:
+        del self.network_acls[acl.id]  # moto leaves the VPC's default network ACL behind
+    return answer
 
 
 @patch(internet_gateways.InternetGatewayBackend, "detach_internet_gateway")
@@ -75,3 +78,11 @@ def delete_endpoints(old, self, vpce_ids=None):
     old(self, vpce_ids)
     for endpoint_id in vpce_ids or []:
         self.vpc_end_points.pop(endpoint_id, None)
+
+
+@patch(VPCBackend, "create_vpc_endpoint")
+def create_endpoint(old, self, *args, **given):
+    """Without VpcEndpointType it is a gateway endpoint, says AWS; moto leaves it without a type."""
+    endpoint = old(self, *args, **given)
+    endpoint.vpc_endpoint_type = endpoint.vpc_endpoint_type or "Gateway"
+    return endpoint

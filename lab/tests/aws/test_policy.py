@@ -1,0 +1,38 @@
+"""The comparison of calls with an IAM policy."""
+
+import json
+import unittest
+
+import harness  # noqa: F401  the path of the package
+from labaws import policy
+
+
+def line(*actions: str, agent: str = "tofu") -> str:
+    return json.dumps({"service": "ec2", "action": "X", "agent": agent, "iam": list(actions)})
+
+
+def allow(*actions: str, sid: str = "All") -> dict:
+    return {"Statement": [{"Sid": sid, "Effect": "Allow", "Action": list(actions), "Resource": "*"}]}
+
+
+class Policy(unittest.TestCase):
+    def test_a_policy_that_allows_what_was_called_and_no_more_is_quiet(self):
+        self.assertEqual([], policy.compare(allow("ec2:CreateVpc"), [line("ec2:CreateVpc")]))
+
+    def test_a_call_without_grant_is_named_with_its_caller(self):
+        found = policy.compare(allow("ec2:CreateVpc"), [line("ec2:CreateVpc"), line("iam:PassRole")])
+        self.assertEqual(["missing: `iam:PassRole`, needed by ec2:X of tofu"], found)
+
+    def test_a_grant_without_call_is_named(self):
+        found = policy.compare(allow("ec2:CreateVpc", "ec2:DeleteVpc"), [line("ec2:CreateVpc")])
+        self.assertEqual(["unused: `ec2:DeleteVpc`"], found)
+
+    def test_a_wildcard_is_refused_with_its_statement(self):
+        found = policy.compare(allow("ec2:*", sid="Lazy"), [])
+        self.assertIn("Lazy: wildcard action `ec2:*` is not among the documented ones", found)
+
+    def test_the_inventorys_own_calls_do_not_count(self):
+        self.assertEqual([], policy.compare(allow(), [line("ec2:DescribeVpcs", agent="Boto3 lab-inventory")]))
+
+    def test_actions_are_compared_without_regard_to_case_as_iam_does(self):
+        self.assertEqual([], policy.compare(allow("ec2:createvpc"), [line("ec2:CreateVpc")]))
