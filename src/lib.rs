@@ -31,7 +31,9 @@ pub mod units;
 
 // rooms
 pub mod cloud;
-pub mod node;
-pub mod secrets;
 pub mod config;
+pub mod node;
+pub mod process;
+pub mod secrets;
+pub mod tools;
 pub mod workspace;

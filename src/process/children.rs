@@ -1,0 +1,294 @@
+//! Runs children, one per slot over all runs, and follows those that an earlier run has left.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::MissedTickBehavior;
+
+use crate::event::Events;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::process::cancel;
+use crate::process::follow::Tail;
+use crate::process::launch::launch;
+use crate::process::record::{Child, End, Record, Standing, records};
+use crate::process::redact::Redactor;
+use crate::process::spool;
+use crate::process::{Ended, Invocation, Stream, Witness};
+use crate::secret::Secret;
+use crate::stop::{Level, Stop};
+
+/// How often output and stops are looked for; a child's end is noticed at once.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Gets each line of a child: redacted, without control characters.
+pub type OnLine<'a> = &'a mut (dyn FnMut(Stream, &str) + Send);
+
+/// The children of one environment.
+pub struct Children {
+    dir: PathBuf,
+    spool: PathBuf,
+    supervisor: PathBuf,
+    events: Events,
+    stop: Stop,
+    witness: Arc<dyn Witness>,
+    slots: Mutex<BTreeSet<String>>,
+}
+
+/// A slot that is in use by this program; free again when dropped.
+struct Claim<'a> {
+    children: &'a Children,
+    slot: String,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut slots) = self.children.slots.lock() {
+            slots.remove(&self.slot);
+        }
+    }
+}
+
+impl Children {
+    /// `dir` is the state directory's `children/`.
+    pub fn new(dir: PathBuf, events: Events, stop: Stop, witness: Arc<dyn Witness>) -> Self {
+        let supervisor = PathBuf::from("/proc/self/exe");
+        // The supervisor and the child do not share our working directory.
+        let dir = std::path::absolute(&dir).unwrap_or(dir);
+        Self { dir, spool: spool::default_spool(), supervisor, events, stop, witness, slots: Mutex::default() }
+    }
+
+    /// Keeps raw output in another directory on tmpfs; its path must be short, since tools put sockets there.
+    pub fn with_spool(mut self, dir: PathBuf) -> Self {
+        self.spool = dir;
+        self
+    }
+
+    /// Starts another program than this one as supervisor; it must know `__supervise`.
+    pub fn with_supervisor(mut self, program: PathBuf) -> Self {
+        self.supervisor = program;
+        self
+    }
+
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    pub fn witness(&self) -> &dyn Witness {
+        self.witness.as_ref()
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// A child of the same slot that still runs is followed first. Its result, or that of a child that has ended with
+    /// code 0 since, is given if the fingerprint is the same; all its lines are given again from the first. In every
+    /// other case the program is started, unless we were told to stop. Dropping the future leaves the child running.
+    ///
+    /// # Errors
+    /// The program could not be started; a stop before the start. However a started program ends is an [`Ended`].
+    pub async fn run(&self, invocation: Invocation, on_line: OnLine<'_>) -> Result<Ended, Failure> {
+        let _claim = self.claim(&invocation.slot)?;
+        let Invocation { slot, fingerprint, redact, .. } = &invocation;
+        if let Some(ended) = self.earlier(slot, Some(fingerprint), redact, on_line).await? {
+            return Ok(ended);
+        }
+        if self.stop.is_asked() {
+            return Err(Failure::cancelled(format!("stopped before `{slot}` was started")));
+        }
+        self.start(&invocation, on_line).await
+    }
+
+    /// Follows the child that an earlier run left in this slot to its end, if one still runs. One that has ended is
+    /// discarded unread.
+    pub async fn follow(&self, slot: &str, redact: &[Secret], on_line: OnLine<'_>) -> Result<Option<Ended>, Failure> {
+        let _claim = self.claim(slot)?;
+        self.earlier(slot, None, redact, on_line).await
+    }
+
+    /// The slots in which a child of an earlier run still runs, for a person who asks.
+    pub fn running(&self) -> Result<Vec<String>, Failure> {
+        let mut slots = vec![];
+        for record in records(&self.dir)? {
+            if let Standing::Running = record.standing()? {
+                slots.push(record.child()?.slot);
+            }
+        }
+        Ok(slots)
+    }
+
+    /// Removes the raw output and the record of a child whose result was taken over.
+    pub fn discard(&self, ended: &Ended) -> Result<(), Failure> {
+        self.remove(&Record::new(self.dir.join(&ended.id)), &ended.here)
+    }
+
+    fn remove(&self, record: &Record, here: &std::path::Path) -> Result<(), Failure> {
+        if let Err(error) = std::fs::remove_dir_all(here)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Failure::new(Exit::NotDone, format!("raw output `{}` cannot be removed", here.display()))
+                .because(error));
+        }
+        record.remove()
+    }
+
+    fn claim(&self, slot: &str) -> Result<Claim<'_>, Failure> {
+        let is_free = self.slots.lock().is_ok_and(|mut slots| slots.insert(slot.to_owned()));
+        if !is_free {
+            return Err(Failure::bug(format!("`{slot}` was started twice at the same time")));
+        }
+        Ok(Claim { children: self, slot: slot.to_owned() })
+    }
+
+    /// What earlier runs left in a slot: followed, taken over or discarded.
+    async fn earlier(
+        &self,
+        slot: &str,
+        wanted: Option<&Digest>,
+        redact: &[Secret],
+        on_line: OnLine<'_>,
+    ) -> Result<Option<Ended>, Failure> {
+        for record in records(&self.dir)? {
+            let child = record.child()?;
+            if child.slot != slot {
+                continue;
+            }
+            let standing = record.standing()?;
+            let is_running = matches!(standing, Standing::Running);
+            let is_wanted = wanted.is_none_or(|wanted| *wanted == child.fingerprint);
+            let is_done = matches!(&standing, Standing::Ended(end) if end.code == Some(0)) && child.here.is_dir();
+            if is_running {
+                self.events
+                    .notice(format!("{slot}: still running since {:.0}; following it to its end", child.started));
+            }
+            if is_running || (is_done && is_wanted && wanted.is_some()) {
+                let ended = self.watch(&record, &child, None, redact, on_line).await?;
+                if is_wanted {
+                    return Ok(Some(Ended { adopted: true, ..ended }));
+                }
+            } else if !matches!(standing, Standing::Ended(_)) {
+                self.witness.ended(&child.id, None).await?;
+            }
+            self.remove(&record, &child.here)?;
+        }
+        Ok(None)
+    }
+
+    async fn start(&self, invocation: &Invocation, on_line: OnLine<'_>) -> Result<Ended, Failure> {
+        let id = format!("{}-{}", invocation.slot, &uuid::Uuid::new_v4().simple().to_string()[..8]);
+        let record = Record::new(self.dir.join(&id));
+        let child = Child {
+            version: 1,
+            id: id.clone(),
+            slot: invocation.slot.clone(),
+            fingerprint: invocation.fingerprint.clone(),
+            program: invocation.program.clone(),
+            log: std::path::absolute(&invocation.log).unwrap_or_else(|_| invocation.log.clone()),
+            here: spool::create(&self.spool, &id)?,
+            cancel: invocation.cancel.clone(),
+            started: Timestamp::now(),
+        };
+        let lock = record.create(&child)?;
+        let started = match self.witness.started(&id, &invocation.slot, &record.lock()).await {
+            Ok(()) => launch(&self.supervisor, &record, &child, invocation, lock).await,
+            Err(failure) => Err(failure),
+        };
+        match started {
+            Ok(process) => self.watch(&record, &child, Some(process), &invocation.redact, on_line).await,
+            Err(failure) => {
+                self.remove(&record, &child.here)?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Follows a child to its end. `process` is its supervisor, if this run started it.
+    async fn watch(
+        &self,
+        record: &Record,
+        child: &Child,
+        mut process: Option<tokio::process::Child>,
+        redact: &[Secret],
+        on_line: OnLine<'_>,
+    ) -> Result<Ended, Failure> {
+        let mut tails = Tail::all(&child.here, &Redactor::new(redact));
+        let mut raised = Level::Go;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let standing = loop {
+            match &mut process {
+                None => {
+                    let standing = record.standing()?;
+                    if !matches!(standing, Standing::Running) {
+                        break standing;
+                    }
+                    tick.tick().await;
+                }
+                Some(supervisor) => tokio::select! {
+                    // However it ended: the record says how the child did.
+                    _ = supervisor.wait() => process = None,
+                    _ = tick.tick() => {}
+                },
+            }
+            for tail in &mut tails {
+                let stream = tail.stream;
+                tail.advance(&mut |line| on_line(stream, line))?;
+            }
+            raised = self.raise(raised, record, child)?;
+        };
+        for tail in &mut tails {
+            let stream = tail.stream;
+            tail.finish(&mut |line| on_line(stream, line))?;
+        }
+        self.end(record, child, standing).await
+    }
+
+    /// Brings a child to the level that we were told to stop at, one level after the other.
+    fn raise(&self, from: Level, record: &Record, child: &Child) -> Result<Level, Failure> {
+        let mut level = from;
+        // A child that is only being started is told with the next tick.
+        while level < self.stop.level() && record.started()?.is_some() {
+            level = match level {
+                Level::Go => Level::Finish,
+                Level::Finish => Level::Interrupt,
+                Level::Interrupt | Level::Kill => Level::Kill,
+            };
+            cancel::raise(level, record, child, &self.events)?;
+        }
+        Ok(level)
+    }
+
+    async fn end(&self, record: &Record, child: &Child, standing: Standing) -> Result<Ended, Failure> {
+        let end = match standing {
+            Standing::Ended(end) => end,
+            Standing::Running | Standing::Lost => {
+                let millis = Timestamp::now().duration_since(child.started).as_millis();
+                let error = record.started()?.is_none().then(|| "its supervisor ended before it started".to_owned());
+                End { millis: u64::try_from(millis).unwrap_or(0), error, ..End::default() }
+            }
+        };
+        self.witness.ended(&child.id, end.code).await?;
+        if let Some(error) = end.error {
+            self.remove(record, &child.here)?;
+            return Err(
+                Failure::new(Exit::Tool, format!("`{}` was not started", child.program.display())).because(error)
+            );
+        }
+        if end.left > 0 {
+            self.events.notice(format!("{}: {} processes that it left were killed", child.slot, end.left));
+        }
+        Ok(Ended {
+            id: child.id.clone(),
+            code: end.code,
+            signal: end.signal,
+            took: Duration::from_millis(end.millis),
+            adopted: false,
+            stdout: child.here.join("stdout"),
+            stderr: child.here.join("stderr"),
+            here: child.here.clone(),
+            log: child.log.clone(),
+        })
+    }
+}

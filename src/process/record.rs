@@ -1,0 +1,287 @@
+//! What is known of a child on disk, and how it stands.
+//!
+//! Each file is written whole under a temporary name first. Whether the child lives is told by `lock`: the supervisor
+//! and the child hold it as long as either of them runs.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::process::Cancel;
+
+/// Written by us before the start.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Child {
+    pub version: u32,
+    pub id: String,
+    pub slot: String,
+    pub fingerprint: Digest,
+    pub program: PathBuf,
+    pub log: PathBuf,
+    /// Its own directory on tmpfs.
+    pub here: PathBuf,
+    pub cancel: Cancel,
+    pub started: Timestamp,
+}
+
+/// Written by the supervisor once the child runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Started {
+    pub pid: i32,
+    /// Clock ticks since boot at which the process began; with the boot it tells a process from a later one.
+    pub since: u64,
+    pub boot: String,
+}
+
+/// Written by the supervisor when the child has ended and its log is complete.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct End {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+    pub millis: u64,
+    /// Processes of its group that were still there and were killed.
+    #[serde(default)]
+    pub left: usize,
+    /// Why it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How a child stands.
+#[derive(Debug)]
+pub(super) enum Standing {
+    Running,
+    Ended(End),
+    /// Its lock is free and nobody wrote how it ended.
+    Lost,
+}
+
+/// The directory of one child.
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub dir: PathBuf,
+}
+
+impl Record {
+    pub(super) fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.dir.join("lock")
+    }
+
+    /// Makes the directory with its description and takes its lock.
+    pub(super) fn create(&self, child: &Child) -> Result<File, Failure> {
+        let make = || -> std::io::Result<File> {
+            DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+            let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.lock())?;
+            lock.lock()?;
+            Ok(lock)
+        };
+        let lock = make().map_err(|error| self.failure("cannot be made", error))?;
+        self.write("child.json", child)?;
+        Ok(lock)
+    }
+
+    pub(super) fn child(&self) -> Result<Child, Failure> {
+        self.read("child.json")?.ok_or_else(|| self.failure("has no child.json", ""))
+    }
+
+    pub(super) fn started(&self) -> Result<Option<Started>, Failure> {
+        self.read("started.json")
+    }
+
+    pub(super) fn write_started(&self, started: &Started) -> Result<(), Failure> {
+        self.write("started.json", started)
+    }
+
+    pub(super) fn end(&self) -> Result<Option<End>, Failure> {
+        self.read("exit.json")
+    }
+
+    pub(super) fn write_end(&self, end: &End) -> Result<(), Failure> {
+        self.write("exit.json", end)
+    }
+
+    /// Notes that the child is sent its one SIGINT; `false` if it was sent before, by this run or an earlier one.
+    pub(super) fn claim_interrupt(&self) -> Result<bool, Failure> {
+        match OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.dir.join("interrupted")) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.failure("cannot be written", error)),
+        }
+    }
+
+    pub(super) fn standing(&self) -> Result<Standing, Failure> {
+        // The lock is asked first: the end is written before it is given up.
+        let is_held = self.is_held()?;
+        Ok(match self.end()? {
+            Some(end) => Standing::Ended(end),
+            None if is_held => Standing::Running,
+            None => Standing::Lost,
+        })
+    }
+
+    fn is_held(&self) -> Result<bool, Failure> {
+        let lock = match File::open(self.lock()) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(self.failure("cannot be read", error)),
+        };
+        // Shared, so that two that look at the same time do not take each other for the child.
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(self.failure("cannot be locked", error)),
+        }
+    }
+
+    pub(super) fn remove(&self) -> Result<(), Failure> {
+        match std::fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.failure("cannot be removed", error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
+        match std::fs::read(self.dir.join(name)) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| self.failure(&format!("has a bad {name}"), error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failure("cannot be read", error)),
+        }
+    }
+
+    fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
+        let write = || -> std::io::Result<()> {
+            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+            file.write_all(&serde_json::to_vec_pretty(value)?)?;
+            file.as_file().sync_all()?;
+            file.persist(self.dir.join(name))?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|error| self.failure(&format!("cannot take {name}"), error))
+    }
+
+    fn failure(&self, what: &str, error: impl std::fmt::Display) -> Failure {
+        Failure::new(Exit::NotDone, format!("record of a child `{}` {what}", self.dir.display())).because(error)
+    }
+}
+
+/// The records in `dir`, in order of their names; none when it does not exist.
+pub(super) fn records(dir: &Path) -> Result<Vec<Record>, Failure> {
+    let failure = |error| Failure::new(Exit::NotDone, format!("`{}` cannot be read", dir.display())).because(error);
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(failure(error)),
+    };
+    let mut dirs =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failure)?;
+    dirs.sort();
+    Ok(dirs.into_iter().filter(|dir| dir.join("child.json").is_file()).map(Record::new).collect())
+}
+
+impl Started {
+    /// Of a process that runs now.
+    pub(super) fn of(pid: i32) -> Option<Self> {
+        Some(Self { pid, since: began(pid)?, boot: boot()? })
+    }
+
+    /// Whether the process of this id is still the one that was started.
+    pub(super) fn is_same(&self) -> bool {
+        boot().is_some_and(|boot| boot == self.boot) && began(self.pid) == Some(self.since)
+    }
+}
+
+fn boot() -> Option<String> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok().map(|id| id.trim().to_owned())
+}
+
+/// Field 22 of `/proc/<pid>/stat`; the name before it may hold anything, so counting begins at its last bracket.
+fn began(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> (tempfile::TempDir, Record, File) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let record = Record::new(dir.path().join("network-apply-1"));
+        let child = Child {
+            version: 1,
+            id: "network-apply-1".to_owned(),
+            slot: "network-apply".to_owned(),
+            fingerprint: Digest::of(b"x"),
+            program: "/bin/true".into(),
+            log: "/dev/null".into(),
+            here: "/dev/shm/x".into(),
+            cancel: Cancel::Finish,
+            started: Timestamp::UNIX_EPOCH,
+        };
+        let lock = record.create(&child).expect("a record");
+        (dir, record, lock)
+    }
+
+    #[test]
+    fn a_child_runs_while_its_lock_is_held_and_is_lost_when_nobody_wrote_its_end() {
+        let (_dir, record, lock) = record();
+
+        let held = record.standing().expect("a standing");
+        drop(lock);
+        let free = record.standing().expect("a standing");
+
+        assert!(matches!(held, Standing::Running), "{held:?}");
+        assert!(matches!(free, Standing::Lost), "{free:?}");
+    }
+
+    #[test]
+    fn an_end_counts_even_while_something_still_holds_the_lock() {
+        let (_dir, record, _lock) = record();
+
+        record.write_end(&End { code: Some(3), ..End::default() }).expect("written");
+
+        assert!(matches!(record.standing().expect("a standing"), Standing::Ended(End { code: Some(3), .. })));
+    }
+
+    #[test]
+    fn a_child_is_interrupted_once_over_all_runs() {
+        let (_dir, record, _lock) = record();
+
+        let claims = [record.claim_interrupt().expect("a claim"), record.claim_interrupt().expect("a claim")];
+
+        assert_eq!(claims, [true, false]);
+    }
+
+    #[test]
+    fn a_process_id_that_was_used_again_is_not_taken_for_the_child() {
+        let mine = Started::of(i32::try_from(std::process::id()).expect("small")).expect("this process");
+        let earlier = Started { since: mine.since - 1, ..mine.clone() };
+        let other_boot = Started { boot: "another".to_owned(), ..mine.clone() };
+
+        assert_eq!((mine.is_same(), earlier.is_same(), other_boot.is_same()), (true, false, false));
+    }
+
+    #[test]
+    fn directories_without_a_description_are_no_records() {
+        let (dir, record, _lock) = record();
+        std::fs::create_dir(dir.path().join("half-made")).expect("made");
+
+        let found: Vec<_> = records(dir.path()).expect("records").into_iter().map(|found| found.dir).collect();
+
+        assert_eq!(found, [record.dir]);
+        assert_eq!(records(Path::new("/nowhere")).expect("none").len(), 0);
+    }
+}

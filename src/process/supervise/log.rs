@@ -1,0 +1,85 @@
+//! The log that people read: redacted lines, appended, of bounded size.
+
+use std::collections::VecDeque;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// What a child may add to a log before lines are left out.
+const MOST: usize = 64 << 20;
+/// The last lines are kept all the same: they say how it ended.
+const LAST: usize = 200;
+
+pub(super) struct Log {
+    file: File,
+    written: usize,
+    most: usize,
+    last: VecDeque<String>,
+    left_out: usize,
+    failed: Option<std::io::Error>,
+}
+
+impl Log {
+    pub(super) fn open(path: &Path) -> std::io::Result<Self> {
+        if let Some(dir) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        Ok(Self { file, written: 0, most: MOST, last: VecDeque::new(), left_out: 0, failed: None })
+    }
+
+    /// Adds a line. A full disk must not end the child, so the first error is kept for [`Log::close`].
+    pub(super) fn line(&mut self, line: &str) {
+        if self.written >= self.most {
+            self.last.push_back(line.to_owned());
+            if self.last.len() > LAST {
+                self.last.pop_front();
+                self.left_out += 1;
+            }
+            return;
+        }
+        self.write(line);
+    }
+
+    fn write(&mut self, line: &str) {
+        self.written += line.len() + 1;
+        if let Err(error) = self.file.write_all(format!("{line}\n").as_bytes()) {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Writes the last lines; an error of writing does not change how the child ended.
+    pub(super) fn close(mut self) -> std::io::Result<()> {
+        if self.left_out > 0 {
+            self.write(&format!("── {} lines left out: the log is full", self.left_out));
+        }
+        for line in std::mem::take(&mut self.last) {
+            self.write(&line);
+        }
+        match self.failed {
+            Some(error) if error.raw_os_error() != Some(rustix::io::Errno::NOSPC.raw_os_error()) => Err(error),
+            _ => self.file.sync_all(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_log_leaves_out_the_middle_and_says_how_much() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("runs/0001/x.log");
+        let mut log = Log { most: 8, ..Log::open(&path).expect("a log") };
+
+        (0..LAST + 5).for_each(|number| log.line(&format!("line {number}")));
+        log.close().expect("closed");
+
+        let text = std::fs::read_to_string(path).expect("text");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[..4], ["line 0", "line 1", "── 3 lines left out: the log is full", "line 5"]);
+        assert_eq!(lines.last(), Some(&"line 204"));
+    }
+}

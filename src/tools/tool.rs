@@ -1,0 +1,259 @@
+//! Finds the tools and checks that their versions are ones we know.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::process::{Output, quick};
+use crate::tools::ToolEnvironment;
+use crate::workspace::file_digest;
+
+/// A tool that was found and is of an accepted version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    pub path: PathBuf,
+    pub version: String,
+    /// Of the program's file; for a script also of what it runs in.
+    pub digest: Digest,
+}
+
+/// What we know of a tool before we have found it.
+struct Known {
+    name: &'static str,
+    /// How it is asked for its version.
+    ask: &'static [&'static str],
+    read: fn(&str) -> Option<String>,
+    /// From this version on, below the other: (major, minor).
+    from: (u32, u32),
+    below: (u32, u32),
+    hint: &'static str,
+}
+
+const KNOWN: [Known; 3] = [
+    Known {
+        name: "packer",
+        ask: &["-machine-readable", "version"],
+        read: packer_version,
+        from: (1, 12),
+        below: (2, 0),
+        hint: "install Packer 1.16 (https://developer.hashicorp.com/packer/install) and put it on PATH",
+    },
+    Known {
+        name: "tofu",
+        ask: &["version", "-json"],
+        read: tofu_version,
+        from: (1, 12),
+        below: (2, 0),
+        hint: "install OpenTofu 1.12 (https://opentofu.org/docs/intro/install/) and put it on PATH",
+    },
+    Known {
+        name: "ansible-playbook",
+        ask: &["--version"],
+        read: ansible_version,
+        from: (2, 19),
+        below: (2, 23),
+        hint: "install ansible-core 2.21 (`pip install ansible-core==2.21.*` with Python 3.12 or newer) and put it on PATH",
+    },
+];
+
+/// `1732190000,,version,1.16.0`
+fn packer_version(output: &str) -> Option<String> {
+    let line = output.lines().find_map(|line| line.split_once(",version,"))?.1;
+    Some(line.trim().to_owned())
+}
+
+fn tofu_version(output: &str) -> Option<String> {
+    let value: serde_json::Value = serde_json::from_str(output).ok()?;
+    Some(value.get("terraform_version")?.as_str()?.to_owned())
+}
+
+/// `ansible-playbook [core 2.21.5]`
+fn ansible_version(output: &str) -> Option<String> {
+    let rest = output.lines().next()?.split_once("[core ")?.1;
+    Some(rest.split_once(']')?.0.to_owned())
+}
+
+/// The tools on a search path; each is looked for when it is first asked for.
+pub struct Tools {
+    path: OsString,
+    environment: ToolEnvironment,
+    found: [OnceLock<Tool>; KNOWN.len()],
+}
+
+impl Tools {
+    /// `path` is a search path such as `PATH`.
+    pub fn new(path: &OsStr, environment: ToolEnvironment) -> Self {
+        Self { path: path.to_owned(), environment, found: Default::default() }
+    }
+
+    pub fn environment(&self) -> &ToolEnvironment {
+        &self.environment
+    }
+
+    /// # Errors
+    /// Exit 4: it is not on the path, cannot be started, or is of a version that we do not know.
+    pub fn get(&self, name: &str) -> Result<&Tool, Failure> {
+        let index = KNOWN.iter().position(|known| known.name == name);
+        let (Some(known), Some(found)) = (index.map(|index| &KNOWN[index]), index.map(|index| &self.found[index]))
+        else {
+            return Err(Failure::bug(format!("`{name}` is no tool that we know")));
+        };
+        if let Some(tool) = found.get() {
+            return Ok(tool);
+        }
+        let tool = self.find(known)?;
+        Ok(found.get_or_init(|| tool))
+    }
+
+    fn find(&self, known: &Known) -> Result<Tool, Failure> {
+        let name = known.name;
+        let path = self.search(name).ok_or_else(|| {
+            Failure::new(Exit::Missing, format!("`{name}` is not installed"))
+                .because(format!("no program of that name in {}", self.path.display()))
+                .hint(known.hint)
+        })?;
+        self.check_configuration(name)?;
+        let output = quick(&path, known.ask, &self.asking(), Duration::from_secs(60))
+            .map_err(|failure| failure.hint(known.hint))?;
+        let version = (known.read)(&output.stdout).ok_or_else(|| unreadable(&path, known, &output))?;
+        if !is_accepted(known, &version) {
+            let ((from, from_minor), (below, below_minor)) = (known.from, known.below);
+            return Err(Failure::new(Exit::Missing, format!("`{}` is version {version}", path.display()))
+                .because(format!("accepted are versions from {from}.{from_minor} on, below {below}.{below_minor}"))
+                .hint(known.hint));
+        }
+        // A script of a few lines says nothing; what it prints of itself names its Python and modules too.
+        let digest = match name {
+            "ansible-playbook" => Digest::of_value(&(file_digest(&path)?, &output.stdout)),
+            _ => file_digest(&path)?,
+        };
+        Ok(Tool { path, version, digest })
+    }
+
+    fn search(&self, name: &str) -> Option<PathBuf> {
+        let is_program =
+            |path: &Path| path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0);
+        let path = std::env::split_paths(&self.path).map(|dir| dir.join(name)).find(|path| is_program(path))?;
+        std::path::absolute(path).ok()
+    }
+
+    /// OpenTofu does not start when this variable names nothing, and its message does not say so.
+    fn check_configuration(&self, name: &str) -> Result<(), Failure> {
+        let Some(file) = self.environment.get("TF_CLI_CONFIG_FILE").filter(|_| name == "tofu").map(Path::new) else {
+            return Ok(());
+        };
+        if file.is_file() {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Missing, format!("TF_CLI_CONFIG_FILE names `{}`, which does not exist", file.display()))
+            .hint("unset TF_CLI_CONFIG_FILE, or let it name OpenTofu's configuration file"))
+    }
+
+    /// What a tool sees that is asked for its version.
+    fn asking(&self) -> BTreeMap<String, OsString> {
+        let mut env = self.environment.variables().clone();
+        env.insert("CHECKPOINT_DISABLE".to_owned(), "1".into());
+        env
+    }
+}
+
+fn unreadable(path: &Path, known: &Known, output: &Output) -> Failure {
+    let said =
+        output.stderr.lines().chain(output.stdout.lines()).find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let asked = known.ask.join(" ");
+    Failure::new(Exit::Missing, format!("`{} {asked}` does not tell a version", path.display()))
+        .because(said.trim())
+        .hint(known.hint)
+}
+
+fn is_accepted(known: &Known, version: &str) -> bool {
+    let mut parts = version.split(['.', '-', '+']).map(|part| part.parse::<u32>().ok());
+    let (Some(Some(major)), Some(Some(minor))) = (parts.next(), parts.next()) else { return false };
+    (known.from..known.below).contains(&(major, minor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with one scripted tool.
+    fn tools(name: &str, script: &str, variables: &[(&str, &str)]) -> (tempfile::TempDir, Tools) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("mode");
+        let environment = ToolEnvironment::of(variables.iter().map(|(name, value)| (name.into(), value.into())));
+        let tools = Tools::new(dir.path().as_os_str(), environment);
+        (dir, tools)
+    }
+
+    #[test]
+    fn each_tool_is_known_by_the_words_it_prints_of_itself() {
+        // packer 1.16.0, tofu 1.12.6, ansible-core 2.21.5
+        assert_eq!(packer_version("1763726000,,version,1.16.0\n").as_deref(), Some("1.16.0"));
+        assert_eq!(
+            tofu_version(r#"{"terraform_version":"1.12.6","platform":"linux_amd64"}"#).as_deref(),
+            Some("1.12.6")
+        );
+        assert_eq!(
+            ansible_version("ansible-playbook [core 2.21.5]\n  config file = None\n").as_deref(),
+            Some("2.21.5")
+        );
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_named_with_the_way_to_get_it() {
+        let (_dir, tools) = tools("tofu", "", &[]);
+
+        let failure = tools.get("packer").expect_err("missing");
+
+        assert_eq!((failure.what(), failure.exit()), ("`packer` is not installed", Exit::Missing));
+        assert!(failure.hints()[0].starts_with("install Packer 1.16"), "{:?}", failure.hints());
+    }
+
+    #[test]
+    fn a_version_that_we_do_not_know_is_refused_with_its_path_and_the_range() {
+        let (dir, tools) = tools("tofu", r#"echo '{"terraform_version":"1.9.4"}'"#, &[]);
+
+        let failure = tools.get("tofu").expect_err("too old");
+
+        assert_eq!(failure.what(), format!("`{}/tofu` is version 1.9.4", dir.path().display()));
+        assert_eq!(failure.causes(), ["accepted are versions from 1.12 on, below 2.0"]);
+    }
+
+    #[test]
+    fn a_tool_that_says_something_else_is_quoted() {
+        let (_dir, tools) =
+            tools("ansible-playbook", "echo 'ModuleNotFoundError: No module named ansible' >&2; exit 1", &[]);
+
+        let failure = tools.get("ansible-playbook").expect_err("broken");
+
+        assert_eq!(failure.causes(), ["ModuleNotFoundError: No module named ansible"]);
+    }
+
+    #[test]
+    fn a_configuration_file_that_does_not_exist_is_found_before_tofu_fails_on_it() {
+        let (_dir, tools) =
+            tools("tofu", r#"echo '{"terraform_version":"1.12.6"}'"#, &[("TF_CLI_CONFIG_FILE", "/nowhere")]);
+
+        let failure = tools.get("tofu").expect_err("refused");
+
+        assert_eq!(failure.what(), "TF_CLI_CONFIG_FILE names `/nowhere`, which does not exist");
+    }
+
+    #[test]
+    fn a_tool_is_asked_once() {
+        let (dir, tools) = tools("tofu", r#"echo x >>"$0.asked"; echo '{"terraform_version":"1.12.6"}'"#, &[]);
+
+        let versions =
+            [tools.get("tofu").expect("found").version.clone(), tools.get("tofu").expect("found").version.clone()];
+
+        assert_eq!(versions, ["1.12.6", "1.12.6"]);
+        assert_eq!(std::fs::read_to_string(dir.path().join("tofu.asked")).expect("asked"), "x\n");
+    }
+}
