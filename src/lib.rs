@@ -34,6 +34,7 @@ pub mod cloud;
 pub mod config;
 pub mod node;
 pub mod process;
+pub mod rke2;
 pub mod secrets;
 pub mod tools;
 pub mod workspace;

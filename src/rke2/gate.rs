@@ -1,0 +1,288 @@
+//! The gate of a join: asks one node, over and over, until it is a member of the cluster or cannot become one.
+//!
+//! One script per look answers all: what systemd says of the unit, what the API says of the node, and what the unit's
+//! journal said in the last half minute. It needs nothing from outside the node, so it works before there is a
+//! kubeconfig and through any way in.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::environment::{NodeName, Role};
+use crate::failure::{Exit, Failure};
+use crate::node::{Connection, Look, Wait, quote};
+use crate::rke2::node_status::NodeStatus;
+use crate::rke2::symptom::{Symptom, recognised};
+use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, Version, unit};
+
+const EVERY: Duration = Duration::from_secs(1);
+/// A hopeless symptom must last this long: a restart may still clear what it complained of.
+const HOPELESS_FOR: Duration = Duration::from_secs(20);
+/// In how many looks in a row a node must be seen joined.
+const SEEN: u32 = 2;
+
+/// A node that joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub version: String,
+    /// The name of its etcd member, of a server only.
+    pub etcd: Option<String>,
+}
+
+/// Waits until a node has joined: unit active, Ready at the version, and a server's API ready and etcd member voting.
+///
+/// # Errors
+/// Exit 7 at the deadline or as soon as the unit's journal shows what waiting cannot mend, with the symptom as cause
+/// and its hint; what the connection gives; cancelled when told to stop.
+pub async fn joined(
+    node: &Connection,
+    name: &NodeName,
+    role: Role,
+    version: Version,
+    wait: &Wait<'_>,
+) -> Result<Member, Failure> {
+    let gate = Gate { name, role, version: version.to_string(), memory: Mutex::default() };
+    let script = script(name, role);
+    let (gate, script) = (&gate, &script);
+    let outcome = wait
+        .until(&format!("`{name}` did not join"), Exit::Unhealthy, EVERY, || async move {
+            let said = node.run_within(script, true, Duration::from_secs(30)).await?;
+            gate.look(&Answer::read(&said.stdout))
+        })
+        .await;
+    outcome.map_err(|failure| gate.explained(failure))
+}
+
+/// What one look brought.
+#[derive(Debug, Default, PartialEq)]
+struct Answer {
+    activity: String,
+    restarts: u32,
+    /// What the API's `/readyz` said, on a server.
+    readyz: Option<String>,
+    status: Option<NodeStatus>,
+    /// The unit's journal of the last half minute.
+    journal: String,
+}
+
+/// What the looks have shown so far.
+#[derive(Debug, Default)]
+struct Memory {
+    seen: u32,
+    hopeless_since: Option<(&'static str, Instant)>,
+    /// The last symptom and its line.
+    symptom: Option<(&'static Symptom, String)>,
+}
+
+struct Gate<'a> {
+    name: &'a NodeName,
+    role: Role,
+    version: String,
+    memory: Mutex<Memory>,
+}
+
+impl Gate<'_> {
+    fn look(&self, answer: &Answer) -> Result<Look<Member>, Failure> {
+        let mut memory = self.memory.lock().map_err(|_| Failure::bug("a gate panicked"))?;
+        let Some(missing) = self.missing(answer) else {
+            memory.seen += 1;
+            *memory = Memory { seen: memory.seen, ..Memory::default() };
+            return Ok(match &answer.status {
+                Some(status) if memory.seen >= SEEN => {
+                    Look::Done(Member { version: status.version.clone(), etcd: status.member.clone() })
+                }
+                _ => Look::NotYet("joined, looking once more".to_owned()),
+            });
+        };
+        memory.seen = 0;
+        let recognised = recognised(&answer.journal);
+        memory.symptom = recognised.map(|(symptom, line)| (symptom, message(line).to_owned()));
+        memory.hopeless_since = match (recognised, memory.hopeless_since) {
+            (Some((symptom, _)), Some((sign, since))) if symptom.sign == sign => Some((sign, since)),
+            (Some((symptom, _)), _) if symptom.is_hopeless => Some((symptom.sign, Instant::now())),
+            _ => None,
+        };
+        match memory.hopeless_since {
+            Some((_, since)) if since.elapsed() >= HOPELESS_FOR => {
+                Err(Failure::new(Exit::Unhealthy, format!("`{}` cannot join", self.name)).because(missing))
+            }
+            _ => Ok(Look::NotYet(missing)),
+        }
+    }
+
+    /// What is still missing, the first thing first.
+    fn missing(&self, answer: &Answer) -> Option<String> {
+        let unit = unit(self.role);
+        if answer.activity != "active" {
+            let again =
+                if answer.restarts > 0 { format!(", started again {} times", answer.restarts) } else { String::new() };
+            let activity = if answer.activity.is_empty() { "unknown" } else { answer.activity.as_str() };
+            return Some(format!("{unit} is {activity}{again}"));
+        }
+        if self.role == Role::Server && answer.readyz.as_deref() != Some("ok") {
+            return Some("its API is not ready".to_owned());
+        }
+        match &answer.status {
+            None => Some("its node is not registered".to_owned()),
+            Some(status) => status.lacks(self.role, &self.version),
+        }
+    }
+
+    /// Adds what the journal said to a failure of the wait.
+    fn explained(&self, failure: Failure) -> Failure {
+        if failure.exit() != Exit::Unhealthy {
+            return failure;
+        }
+        let Some((symptom, line)) = self.memory.lock().ok().and_then(|mut memory| memory.symptom.take()) else {
+            return failure.hint(format!("look at `journalctl -u {}` on `{}`", unit(self.role), self.name));
+        };
+        failure
+            .because(format!("journal of {} on `{}`: \"{line}\"", unit(self.role), self.name))
+            .because(symptom.cause)
+            .hint(symptom.hint)
+    }
+}
+
+impl Answer {
+    fn read(text: &str) -> Self {
+        let part = |name: &str| {
+            let rest = text.split_once(&format!("@{name}\n"))?.1;
+            Some(rest.split("\n@").next().unwrap_or(rest).trim())
+        };
+        let property = |name: &str| part("unit")?.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        Self {
+            activity: property("ActiveState").unwrap_or_default().to_owned(),
+            restarts: property("NRestarts").and_then(|count| count.parse().ok()).unwrap_or(0),
+            readyz: part("readyz").map(str::to_owned),
+            status: part("node").and_then(|node| NodeStatus::read(&serde_json::from_str(node).ok()?)),
+            journal: part("journal").unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+/// The look: parts that start with `@name`.
+fn script(name: &NodeName, role: Role) -> String {
+    let unit = unit(role);
+    let kubeconfig = match role {
+        Role::Server => ADMIN_KUBECONFIG.to_owned(),
+        // The kubelet may read its own node.
+        Role::Agent => format!("{DATA_DIR}/agent/kubelet.kubeconfig"),
+    };
+    let node = quote(&format!("/api/v1/nodes/{name}"));
+    format!(
+        r#"echo @unit
+systemctl show {unit}.service --property=ActiveState,NRestarts
+get() {{ {DATA_DIR}/bin/kubectl --kubeconfig {kubeconfig} --request-timeout=5s get --raw "$1" 2>/dev/null; }}
+if [ -x {DATA_DIR}/bin/kubectl ] && [ -r {kubeconfig} ]; then
+  echo; echo @readyz; get /readyz
+  echo; echo @node; get {node}
+fi
+echo; echo @journal
+journalctl --unit {unit}.service --since=-30s --lines=200 --output=cat --no-pager
+exit 0"#
+    )
+}
+
+/// The message of a logrus line: `time="…" level=fatal msg="…"`.
+fn message(line: &str) -> &str {
+    line.split_once("msg=\"").map_or(line, |(_, rest)| rest.trim_end_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rke2::node_status::tests::node;
+
+    const VERSION: &str = "v1.35.4+rke2r1";
+
+    fn said(activity: &str, readyz: &str, conditions: &[(&str, &str, &str)], journal: &str) -> Answer {
+        let node = node("server-2", Role::Server, VERSION, conditions);
+        Answer::read(&format!(
+            "@unit\nActiveState={activity}\nNRestarts=3\n\n@readyz\n{readyz}\n@node\n{node}\n@journal\n{journal}\n"
+        ))
+    }
+
+    fn look(gate: &Gate<'_>, answer: &Answer) -> Result<Look<Member>, String> {
+        gate.look(answer).map_err(|failure| failure.to_string())
+    }
+
+    fn not_yet(text: &str) -> Result<Look<Member>, String> {
+        Ok(Look::NotYet(text.to_owned()))
+    }
+
+    const VOTING: [(&str, &str, &str); 2] = [("Ready", "True", ""), ("EtcdIsVoter", "True", "MemberNotLearner")];
+
+    #[test]
+    fn a_server_has_joined_when_all_is_so_twice_in_a_row() {
+        let name = NodeName("server-2".to_owned());
+        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let good = said("active", "ok", &VOTING, "");
+
+        let first = look(&gate, &good);
+        let between = look(&gate, &said("activating", "ok", &VOTING, ""));
+        let third = look(&gate, &good);
+        let fourth = look(&gate, &good);
+
+        assert_eq!(first, not_yet("joined, looking once more"));
+        assert_eq!(between, not_yet("rke2-server is activating, started again 3 times"));
+        assert_eq!(third, not_yet("joined, looking once more"));
+        let member = Member { version: VERSION.to_owned(), etcd: Some("server-2-1f2e3d4c".to_owned()) };
+        assert_eq!(fourth, Ok(Look::Done(member)));
+    }
+
+    #[test]
+    fn an_active_unit_alone_proves_nothing() {
+        let name = NodeName("server-2".to_owned());
+        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let learner = [("Ready", "True", ""), ("EtcdIsVoter", "False", "MemberIsLearner")];
+
+        assert_eq!(
+            look(&gate, &said("active", "[-]etcd failed\nreadyz check failed", &VOTING, "")),
+            not_yet("its API is not ready")
+        );
+        assert_eq!(
+            look(&gate, &said("active", "ok", &learner, "")),
+            not_yet("etcd member does not vote: MemberIsLearner")
+        );
+        assert_eq!(
+            look(&gate, &Answer::read("@unit\nActiveState=active\n\n@readyz\nok\n@node\n\n@journal\n")),
+            not_yet("its node is not registered")
+        );
+    }
+
+    #[test]
+    fn what_the_journal_said_is_the_cause_and_brings_its_hint() {
+        let name = NodeName("server-2".to_owned());
+        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let journal = "time=\"2026-11-20T14:02:00Z\" level=fatal msg=\"token CA hash does not match the Cluster CA \
+                       certificate hash: 4f0c != 91ab\"";
+
+        let seen = look(&gate, &said("activating", "", &[], journal));
+        let failure = gate.explained(Failure::new(Exit::Unhealthy, "`server-2` did not join: not within 5 min"));
+
+        assert_eq!(seen, not_yet("rke2-server is activating, started again 3 times"));
+        assert_eq!(
+            failure.causes(),
+            [
+                "journal of rke2-server on `server-2`: \"token CA hash does not match the Cluster CA certificate hash: \
+                 4f0c != 91ab\"",
+                "it was told a token of another cluster, or the cluster behind the address is another one"
+            ]
+        );
+        assert_eq!(failure.hints().len(), 1);
+    }
+
+    #[test]
+    fn a_hopeless_symptom_that_lasts_ends_the_wait() {
+        let name = NodeName("server-2".to_owned());
+        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let answer = said("activating", "", &[], "etcd cluster join failed: duplicate node name found, please use");
+        let long_ago = Instant::now().checked_sub(HOPELESS_FOR).expect("a machine that has been up for a while");
+
+        let first = look(&gate, &answer);
+        gate.memory.lock().expect("a lock").hopeless_since = Some(("duplicate node name found", long_ago));
+        let later = look(&gate, &answer);
+
+        assert_eq!(first, not_yet("rke2-server is activating, started again 3 times"));
+        assert_eq!(later, Err("`server-2` cannot join: rke2-server is activating, started again 3 times".to_owned()));
+    }
+}

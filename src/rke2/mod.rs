@@ -1,0 +1,44 @@
+//! What RKE2 demands: versions and files of a release, tokens, the gates of a join, the API's own word on health.
+//!
+//! Nothing here starts anything on a node: Ansible installs and starts, this room asks whether it came to be. A start
+//! command that returned 0 proves nothing (a unit of the other role makes systemd skip the start and say so to nobody),
+//! so a node has joined when its unit is active *and* the API shows it Ready at the wanted version *and*, for a
+//! server, its etcd member votes.
+
+mod api;
+mod gate;
+mod kubeconfig;
+mod node_status;
+mod proof;
+mod release;
+mod state;
+mod symptom;
+mod token;
+mod version;
+
+pub use api::{Api, Route};
+pub use gate::{Member, joined};
+pub use kubeconfig::Kubeconfig;
+pub use node_status::NodeStatus;
+pub use proof::{Expected, Proof, serves};
+pub use release::{ARCH, Checksums, bundle_file, checksum_file, release_files, release_url};
+pub use state::{QUESTION, State, Unit, UnitActivity, question};
+pub use symptom::{Symptom, recognised};
+pub use token::{Token, ca_hash, is_password};
+pub use version::Version;
+
+/// Where RKE2 keeps everything on a node.
+pub const DATA_DIR: &str = "/var/lib/rancher/rke2";
+/// Where further nodes join.
+pub const SUPERVISOR_PORT: u16 = 9345;
+pub const API_PORT: u16 = 6443;
+/// The administrator's kubeconfig on a server.
+pub const ADMIN_KUBECONFIG: &str = "/etc/rancher/rke2/rke2.yaml";
+
+/// The systemd unit of a role.
+pub fn unit(role: crate::environment::Role) -> &'static str {
+    match role {
+        crate::environment::Role::Server => "rke2-server",
+        crate::environment::Role::Agent => "rke2-agent",
+    }
+}

@@ -1,0 +1,141 @@
+//! The proof that a cluster serves: asked through the address that its users have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::environment::{NodeName, Role};
+use crate::failure::{Exit, Failure};
+use crate::node::{Look, Wait};
+use crate::rke2::api::Api;
+use crate::rke2::node_status::NodeStatus;
+use crate::rke2::version::Version;
+
+const EVERY: Duration = Duration::from_secs(2);
+
+/// What the cluster is to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    pub nodes: BTreeMap<NodeName, Role>,
+    pub version: Version,
+}
+
+/// What was proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub servers: usize,
+    pub agents: usize,
+    /// The etcd members that vote, one for each server.
+    pub voters: BTreeSet<String>,
+}
+
+/// Waits until the API is ready and every node is Ready, at the version and in its role, and every server votes.
+///
+/// # Errors
+/// Exit 7 at the deadline, naming the nodes that are not as they should be; exit 7 at once for a node that is in the
+/// cluster and not in the environment; what [`Api::readyz`] gives when it cannot pass.
+pub async fn serves(api: &Api, expected: &Expected, wait: &Wait<'_>) -> Result<Proof, Failure> {
+    let what = format!("the cluster does not serve at {}", api.server());
+    wait.until(&what, Exit::Unhealthy, EVERY, || async {
+        api.readyz().await?;
+        judge(&api.nodes().await?, expected)
+    })
+    .await
+}
+
+fn judge(nodes: &[NodeStatus], expected: &Expected) -> Result<Look<Proof>, Failure> {
+    let wanted = expected.version.to_string();
+    let missing: Vec<String> = expected
+        .nodes
+        .iter()
+        .filter_map(|(name, role)| {
+            let lacks = match nodes.iter().find(|node| node.name == name.0) {
+                None => "not registered".to_owned(),
+                Some(node) => node.lacks(*role, &wanted)?,
+            };
+            Some(format!("{name}: {lacks}"))
+        })
+        .collect();
+    if !missing.is_empty() {
+        let (count, all) = (missing.len(), expected.nodes.len());
+        return Ok(Look::NotYet(format!("{count} of {all} nodes: {}", missing.join("; "))));
+    }
+    if let Some(stranger) = nodes.iter().find(|node| !expected.nodes.contains_key(&NodeName(node.name.clone()))) {
+        let name = &stranger.name;
+        return Err(Failure::new(
+            Exit::Unhealthy,
+            format!("node `{name}` is in the cluster and not in the environment"),
+        )
+        .hint(format!("if its machine is gone for good: `kubectl delete node {name}`")));
+    }
+    let count = |role| nodes.iter().filter(|node| node.role == role).count();
+    let voters: BTreeSet<String> = nodes.iter().filter_map(|node| node.member.clone()).collect();
+    if voters.len() != count(Role::Server) {
+        return Ok(Look::NotYet(format!("{} etcd members for {} servers", voters.len(), count(Role::Server))));
+    }
+    Ok(Look::Done(Proof { servers: count(Role::Server), agents: count(Role::Agent), voters }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rke2::node_status::tests::node;
+
+    const VERSION: &str = "v1.35.4+rke2r1";
+    const VOTING: [(&str, &str, &str); 2] = [("Ready", "True", ""), ("EtcdIsVoter", "True", "MemberNotLearner")];
+
+    fn status(name: &str, role: Role, conditions: &[(&str, &str, &str)]) -> NodeStatus {
+        NodeStatus::read(&node(name, role, VERSION, conditions)).expect("a node")
+    }
+
+    fn expected() -> Expected {
+        let nodes = [("server-1", Role::Server), ("general-1", Role::Agent), ("general-2", Role::Agent)];
+        Expected {
+            nodes: nodes.into_iter().map(|(name, role)| (NodeName(name.to_owned()), role)).collect(),
+            version: VERSION.parse().expect("a version"),
+        }
+    }
+
+    #[test]
+    fn a_cluster_serves_when_every_node_is_as_it_should_be() {
+        let nodes = [
+            status("general-1", Role::Agent, &VOTING),
+            status("general-2", Role::Agent, &VOTING),
+            status("server-1", Role::Server, &VOTING),
+        ];
+
+        let proof = judge(&nodes, &expected()).expect("judged");
+
+        let voters = BTreeSet::from(["server-1-1f2e3d4c".to_owned()]);
+        assert_eq!(proof, Look::Done(Proof { servers: 1, agents: 2, voters }));
+    }
+
+    #[test]
+    fn the_nodes_that_are_not_as_they_should_be_are_named() {
+        let nodes = [
+            status("server-1", Role::Server, &VOTING),
+            status("general-1", Role::Agent, &[("Ready", "False", "KubeletNotReady")]),
+        ];
+
+        let look = judge(&nodes, &expected()).expect("judged");
+
+        assert_eq!(
+            look,
+            Look::NotYet("2 of 3 nodes: general-1: not Ready: KubeletNotReady; general-2: not registered".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_node_of_nobody_is_no_proof() {
+        let nodes = [
+            status("server-1", Role::Server, &VOTING),
+            status("general-1", Role::Agent, &VOTING),
+            status("general-2", Role::Agent, &VOTING),
+            status("general-3", Role::Agent, &VOTING),
+        ];
+
+        let failure = judge(&nodes, &expected()).expect_err("refused");
+
+        assert_eq!(failure.what(), "node `general-3` is in the cluster and not in the environment");
+        assert_eq!(failure.hints(), ["if its machine is gone for good: `kubectl delete node general-3`"]);
+    }
+}

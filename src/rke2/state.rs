@@ -1,0 +1,201 @@
+//! RKE2 on one node as its census tells: units, versions, etcd store, digests.
+
+use std::collections::BTreeMap;
+
+use crate::environment::Role;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::node::{Census, Question};
+use crate::rke2::DATA_DIR;
+
+/// The name of RKE2's question in a census.
+pub const QUESTION: &str = "rke2";
+
+/// What systemd says of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub activity: UnitActivity,
+    pub is_enabled: bool,
+    /// How often systemd started it again by itself.
+    pub restarts: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnitActivity {
+    Active,
+    /// Starting, or waiting to be started again.
+    Activating,
+    Inactive,
+    Failed,
+    /// There is no such unit.
+    Absent,
+}
+
+/// RKE2 on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    pub server: Unit,
+    pub agent: Unit,
+    /// The version of the file on disk.
+    pub installed: Option<String>,
+    /// The version of the program that runs; differs from the installed one until a restart.
+    pub running: Option<String>,
+    /// Whether there is an etcd store: then `server:` is ignored and the node starts as the member it was.
+    pub has_store: bool,
+    /// The name of its etcd member.
+    pub member: Option<String>,
+    /// Over `config.yaml` and its drop-ins.
+    pub config: Option<Digest>,
+    /// Of the cluster's CA file, on a server.
+    pub ca: Option<Digest>,
+    /// Names of the image archives, sorted.
+    pub archives: Vec<String>,
+}
+
+impl State {
+    /// Reads the answer to [`question`].
+    ///
+    /// # Errors
+    /// Exit 5 when the node did not answer it.
+    pub fn read(node: &str, census: &Census) -> Result<Self, Failure> {
+        let answer = census
+            .answer(QUESTION)
+            .filter(|answer| answer.code == 0)
+            .ok_or_else(|| Failure::new(Exit::Tool, format!("`{node}` did not answer what RKE2 is on it")))?;
+        Ok(parse(&answer.text))
+    }
+
+    pub fn unit(&self, role: Role) -> &Unit {
+        match role {
+            Role::Server => &self.server,
+            Role::Agent => &self.agent,
+        }
+    }
+
+    /// What keeps this from being a running node of that role and version; `None` when nothing does.
+    pub fn lacks(&self, role: Role, version: &str) -> Option<String> {
+        let unit = crate::rke2::unit(role);
+        if self.unit(role).activity != UnitActivity::Active {
+            return Some(format!("{unit} is {}", self.unit(role).activity.name()));
+        }
+        match &self.running {
+            Some(running) if running == version => {}
+            Some(running) => return Some(format!("runs {running}, wanted is {version}")),
+            None => return Some("the version that runs is unknown".to_owned()),
+        }
+        (!self.unit(role).is_enabled).then(|| format!("{unit} is not enabled: it would not start after a reboot"))
+    }
+}
+
+impl UnitActivity {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Activating => "activating",
+            Self::Inactive => "inactive",
+            Self::Failed => "failed",
+            Self::Absent => "not installed",
+        }
+    }
+
+    fn read(load: &str, active: &str) -> Self {
+        match (load, active) {
+            ("loaded", "active" | "reloading") => Self::Active,
+            ("loaded", "activating") => Self::Activating,
+            ("loaded", "failed") => Self::Failed,
+            ("loaded", _) => Self::Inactive,
+            _ => Self::Absent,
+        }
+    }
+}
+
+/// What RKE2 wants to know of every node.
+pub fn question() -> Question {
+    let script = format!(
+        r#"for unit in rke2-server rke2-agent; do
+  systemctl show "$unit.service" --property=LoadState,ActiveState,UnitFileState,NRestarts | sed "s/^/$unit./"
+done
+version() {{ "$1" --version 2>/dev/null | awk 'NR == 1 {{ print $3 }}'; }}
+echo "installed=$(version /usr/local/bin/rke2)"
+for unit in rke2-server rke2-agent; do
+  pid=$(systemctl show "$unit.service" --property=MainPID --value)
+  case "$pid" in ''|0) ;; *) echo "running=$(version "/proc/$pid/exe")" ;; esac
+done
+[ ! -d {DATA_DIR}/server/db/etcd/member/wal ] || echo store=yes
+[ ! -r {DATA_DIR}/server/db/etcd/name ] || echo "member=$(cat {DATA_DIR}/server/db/etcd/name)"
+set -- /etc/rancher/rke2/config.yaml /etc/rancher/rke2/config.yaml.d/*.y*ml
+[ ! -r "$1" ] || echo "config=$(for file; do [ ! -r "$file" ] || cat "$file"; done | sha256sum | cut -d ' ' -f 1)"
+ca={DATA_DIR}/server/tls/server-ca.crt
+[ ! -r "$ca" ] || echo "ca=$(sha256sum <"$ca" | cut -d ' ' -f 1)"
+for file in {DATA_DIR}/agent/images/*.tar*; do [ ! -f "$file" ] || echo "archive=${{file##*/}}"; done
+exit 0"#
+    );
+    Question { name: QUESTION, script }
+}
+
+fn parse(text: &str) -> State {
+    let pairs = || text.lines().filter_map(|line| line.split_once('='));
+    let values: BTreeMap<&str, &str> = pairs().collect();
+    let value = |name: &str| values.get(name).copied().filter(|value| !value.is_empty()).map(str::to_owned);
+    let unit = |name: &str| {
+        let of = |property: &str| values.get(format!("{name}.{property}").as_str()).copied().unwrap_or_default();
+        Unit {
+            activity: UnitActivity::read(of("LoadState"), of("ActiveState")),
+            is_enabled: of("UnitFileState") == "enabled",
+            restarts: of("NRestarts").parse().unwrap_or(0),
+        }
+    };
+    State {
+        server: unit("rke2-server"),
+        agent: unit("rke2-agent"),
+        installed: value("installed"),
+        running: value("running"),
+        has_store: values.contains_key("store"),
+        member: value("member"),
+        config: value("config").and_then(|digest| Digest::parse(&digest)),
+        ca: value("ca").and_then(|digest| Digest::parse(&digest)),
+        archives: pairs().filter(|(name, _)| *name == "archive").map(|(_, value)| value.to_owned()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = "rke2-server.LoadState=loaded\nrke2-server.ActiveState=active\nrke2-server.UnitFileState=enabled\n\
+                        rke2-server.NRestarts=2\nrke2-agent.LoadState=loaded\nrke2-agent.ActiveState=inactive\n\
+                        installed=v1.35.4+rke2r1\nrunning=v1.34.4+rke2r1\nstore=yes\nmember=server-1-1f2e3d4c\n\
+                        archive=rke2-images-canal.linux-amd64.tar.zst\narchive=rke2-images-core.linux-amd64.tar.zst";
+
+    #[test]
+    fn a_node_tells_its_units_versions_and_member() {
+        let state = parse(SAID);
+
+        assert_eq!(state.server, Unit { activity: UnitActivity::Active, is_enabled: true, restarts: 2 });
+        assert_eq!(state.agent.activity, UnitActivity::Inactive);
+        assert_eq!(state.member.as_deref(), Some("server-1-1f2e3d4c"));
+        assert_eq!(state.archives.len(), 2);
+        assert!(state.has_store);
+    }
+
+    #[test]
+    fn a_program_that_was_replaced_but_not_restarted_is_told_by_what_runs() {
+        let state = parse(SAID);
+
+        assert_eq!(
+            state.lacks(Role::Server, "v1.35.4+rke2r1").as_deref(),
+            Some("runs v1.34.4+rke2r1, wanted is v1.35.4+rke2r1")
+        );
+        assert_eq!(state.lacks(Role::Server, "v1.34.4+rke2r1"), None);
+        assert_eq!(state.lacks(Role::Agent, "v1.35.4+rke2r1").as_deref(), Some("rke2-agent is inactive"));
+    }
+
+    #[test]
+    fn a_machine_without_rke2_has_no_unit() {
+        let state = parse("rke2-server.LoadState=not-found\nrke2-server.ActiveState=inactive\ninstalled=\n");
+
+        assert_eq!(state.server.activity, UnitActivity::Absent);
+        assert_eq!(state.installed, None);
+        assert!(!state.has_store);
+    }
+}
