@@ -32,6 +32,7 @@ pub mod units;
 // rooms
 pub mod cloud;
 pub mod config;
+pub mod journal;
 pub mod node;
 pub mod process;
 pub mod rke2;

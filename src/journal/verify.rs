@@ -1,0 +1,70 @@
+//! Says whether a journal is what was written.
+
+use uuid::Uuid;
+
+use super::chain::{Chain, Damage};
+use super::store::Store;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+
+/// An entry that is known from elsewhere: nobody who can write here could have changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    pub number: u64,
+    pub digest: Digest,
+}
+
+/// What `history verify` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many entries were read.
+    pub entries: u64,
+    /// The first damaged entry, and how.
+    pub damage: Option<(u64, Damage)>,
+    /// Whether an anchor vouches for what was read.
+    pub anchored: bool,
+    /// The last entry that is in order.
+    pub head: Option<Anchor>,
+}
+
+impl Verdict {
+    /// The exit code; `None` stands for 0.
+    ///
+    /// Without an anchor a cut tail or a journal rewritten as a whole cannot be told from an intact one.
+    pub fn exit(&self) -> Option<Exit> {
+        match &self.damage {
+            Some((_, damage)) => Some(damage.exit()),
+            None if self.anchored => None,
+            None => Some(Exit::Unanchored),
+        }
+    }
+}
+
+/// Verifies every entry, and the anchor if there is one.
+///
+/// # Errors
+/// The store could not be read; damage is not an error but the verdict.
+pub async fn verify(store: &dyn Store, environment: Uuid, anchor: Option<&Anchor>) -> Result<Verdict, Failure> {
+    let last = store.last().await?;
+    let mut chain = Chain::new(environment);
+    let mut damage = None;
+    for (number, bytes) in (1..).zip(store.read(1..=last).await?) {
+        let followed = chain.follow(bytes.as_deref());
+        let found = followed.err().or_else(|| anchor.and_then(|anchor| differs(anchor, &chain)));
+        damage = found.map(|damage| (number, damage));
+        if damage.is_some() {
+            break;
+        }
+    }
+    if let (None, Some(anchor)) = (&damage, anchor.filter(|anchor| anchor.number > last)) {
+        let cut = format!("entry {} is known from elsewhere, and the last one here is {last}", anchor.number);
+        damage = Some((last + 1, Damage::Truncated(cut)));
+    }
+    let head = chain.head.map(|digest| Anchor { number: chain.number, digest });
+    Ok(Verdict { entries: last, anchored: anchor.is_some() && damage.is_none(), damage, head })
+}
+
+fn differs(anchor: &Anchor, chain: &Chain) -> Option<Damage> {
+    let is_other = anchor.number == chain.number && chain.head.as_ref() != Some(&anchor.digest);
+    is_other.then(|| Damage::Altered("it is in order, but not the one that is known from elsewhere".to_owned()))
+}

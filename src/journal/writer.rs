@@ -1,0 +1,79 @@
+//! The journal of a run, shared by everything in it that writes.
+//!
+//! Stages run side by side and each appends; the writer puts them in order, one at a time, and lets others look at the
+//! memory meanwhile.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use tokio::sync::Mutex;
+
+use super::{Entry, Journal, Lease, Memory, Record};
+use crate::event::Outcome;
+use crate::failure::Failure;
+use crate::fingerprint::Digest;
+
+/// A run's right and means to write.
+pub struct Writer {
+    lease: Arc<Lease>,
+    run: u32,
+    journal: Arc<RwLock<Journal>>,
+    /// Held while an entry is on its way.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Writer {
+    /// Starts the next run: records its lease and its beginning, and notes it for whoever is refused meanwhile.
+    pub async fn begin(
+        mut journal: Journal,
+        mut lease: Lease,
+        command: &str,
+        plan: Option<Digest>,
+    ) -> Result<Self, Failure> {
+        let run = journal.memory().next_run();
+        lease.note_run(run, command)?;
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        journal.append(&lease, run, Record::RunStarted { command: command.to_owned(), program, plan }).await?;
+        Ok(Self { lease: Arc::new(lease), run, journal: Arc::new(RwLock::new(journal)), turn: Arc::default() })
+    }
+
+    pub fn run(&self) -> u32 {
+        self.run
+    }
+
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Makes a record durable; fails as [`Journal::append`] does. A write that was begun is finished even when this
+    /// future is dropped.
+    pub async fn append(&self, record: Record) -> Result<Entry, Failure> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let draft = {
+            let journal = self.journal();
+            journal.draft(&self.lease, self.run, journal.chain.epoch, record)?
+        };
+        let (journal, lease) = (Arc::clone(&self.journal), Arc::clone(&self.lease));
+        let written = tokio::spawn(async move {
+            let entry = draft.entry.clone();
+            let written = draft.write().await;
+            let settled = journal.write().unwrap_or_else(PoisonError::into_inner).settle(draft, written);
+            drop((turn, lease));
+            settled.map(|()| entry)
+        });
+        written.await.unwrap_or_else(|error| Err(Failure::bug("writing the journal ended early").because(error)))
+    }
+
+    /// Records that the run has ended, and gives the lease back.
+    pub async fn end(self, outcome: Outcome, why: Option<String>) -> Result<(), Failure> {
+        self.append(Record::RunEnded { outcome, why }).await.map(drop)
+    }
+
+    /// Looks at what is remembered at this moment.
+    pub fn look<T>(&self, look: impl FnOnce(&Memory) -> T) -> T {
+        look(self.journal().memory())
+    }
+
+    fn journal(&self) -> RwLockReadGuard<'_, Journal> {
+        self.journal.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
