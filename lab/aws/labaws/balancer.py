@@ -8,6 +8,7 @@ runs on when the emulator is killed; the next one takes it over.
 """
 
 import os
+import select
 import signal
 import subprocess
 from pathlib import Path
@@ -148,14 +149,13 @@ def follow() -> None:
     if wanted == written and (not wanted or master()):
         return
     written = wanted
-    path = settings.current.dir / "haproxy.cfg"
-    path.write_text(wanted)
+    path = put("haproxy.cfg", wanted)
     if not wanted:
         stop()
         return
     if "usesrc" in wanted:
         divert()
-    (settings.current.dir / "haproxy.state").write_text(health.server_states(wanted))
+    put("haproxy.state", health.server_states(wanted))
     checked = subprocess.run(["haproxy", "-c", "-q", "-f", path], capture_output=True, text=True)
     if checked.returncode != 0:
         world.say("haproxy refuses its configuration:", checked.stderr.strip())
@@ -173,7 +173,7 @@ def start(path: Path) -> None:
         child = subprocess.Popen(
             ["haproxy", "-W", "-f", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
-    (settings.current.dir / "haproxy.pid").write_text(str(child.pid))
+    put("haproxy.pid", str(child.pid))
 
 
 def master() -> int | None:
@@ -193,10 +193,24 @@ def master() -> int | None:
 
 
 def stop() -> None:
+    """Ends haproxy and waits for its end, so that a next one finds its addresses free."""
     pid = master()
     if pid:
+        end = os.pidfd_open(pid)
         os.kill(pid, signal.SIGTERM)
+        if not select.select([end], [], [], 5)[0]:
+            os.killpg(pid, signal.SIGKILL)
+        os.close(end)
+        master()  # reaps it
     (settings.current.dir / "haproxy.pid").unlink(missing_ok=True)
+
+
+def put(name: str, text: str) -> Path:
+    """Writes a file whole or not at all: haproxy may be reading it."""
+    path = settings.current.dir / name
+    temporary = path.with_name(f".{name}")
+    temporary.write_text(text)
+    return temporary.replace(path)
 
 
 def divert() -> None:

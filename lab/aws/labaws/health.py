@@ -114,7 +114,7 @@ def promote() -> None:
     """Sets targets up whose first check passed; ends when no target is new any more."""
     try:
         while new_targets():
-            with world.LOCK:
+            with world.change():
                 up()
             time.sleep(1)
     finally:

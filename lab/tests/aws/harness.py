@@ -101,7 +101,7 @@ class Case(unittest.TestCase):
         cls.addClassCleanup(cls.lab.stop)
 
     def setUp(self) -> None:
-        config = Config(retries={"max_attempts": 1}, read_timeout=30)
+        config = Config(retries={"total_max_attempts": 1}, read_timeout=30)
         make = {"region_name": REGION, "endpoint_url": f"http://127.0.0.1:{PORT}", "config": config}
         make |= {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         names = ("ec2", "elbv2", "iam", "sts", "logs", "s3", "resourcegroupstaggingapi")
@@ -156,7 +156,13 @@ class Case(unittest.TestCase):
         )["LoadBalancers"][0]
 
     def targets(self, vpc: str, port: int = 6443, **given: Any) -> str:
-        given = {"Protocol": "TCP", "HealthCheckProtocol": "TCP", "HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2, **given}
+        given = {
+            "Protocol": "TCP",
+            "HealthCheckProtocol": "TCP",
+            "HealthCheckIntervalSeconds": 5,
+            "HealthCheckTimeoutSeconds": 2,
+            **given,
+        }
         made = self.elb.create_target_group(Name=self.name, Port=port, VpcId=vpc, **given)
         return made["TargetGroups"][0]["TargetGroupArn"]
 

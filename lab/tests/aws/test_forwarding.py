@@ -1,7 +1,6 @@
 """The load balancer forwards for real: to healthy targets only, from the documented address, over reloads."""
 
 import http.server
-import os
 import signal
 import socket
 import ssl
@@ -158,10 +157,14 @@ class Forwarding(Case):
         self.assertIn(ips[0], fetch(front, 6443))
 
     def wait_for_the_state(self):
-        """The state is written a moment after a change: no more than that."""
-        seen = os.stat(self.lab.dir / "aws" / "api.jsonl").st_mtime
-        state = self.lab.dir / "aws" / "state"
-        eventually(lambda: state.exists() and os.stat(state).st_mtime > seen)
+        """The state is written a moment after a change."""
+        state, now = self.lab.dir / "aws" / "state", self.lab.dir / "now"
+
+        def written() -> bool:
+            self.lab.ask("save", now)
+            return state.exists() and state.read_bytes() == now.read_bytes()
+
+        eventually(written)
 
     def certificate(self) -> Path:
         path = Path(tempfile.mkdtemp()) / "pem"

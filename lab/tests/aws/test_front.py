@@ -1,6 +1,7 @@
 """The front door: planted faults, lost answers, unimplemented actions, the log of calls."""
 
 import botocore.exceptions
+
 from harness import Case, eventually
 
 
@@ -88,7 +89,9 @@ class Front(Case):
         self.assertEqual(["ec2:RunInstances", "ec2:CreateTags"], call["iam"])
         self.assertIn(subnet, call["resources"])
         self.assertIn(made["InstanceId"], call["made"])
-        self.assertEqual(("ec2", "us-east-1", 200, "test"), tuple(call[k] for k in ("service", "region", "status", "key")))
+        self.assertEqual(
+            ("ec2", "us-east-1", 200, "test"), tuple(call[k] for k in ("service", "region", "status", "key"))
+        )
         self.assertEqual("arn:aws:iam::123456789012:root", call["principal"])
         self.assertIn("Boto3", call["agent"])
 

@@ -43,14 +43,12 @@ class Images(Case):
     def test_an_image_name_in_use_is_invalid_ami_name_duplicate(self):
         _, made = self.image()
 
-        self.refused(
-            "InvalidAMIName.Duplicate", self.ec2.create_image, InstanceId=made["InstanceId"], Name=self.name
-        )
+        self.refused("InvalidAMIName.Duplicate", self.ec2.create_image, InstanceId=made["InstanceId"], Name=self.name)
 
     def test_an_encrypted_copy_is_encrypted(self):
-        copied = self.ec2.copy_image(
-            SourceImageId=IMAGE, SourceRegion="us-east-1", Name=self.name, Encrypted=True
-        )["ImageId"]
+        copied = self.ec2.copy_image(SourceImageId=IMAGE, SourceRegion="us-east-1", Name=self.name, Encrypted=True)[
+            "ImageId"
+        ]
 
         eventually(lambda: self.described_image(copied)["State"] == "available")
         self.assertTrue(self.described_image(copied)["BlockDeviceMappings"][0]["Ebs"].get("Encrypted"))

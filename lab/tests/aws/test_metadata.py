@@ -36,7 +36,7 @@ class Metadata(Case):
         self.assertEqual(401, self.ask("/latest/meta-data/", ip)[0])
 
     def test_a_token_of_another_instance_is_no_token(self):
-        (_, first), subnet = self.machine(), None
+        _, first = self.machine()
         self.prefix, self.range = "10.101", "10.101.0.0/16"
         _, second = self.machine()
 
@@ -83,8 +83,12 @@ class Metadata(Case):
         self.assertEqual(403, self.ask("/latest/meta-data/", "192.0.2.10")[0])
 
     def test_the_credentials_of_the_instances_role_work(self):
-        trust = {"Version": "2012-10-17", "Statement": [
-            {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}]}
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "ec2.amazonaws.com"}}
+            ],
+        }
         self.iam.create_role(RoleName=self.name, Path="/sre/", AssumeRolePolicyDocument=json.dumps(trust))
         self.iam.create_instance_profile(InstanceProfileName=self.name)
         self.iam.add_role_to_instance_profile(InstanceProfileName=self.name, RoleName=self.name)

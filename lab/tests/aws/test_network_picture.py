@@ -12,7 +12,13 @@ class Picture(Case):
 
         told = next(m for m in self.lab.network()["machines"] if m["id"] == made["InstanceId"])
         self.assertEqual(
-            {"id": made["InstanceId"], "ip": made["PrivateIpAddress"], "public_ip": None, "vpc": vpc, "groups": [group]},
+            {
+                "id": made["InstanceId"],
+                "ip": made["PrivateIpAddress"],
+                "public_ip": None,
+                "vpc": vpc,
+                "groups": [group],
+            },
             told,
         )
         self.assertIn({"id": vpc, "cidr": "10.20.0.0/16"}, self.lab.network()["vpcs"])

@@ -72,9 +72,7 @@ class Networks(Case):
         subnet, gateway = self.subnet(vpc), self.gateway(vpc)
         nat, _ = self.nat(subnet)
 
-        self.refused(
-            "DependencyViolation", self.ec2.detach_internet_gateway, InternetGatewayId=gateway, VpcId=vpc
-        )
+        self.refused("DependencyViolation", self.ec2.detach_internet_gateway, InternetGatewayId=gateway, VpcId=vpc)
         self.ec2.delete_nat_gateway(NatGatewayId=nat)
         eventually(lambda: self.nat_state(nat) == "deleted")
         self.ec2.detach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
@@ -141,9 +139,7 @@ class Networks(Case):
 
         found = self.tagging.get_resources(TagFilters=[{"Key": "k", "Values": [self.name]}])
         kinds = {entry["ResourceARN"].split(":", 5)[5].split("/")[0] for entry in found["ResourceTagMappingList"]}
-        self.assertEqual(
-            {"elastic-ip", "key-pair", "vpc-endpoint", "loadbalancer", f"log-group:{self.name}"}, kinds
-        )
+        self.assertEqual({"elastic-ip", "key-pair", "vpc-endpoint", "loadbalancer", f"log-group:{self.name}"}, kinds)
 
     def test_the_tagging_api_does_not_find_a_terminated_instance(self):
         tags = [{"ResourceType": "instance", "Tags": [{"Key": "k", "Value": self.name}]}]

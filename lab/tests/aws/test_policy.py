@@ -3,8 +3,9 @@
 import json
 import unittest
 
-import harness  # noqa: F401  the path of the package
 from labaws import policy
+
+import harness  # noqa: F401  the path of the package
 
 
 def line(*actions: str, agent: str = "tofu") -> str:

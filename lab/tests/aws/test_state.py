@@ -25,7 +25,7 @@ class State(Case):
         groups = self.logs.describe_log_groups(logGroupNamePrefix=self.name)["logGroups"]
         self.assertEqual([self.name], [g["logGroupName"] for g in groups])
         self.assertEqual(b"v", self.s3.get_object(Bucket=self.name, Key="k")["Body"].read())
-        again = self.instance("", ClientToken=self.name, SubnetId=made["SubnetId"])
+        again = self.instance(made["SubnetId"], ClientToken=self.name)
         self.assertEqual(made["InstanceId"], again["InstanceId"])
         self.assertEqual(1, sum(made["InstanceId"] in line for line in self.lab.told()))
 
