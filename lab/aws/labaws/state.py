@@ -4,6 +4,7 @@ All services go into one pickle, because they refer to each other's objects. A w
 synced and renamed, so a killed emulator finds either the last or the one before.
 """
 
+import io
 import os
 import pickle
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import moto.backends
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from moto.core.base_backend import BackendDict
 
 from . import machines, network, settings, tokens, world
@@ -35,12 +38,32 @@ def pickled(wanted: Callable[[str, Any], bool]) -> bytes:
     for service, account, region, backend in world.in_use():
         if wanted(service, backend):
             backends.setdefault(service, {}).setdefault(account, {})[region] = backend
-    return pickle.dumps({"format": FORMAT, "backends": backends, "tokens": dict(tokens.MEMORY)})
+    return dumped({"format": FORMAT, "backends": backends, "tokens": dict(tokens.MEMORY)})
+
+
+def private_key(pem: bytes) -> object:
+    return serialization.load_pem_private_key(pem, None)
+
+
+class Pickler(pickle.Pickler):
+    """Keeps private keys (moto's KMS has some) as PEM: the library's own objects cannot be pickled."""
+
+    def reducer_override(self, thing: object) -> object:
+        if isinstance(thing, PrivateKeyTypes):
+            form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            return private_key, (thing.private_bytes(*form),)
+        return NotImplemented
+
+
+def dumped(thing: object) -> bytes:
+    made = io.BytesIO()
+    Pickler(made).dump(thing)
+    return made.getvalue()
 
 
 def can_be_kept(service: str, backend: Any) -> bool:
     try:
-        pickle.dumps(backend)
+        dumped(backend)
     except Exception as why:
         world.say(f"state: `{service}` cannot be kept:", repr(why)[:200])
         return False

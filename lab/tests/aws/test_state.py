@@ -8,7 +8,8 @@ from harness import Case, eventually
 class State(Case):
     def test_everything_is_there_after_a_restart_under_the_same_ids(self):
         vpc = self.vpc()
-        made = self.instance(self.subnet(vpc), ClientToken=self.name)
+        disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "Encrypted": True}}
+        made = self.instance(self.subnet(vpc), ClientToken=self.name, BlockDeviceMappings=[disk])
         balancer = self.balancer([self.subnet(vpc, "10.20.2.0/24")])
         self.iam.create_role(RoleName=self.name, AssumeRolePolicyDocument="{}")
         self.logs.create_log_group(logGroupName=self.name)
@@ -24,8 +25,9 @@ class State(Case):
         self.assertEqual(self.name, self.iam.get_role(RoleName=self.name)["Role"]["RoleName"])
         groups = self.logs.describe_log_groups(logGroupNamePrefix=self.name)["logGroups"]
         self.assertEqual([self.name], [g["logGroupName"] for g in groups])
+        self.assertNotIn("cannot be kept", (self.lab.dir / "log").read_text())
         self.assertEqual(b"v", self.s3.get_object(Bucket=self.name, Key="k")["Body"].read())
-        again = self.instance(made["SubnetId"], ClientToken=self.name)
+        again = self.instance(made["SubnetId"], ClientToken=self.name, BlockDeviceMappings=[disk])
         self.assertEqual(made["InstanceId"], again["InstanceId"])
         self.assertEqual(1, sum(made["InstanceId"] in line for line in self.lab.told()))
 
