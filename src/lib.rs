@@ -31,6 +31,7 @@ pub mod units;
 
 // rooms
 pub mod cloud;
+pub mod compliance;
 pub mod config;
 pub mod journal;
 pub mod node;

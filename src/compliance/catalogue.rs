@@ -1,0 +1,237 @@
+//! The rules of a profile and how each is checked.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::compliance::role::{Other, Role, Setting};
+use crate::environment::HardeningProfile;
+use crate::failure::Failure;
+
+/// What is looked at, and what is wanted there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// What `sshd -T` says of a key.
+    Sshd { key: String, value: String },
+    /// A kernel parameter, now and after the next boot.
+    Sysctl { key: String, value: String },
+    /// A kernel module that cannot be loaded.
+    Module { name: String },
+    /// A key in a file of settings; an empty value wants the key alone.
+    Setting { file: SettingFile, key: String, value: String },
+    /// Owner and group root, and no mode bit outside the limit.
+    Mode { path: String, limit: u32 },
+    /// Lines among the audit rules on disk.
+    AuditLines { lines: Vec<String> },
+    /// One of the checks that are no list.
+    Single(Single),
+    /// A rule of the role that no check is written for.
+    Unwritten,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingFile {
+    Pwquality,
+    Faillock,
+    LoginDefs,
+    Auditd,
+}
+
+/// A check of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Single {
+    Banner,
+    CryptoPolicyInstalled,
+    CryptoPolicy,
+    SshAlgorithms,
+    FipsMode,
+    AuditInstalled,
+    AuditRunning,
+    AuditFileModes,
+    AuditFailure,
+    AuditFrozen,
+    LoginIdFrozen,
+    NoEmptyPasswords,
+    Faillock,
+    PasswordRounds,
+    IdleShell,
+    Umask,
+    HostKeyModes,
+    WritableCommands,
+    OpenHomes,
+    OpenFolders,
+}
+
+/// One thing to check; it may fulfil several rules, and a rule may need several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub ids: Vec<String>,
+    pub check: Check,
+    /// What the role says it does, where it is no list.
+    pub what: String,
+}
+
+/// The rules of one profile.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    pub profile: HardeningProfile,
+    pub rules: Vec<Rule>,
+    /// Rule to the reason why it stays open on a node of a cluster.
+    pub exceptions: BTreeMap<String, String>,
+}
+
+impl Catalogue {
+    /// Reads the rules from `dir`, the `vars/main/` of the role `os_hardening`. The profile `none` has none.
+    ///
+    /// # Errors
+    /// Exit 4 when a file of the role is missing or cannot be read.
+    pub fn read(dir: &Path, profile: HardeningProfile) -> Result<Self, Failure> {
+        if profile == HardeningProfile::None {
+            return Ok(Self { profile, rules: vec![], exceptions: BTreeMap::new() });
+        }
+        Ok(Self::of(Role::read(dir)?, profile))
+    }
+
+    /// The number of rules, each counted once.
+    pub fn len(&self) -> usize {
+        self.rules.iter().flat_map(|rule| &rule.ids).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    pub(super) fn of(role: Role, profile: HardeningProfile) -> Self {
+        let mut rules = Vec::new();
+        let ids = |stig: &[String], cis: &[String]| match profile {
+            HardeningProfile::Stig => stig.to_vec(),
+            HardeningProfile::Cis => cis.to_vec(),
+            HardeningProfile::None => vec![],
+        };
+        let settings = |list: &[Setting], check: &dyn Fn(&str, &str) -> Check| -> Vec<Rule> {
+            list.iter()
+                .map(|setting| {
+                    let check = check(&setting.key, setting.value_for(profile));
+                    Rule { ids: ids(&setting.stig, &setting.cis), check, what: String::new() }
+                })
+                .collect()
+        };
+        let of_file = |file: SettingFile| {
+            move |key: &str, value: &str| Check::Setting { file, key: key.to_owned(), value: value.to_owned() }
+        };
+        rules.extend(settings(&role.sshd, &|key, value| Check::Sshd { key: key.to_owned(), value: value.to_owned() }));
+        rules.extend(settings(&role.sysctl, &|key, value| Check::Sysctl {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }));
+        rules.extend(settings(&role.modules, &|key, _| Check::Module { name: key.to_owned() }));
+        rules.extend(settings(&role.pwquality, &of_file(SettingFile::Pwquality)));
+        rules.extend(settings(&role.faillock, &of_file(SettingFile::Faillock)));
+        rules.extend(settings(&role.login_defs, &of_file(SettingFile::LoginDefs)));
+        rules.extend(settings(&role.auditd_conf, &of_file(SettingFile::Auditd)));
+        rules.extend(role.audit_rules.iter().map(|rule| Rule {
+            ids: ids(&rule.stig, &rule.cis),
+            check: Check::AuditLines { lines: rule.lines.clone() },
+            what: String::new(),
+        }));
+        rules.extend(role.files.iter().map(|file| Rule {
+            ids: ids(&file.stig, &file.cis),
+            check: Check::Mode {
+                path: format!("{}/{}", file.folder, file.name),
+                limit: u32::from_str_radix(&file.mode, 8).unwrap_or(0),
+            },
+            what: String::new(),
+        }));
+        rules.extend(role.other.iter().flat_map(|other| singles(other, &ids(&other.stig, &other.cis))));
+        rules.retain(|rule| !rule.ids.is_empty());
+        let mut exceptions = role.exceptions;
+        exceptions.extend(role.audit_exceptions);
+        Self { profile, rules, exceptions }
+    }
+}
+
+/// Each rule of an entry that is no list, with the check that is written for it.
+fn singles(other: &Other, ids: &[String]) -> Vec<Rule> {
+    ids.iter()
+        .map(|id| Rule {
+            ids: vec![id.clone()],
+            check: single(id).map_or(Check::Unwritten, Check::Single),
+            what: other.what.clone(),
+        })
+        .collect()
+}
+
+fn single(id: &str) -> Option<Single> {
+    Some(match id {
+        "RHEL-09-211020" | "CIS-1.7.2" | "CIS-1.7.3" => Single::Banner,
+        "RHEL-09-215100" => Single::CryptoPolicyInstalled,
+        "RHEL-09-215105" | "RHEL-09-672020" | "CIS-1.6.1" => Single::CryptoPolicy,
+        "RHEL-09-255064" | "RHEL-09-255065" | "RHEL-09-255070" | "RHEL-09-255075" => Single::SshAlgorithms,
+        "CIS-5.1.4" | "CIS-5.1.5" | "CIS-5.1.6" => Single::SshAlgorithms,
+        "RHEL-09-671010" => Single::FipsMode,
+        "RHEL-09-653010" => Single::AuditInstalled,
+        "RHEL-09-653015" => Single::AuditRunning,
+        "RHEL-09-653110" => Single::AuditFileModes,
+        "RHEL-09-654265" => Single::AuditFailure,
+        "RHEL-09-654270" => Single::LoginIdFrozen,
+        "RHEL-09-654275" => Single::AuditFrozen,
+        "RHEL-09-611025" | "CIS-5.3.3.4.1" => Single::NoEmptyPasswords,
+        "RHEL-09-611030" | "RHEL-09-611035" | "CIS-5.3.2.2" => Single::Faillock,
+        "RHEL-09-611050" | "RHEL-09-611055" => Single::PasswordRounds,
+        "RHEL-09-412035" | "CIS-5.4.3.2" => Single::IdleShell,
+        "RHEL-09-412055" | "RHEL-09-412060" | "RHEL-09-412070" => Single::Umask,
+        "RHEL-09-232010" | "RHEL-09-232020" => Single::WritableCommands,
+        "RHEL-09-232050" | "CIS-7.2.8" => Single::OpenHomes,
+        "RHEL-09-232245" | "CIS-7.1.11" => Single::OpenFolders,
+        "RHEL-09-255120" | "RHEL-09-255125" | "CIS-5.1.2" | "CIS-5.1.3" => Single::HostKeyModes,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn catalogue(profile: HardeningProfile) -> Catalogue {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("ansible/roles/os_hardening/vars/main");
+        Catalogue::read(&dir, profile).expect("the role of this repository")
+    }
+
+    #[test]
+    fn every_rule_of_the_role_has_a_check() {
+        for profile in [HardeningProfile::Stig, HardeningProfile::Cis] {
+            let catalogue = catalogue(profile);
+
+            let unwritten: Vec<&Rule> =
+                catalogue.rules.iter().filter(|rule| rule.check == Check::Unwritten).collect();
+
+            assert_eq!(unwritten, Vec::<&Rule>::new(), "{}", profile.name());
+        }
+    }
+
+    #[test]
+    fn a_profile_holds_its_own_rules_and_values() {
+        let (stig, cis) = (catalogue(HardeningProfile::Stig), catalogue(HardeningProfile::Cis));
+
+        let value = |catalogue: &Catalogue| {
+            catalogue.rules.iter().find_map(|rule| match &rule.check {
+                Check::Setting { file: SettingFile::Pwquality, key, value } if key == "minlen" => Some(value.clone()),
+                _ => None,
+            })
+        };
+
+        assert_eq!((value(&stig).as_deref(), value(&cis).as_deref()), (Some("15"), Some("14")));
+        assert!(stig.len() > 180, "{} rules", stig.len());
+        assert!(stig.rules.iter().all(|rule| rule.ids.iter().all(|id| id.starts_with("RHEL-09-"))));
+        assert!(cis.rules.iter().all(|rule| rule.ids.iter().all(|id| id.starts_with("CIS-"))));
+    }
+
+    #[test]
+    fn no_profile_has_no_rules_and_asks_nothing() {
+        let catalogue = Catalogue::read(Path::new("/nonexistent"), HardeningProfile::None).expect("no file is read");
+
+        assert!(catalogue.is_empty());
+        assert_eq!(catalogue.question().script, "exit 0");
+    }
+}

@@ -1,0 +1,205 @@
+//! The script that looks, and what it saw.
+//!
+//! It writes lines of a family, a blank and what was found. Only whole files and tables are written, never a verdict.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use crate::compliance::catalogue::{Catalogue, Check};
+use crate::node::{Question, quote};
+
+/// The name of this question in a census.
+pub const QUESTION: &str = "compliance";
+
+/// How much a check may cost the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// A dozen processes, no walk over the file system.
+    Quick,
+    /// Also the walks: seconds on a slow disk.
+    Deep,
+}
+
+/// What families of facts there are, before those of [`Depth::Deep`].
+const QUICK: &str = r#"lines() { sed -n -e 's/[[:space:]]*$//' -e "/^[[:space:]]*[^#;[:space:]]/s/^[[:space:]]*/$1 /p"; }
+some() { for file; do [ ! -f "$file" ] || cat "$file"; done; }
+/usr/sbin/sshd -T 2>/dev/null | sed 's/^/sshd /'
+systemd-analyze cat-config sysctl.d 2>/dev/null | lines sysctl-file
+some /etc/modprobe.d/*.conf /usr/lib/modprobe.d/*.conf /run/modprobe.d/*.conf | lines modprobe
+sed 's/ .*//; s/^/module /' /proc/modules 2>/dev/null
+some /etc/security/pwquality.conf.d/*.conf /etc/security/pwquality.conf | lines pwquality
+some /etc/security/faillock.conf | lines faillock
+some /etc/login.defs | lines login.defs
+some /etc/audit/auditd.conf | lines auditd
+some /etc/audit/rules.d/*.rules | lines audit-rule
+auditctl -s 2>/dev/null | sed 's/^/audit-status /'
+some /etc/pam.d/system-auth | lines system-auth
+some /etc/pam.d/password-auth | lines password-auth
+some /etc/profile.d/*.sh | grep TMOUT | lines idle
+for file in /etc/bashrc /etc/csh.cshrc /etc/profile; do
+  [ ! -f "$file" ] || grep -E '^[[:space:]]*umask[[:space:]]' "$file" | sed "s|^[[:space:]]*umask[[:space:]]*|umask $file |"
+done
+echo "fips $(cat /proc/sys/crypto/fips_enabled 2>/dev/null)"
+echo "crypto-policy $(update-crypto-policies --show 2>/dev/null)"
+rpm -q --qf 'package %{NAME}\n' audit crypto-policies crypto-policies-scripts 2>/dev/null | grep '^package [^ ]*$'
+echo "auditd-enabled $(systemctl is-enabled auditd.service 2>/dev/null)"
+echo "auditd-active $(systemctl is-active auditd.service 2>/dev/null)"
+echo "issue $(sed -n '/[^[:space:]]/p' /etc/issue 2>/dev/null | wc -w)"
+stat -c 'mode %a %u %g %n' /etc/audit/*.conf /etc/audit/rules.d/*.rules /etc/ssh/ssh_host_*key /etc/ssh/ssh_host_*.pub 2>/dev/null
+"#;
+
+/// The walks. Containers' own files are no part of the host.
+const DEEP: &str = r#"echo "walked yes"
+find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin /usr/lib /usr/lib64 -xdev -type f -perm /022 \
+  2>/dev/null | head -n 20 | sed 's/^/writable /'
+find / -xdev \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) -prune -o \
+  -type d -perm -0002 ! -perm -1000 -print 2>/dev/null | head -n 20 | sed 's/^/open-folder /'
+awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc/passwd | while read -r home; do
+  [ ! -d "$home" ] || find "$home" -maxdepth 0 -perm /027 | sed 's/^/open-home /'
+done
+"#;
+
+impl Catalogue {
+    /// What a census asks.
+    pub fn question(&self) -> Question {
+        Question { name: QUESTION, script: self.script(Depth::Quick) }
+    }
+
+    /// The script as a whole; it runs as root and changes nothing.
+    pub fn script(&self, depth: Depth) -> String {
+        if self.is_empty() {
+            return "exit 0".to_owned();
+        }
+        let mut text = QUICK.to_owned();
+        let (mut keys, mut paths) = (String::new(), String::new());
+        for rule in &self.rules {
+            // Writing to a String cannot fail.
+            match &rule.check {
+                Check::Sysctl { key, .. } => {
+                    let _ = write!(keys, " {}", quote(&parameter_path(key)));
+                }
+                Check::Mode { path, .. } => {
+                    let _ = write!(paths, " {}", quote(path));
+                }
+                Check::Sshd { .. }
+                | Check::Module { .. }
+                | Check::Setting { .. }
+                | Check::AuditLines { .. }
+                | Check::Single(_)
+                | Check::Unwritten => {}
+            }
+        }
+        let _ = writeln!(
+            text,
+            "for file in{keys}; do if [ -r \"$file\" ] && IFS= read -r value <\"$file\"; then echo \"sysctl $file $value\"; fi; done"
+        );
+        let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
+        if depth == Depth::Deep {
+            text.push_str(DEEP);
+        }
+        text.push_str("exit 0");
+        text
+    }
+}
+
+/// The file of a kernel parameter.
+pub(super) fn parameter_path(key: &str) -> String {
+    format!("/proc/sys/{}", key.replace('.', "/"))
+}
+
+/// Owner, group and mode of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileMode {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// What a node showed, by family.
+#[derive(Debug, Default)]
+pub(super) struct Seen<'a> {
+    families: BTreeMap<&'a str, Vec<&'a str>>,
+    pub modes: BTreeMap<&'a str, FileMode>,
+}
+
+impl<'a> Seen<'a> {
+    pub fn read(text: &'a str) -> Self {
+        let mut seen = Self::default();
+        for line in text.lines() {
+            let (family, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match family {
+                "mode" => seen.modes.extend(file_mode(rest)),
+                _ => seen.families.entry(family).or_default().push(rest),
+            }
+        }
+        seen
+    }
+
+    pub fn all(&self, family: &str) -> &[&'a str] {
+        self.families.get(family).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn first(&self, family: &str) -> &'a str {
+        self.all(family).first().copied().unwrap_or_default()
+    }
+
+    /// The value of `key` in a family of `key value` or `key = value` lines: the last one, as most files are read.
+    pub fn last_value(&self, family: &str, key: &str) -> Option<&'a str> {
+        self.all(family).iter().rev().find_map(|line| value_of(line, key))
+    }
+
+    /// The value of `key` where the first one counts, as in sshd.
+    pub fn first_value(&self, family: &str, key: &str) -> Option<&'a str> {
+        self.all(family).iter().find_map(|line| value_of(line, key))
+    }
+
+    /// Whether a whole line stands in a family, blanks aside.
+    pub fn has_line(&self, family: &str, line: &str) -> bool {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        self.all(family).iter().any(|seen| seen.split_whitespace().eq(words.iter().copied()))
+    }
+
+    pub fn packages(&self) -> BTreeSet<&'a str> {
+        self.all("package").iter().copied().collect()
+    }
+}
+
+/// The rest of `line` when it starts with the key, in whatever case.
+fn value_of<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let end = line.find(|letter: char| letter.is_whitespace() || letter == '=').unwrap_or(line.len());
+    let (name, rest) = line.split_at(end);
+    let is_it = name.trim_start_matches('-').eq_ignore_ascii_case(key);
+    is_it.then(|| rest.trim_start().trim_start_matches('=').trim())
+}
+
+fn file_mode(line: &str) -> Option<(&str, FileMode)> {
+    let mut words = line.splitn(4, ' ');
+    let mode = u32::from_str_radix(words.next()?, 8).ok()?;
+    let (uid, gid) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some((words.next()?, FileMode { mode, uid, gid }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_however_its_file_writes_it() {
+        let seen = Seen::read(
+            "sshd permitrootlogin no\nauditd freq = 100\nfaillock even_deny_root\nsysctl-file -a.b=1\nsysctl-file a.b = 2\n",
+        );
+
+        assert_eq!(seen.first_value("sshd", "PermitRootLogin"), Some("no"));
+        assert_eq!(seen.last_value("auditd", "freq"), Some("100"));
+        assert_eq!(seen.last_value("faillock", "even_deny_root"), Some(""));
+        assert_eq!(seen.last_value("sysctl-file", "a.b"), Some("2"));
+        assert_eq!(seen.last_value("auditd", "fre"), None);
+    }
+
+    #[test]
+    fn a_file_is_known_by_its_mode_and_owner() {
+        let seen = Seen::read("mode 644 0 0 /etc/passwd\nmode nonsense\n");
+
+        assert_eq!(seen.modes.get("/etc/passwd"), Some(&FileMode { mode: 0o644, uid: 0, gid: 0 }));
+    }
+}

@@ -1,0 +1,121 @@
+//! What was found on one node, rule by rule.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::artifact::Measured;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    Pass,
+    /// What the rule is about is not there.
+    NotApplicable,
+    /// The check was too quick to look; no evidence, no pass.
+    NotLookedAt,
+    /// The node could not be asked.
+    Unknown,
+    Fail,
+}
+
+/// One rule on one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub status: Status,
+    /// What was there.
+    pub observed: String,
+    /// What the rule wants.
+    pub wanted: String,
+    /// Why it stays as it is on a node of a cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excepted: Option<String>,
+}
+
+/// Every rule on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub findings: BTreeMap<String, Finding>,
+}
+
+impl Report {
+    /// Adds a finding. Of several for one rule the worst counts: one failing file fails the rule.
+    pub(super) fn add(&mut self, id: &str, finding: &Finding) {
+        let worse = self.findings.get(id).is_none_or(|held| rank(finding.status) > rank(held.status));
+        if worse {
+            self.findings.insert(id.to_owned(), finding.clone());
+        }
+    }
+
+    /// How many rules have this status.
+    pub fn count(&self, status: Status) -> usize {
+        self.findings.values().filter(|finding| finding.status == status).count()
+    }
+
+    /// The rules that fail and have no reason to.
+    pub fn open(&self) -> Vec<String> {
+        self.findings
+            .iter()
+            .filter(|(_, finding)| finding.status == Status::Fail && finding.excepted.is_none())
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    /// What the artifact keeps.
+    pub fn measured(&self, machine: &str) -> Measured {
+        let passed = u32::try_from(self.count(Status::Pass)).unwrap_or(u32::MAX);
+        Measured { machine: machine.to_owned(), passed, open: self.open() }
+    }
+}
+
+/// Which of two findings of one rule decides: a failure, then doubt, then a pass, and only then that nothing is there.
+fn rank(status: Status) -> u8 {
+    match status {
+        Status::NotApplicable => 0,
+        Status::Pass => 1,
+        Status::NotLookedAt => 2,
+        Status::Unknown => 3,
+        Status::Fail => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(status: Status) -> Finding {
+        Finding { status, observed: String::new(), wanted: String::new(), excepted: None }
+    }
+
+    #[test]
+    fn the_worst_of_several_findings_is_that_of_the_rule() {
+        let mut report = Report::default();
+        for (id, status) in [
+            ("a", Status::NotApplicable),
+            ("a", Status::Pass),
+            ("b", Status::Pass),
+            ("b", Status::Fail),
+            ("b", Status::NotApplicable),
+            ("c", Status::Pass),
+            ("c", Status::Unknown),
+        ] {
+            report.add(id, &finding(status));
+        }
+
+        let statuses: Vec<Status> = report.findings.values().map(|finding| finding.status).collect();
+        assert_eq!(statuses, [Status::Pass, Status::Fail, Status::Unknown]);
+    }
+
+    #[test]
+    fn a_rule_with_a_reason_is_not_open_and_not_passed() {
+        let mut report = Report::default();
+        report.add("a", &Finding { excepted: Some("pods need it".to_owned()), ..finding(Status::Fail) });
+        report.add("b", &finding(Status::Fail));
+        report.add("c", &finding(Status::Pass));
+
+        assert_eq!(
+            report.measured("i-1"),
+            Measured { machine: "i-1".to_owned(), passed: 1, open: vec!["b".to_owned()] }
+        );
+    }
+}
