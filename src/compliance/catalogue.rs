@@ -203,8 +203,7 @@ mod tests {
         for profile in [HardeningProfile::Stig, HardeningProfile::Cis] {
             let catalogue = catalogue(profile);
 
-            let unwritten: Vec<&Rule> =
-                catalogue.rules.iter().filter(|rule| rule.check == Check::Unwritten).collect();
+            let unwritten: Vec<&Rule> = catalogue.rules.iter().filter(|rule| rule.check == Check::Unwritten).collect();
 
             assert_eq!(unwritten, Vec::<&Rule>::new(), "{}", profile.name());
         }

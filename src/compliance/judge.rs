@@ -341,8 +341,9 @@ mod tests {
 
     #[test]
     fn a_kernel_parameter_must_hold_now_and_after_the_next_boot() {
-        let check =
-            |text: &str| judge_one(Check::Sysctl { key: "kernel.dmesg_restrict".to_owned(), value: "1".to_owned() }, text);
+        let check = |text: &str| {
+            judge_one(Check::Sysctl { key: "kernel.dmesg_restrict".to_owned(), value: "1".to_owned() }, text)
+        };
         let now = "sysctl /proc/sys/kernel/dmesg_restrict 1\n";
 
         assert_eq!(check(&format!("{now}sysctl-file kernel.dmesg_restrict = 1\n")).0, Status::Pass);
