@@ -18,6 +18,10 @@
 //! Files at this level are words: plain data that every room may use. Folders are rooms: one behaviour each, with one
 //! door, its `mod.rs`. Values flow one way, and only `cli/` connects the rooms. `tests/architecture.rs` holds the lines.
 
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::unimplemented)]
+#![warn(clippy::allow_attributes, clippy::allow_attributes_without_reason, clippy::dbg_macro)]
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests build worlds of files and scripted programs"))]
+
 // words
 pub mod artifact;
 pub mod environment;

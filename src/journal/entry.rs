@@ -124,7 +124,24 @@ pub struct Settled {
     pub output: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Written as in ISO 8601: `PT1.5S`.
+    #[serde(with = "iso8601")]
     pub took: Duration,
+}
+
+mod iso8601 {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+
+    pub fn serialize<S: Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        SignedDuration::try_from(*took).map_err(ser::Error::custom)?.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        SignedDuration::deserialize(deserializer)?.try_into().map_err(de::Error::custom)
+    }
 }
 
 /// Who took the lease.

@@ -3,6 +3,8 @@
 //! The right is an advisory lock on the file `writer`, which the kernel takes back when its holder ends, however it
 //! ends. Who holds it is written beside it, for people only. Children never inherit the lock.
 
+#![expect(clippy::disallowed_methods, reason = "a lock is on an open file, which is never replaced")]
+
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};

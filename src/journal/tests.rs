@@ -15,6 +15,8 @@ use crate::event::Outcome;
 use crate::fingerprint::Reading;
 use crate::workspace::{Disk, RealDisk, StateDir, Workspace};
 
+type Objects = BTreeMap<u64, Vec<u8>>;
+
 struct World {
     _dir: tempfile::TempDir,
     state: StateDir,
@@ -286,7 +288,7 @@ async fn an_altered_journal_is_not_opened_and_the_failure_names_entry_place_and_
 async fn a_missing_a_swapped_and_a_foreign_entry_are_told_apart() {
     let world = World::with(vec![fact("a", 1), fact("b", 2)]).await;
     let intact = world.store.tamper(|objects| objects.clone());
-    let damage = async |tamper: &dyn Fn(&mut BTreeMap<u64, Vec<u8>>)| {
+    let damage = async |tamper: &dyn Fn(&mut Objects)| {
         world.store.tamper(|objects| {
             *objects = intact.clone();
             tamper(objects);

@@ -15,6 +15,8 @@
 //! Regular files instead of pipes, because a child that prints to a pipe dies with its reader (2026-11). A lock that
 //! the child holds instead of a recorded process id, because ids are used again and a lock dies with its last holder.
 
+#![expect(clippy::disallowed_methods, reason = "this room starts programs and streams what they say into files")]
+
 mod cancel;
 mod children;
 mod encodings;

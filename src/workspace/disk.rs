@@ -3,6 +3,8 @@
 //! Everything that must survive a crash goes through a [`Disk`], one system call per method and in the order that
 //! `write.rs` prescribes. Reading does not: what is read is verified by its content.
 
+#![expect(clippy::disallowed_methods, reason = "the one place where files are written")]
+
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

@@ -3,6 +3,8 @@
 //! They lie on tmpfs, in a directory of this user that nobody else can enter. A temporary file goes when it is dropped;
 //! one whose program was killed stays until [`sweep_temporary`], so that a child that outlived us can still read it.
 
+#![expect(clippy::disallowed_methods, reason = "tmpfs needs no durability: its files go with the power")]
+
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 

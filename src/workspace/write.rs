@@ -4,6 +4,8 @@
 //! make the name durable. A crash at any point leaves the old or the new content, never a mixture; what it may leave
 //! besides is a file named `.new-…`, which [`sweep_unfinished`] removes.
 
+#![expect(clippy::disallowed_methods, reason = "a whole tree is removed by the one call that follows no links")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -86,6 +88,17 @@ pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
         Ok(()) => disk.sync_dir(parent(path)?),
+    };
+    remove().map_err(|error| failed("cannot remove", path, &error))
+}
+
+/// Removes a directory with all that is in it, durably; one that is not there is removed already. Links in it are
+/// removed and never followed.
+pub fn remove_tree(path: &Path) -> Result<(), Failure> {
+    let remove = || match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => RealDisk.sync_dir(parent(path)?),
     };
     remove().map_err(|error| failed("cannot remove", path, &error))
 }
@@ -246,6 +259,19 @@ mod tests {
 
         assert_eq!(failure.what(), format!("cannot write `{}`", path.display()));
         assert_eq!(failure.causes(), ["no storage space"]);
+    }
+
+    #[test]
+    fn a_tree_is_removed_and_what_its_links_name_is_not() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir_all(dir.path().join("tree/a")).expect("made");
+        std::fs::write(dir.path().join("kept"), "content").expect("written");
+        std::os::unix::fs::symlink(dir.path().join("kept"), dir.path().join("tree/a/link")).expect("linked");
+
+        remove_tree(&dir.path().join("tree")).expect("removed");
+        remove_tree(&dir.path().join("tree")).expect("removed already");
+
+        assert_eq!(super::super::file_names(dir.path()).expect("listed"), ["kept"]);
     }
 
     #[test]
