@@ -35,7 +35,7 @@ variable "vpc_id" {
 }
 
 variable "subnet_ids" {
-  description = "One private subnet per availability zone, one to three. The load balancer takes an address in each."
+  description = "One subnet per availability zone, one to three, best of its own: the load balancer takes an address in each."
   type        = list(string)
 
   validation {

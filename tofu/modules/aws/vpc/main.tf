@@ -2,10 +2,11 @@ locals {
   short_id = substr(var.environment_id, 0, 8)
   tags     = merge(var.tags, { "sre:environment" = var.environment_id, "sre:name" = var.name })
 
-  # Four quarters: one private subnet out of each of the first three, the public ones share the last. A zone that is
-  # added later takes the next free piece and moves no other subnet.
-  private_cidrs = { for i, zone in var.zones : zone => cidrsubnet(var.cidr, 2, i) }
-  public_cidrs  = { for i, zone in var.zones : zone => cidrsubnet(var.cidr, 4, 12 + i) }
+  # Four quarters: one private subnet out of each of the first three; the last one is cut into four again, three public
+  # subnets and, out of the fourth piece, those of load balancers. A zone that is added later moves no other subnet.
+  private_cidrs  = { for i, zone in var.zones : zone => cidrsubnet(var.cidr, 2, i) }
+  public_cidrs   = { for i, zone in var.zones : zone => cidrsubnet(var.cidr, 4, 12 + i) }
+  balancer_cidrs = { for i, zone in var.zones : zone => cidrsubnet(var.cidr, 6, 60 + i) }
 
   nat_zones = { single = slice(var.zones, 0, 1), per_zone = var.zones, none = [] }[var.nat]
   nat_of    = { for zone in var.zones : zone => var.nat == "per_zone" ? zone : var.zones[0] if var.nat != "none" }
@@ -34,6 +35,17 @@ resource "aws_subnet" "private" {
   tags                    = merge(local.tags, { Name = "${var.name}-private-${each.key}" })
 }
 
+# Load balancers have subnets of their own, so that a rule which admits these ranges admits nothing else.
+resource "aws_subnet" "balancer" {
+  for_each = local.balancer_cidrs
+
+  vpc_id                  = aws_vpc.this.id
+  availability_zone       = each.key
+  cidr_block              = each.value
+  map_public_ip_on_launch = false
+  tags                    = merge(local.tags, { Name = "${var.name}-balancer-${each.key}" })
+}
+
 resource "aws_subnet" "public" {
   for_each = local.public_cidrs
 
@@ -44,7 +56,7 @@ resource "aws_subnet" "public" {
   tags                    = merge(local.tags, { Name = "${var.name}-public-${each.key}" })
 }
 
-# One table per private subnet whatever `nat` says: going from one NAT gateway to one per zone changes routes only.
+# One table per zone whatever `nat` says: going from one NAT gateway to one per zone changes routes only.
 resource "aws_route_table" "private" {
   for_each = aws_subnet.private
 
@@ -54,6 +66,13 @@ resource "aws_route_table" "private" {
 
 resource "aws_route_table_association" "private" {
   for_each = aws_subnet.private
+
+  subnet_id      = each.value.id
+  route_table_id = aws_route_table.private[each.key].id
+}
+
+resource "aws_route_table_association" "balancer" {
+  for_each = aws_subnet.balancer
 
   subnet_id      = each.value.id
   route_table_id = aws_route_table.private[each.key].id

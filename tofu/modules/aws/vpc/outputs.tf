@@ -23,6 +23,16 @@ output "private_subnet_cidrs" {
   value       = [for zone in var.zones : local.private_cidrs[zone]]
 }
 
+output "balancer_subnet_ids" {
+  description = "Ids of the subnets of load balancers, in the order of `zones`."
+  value       = [for zone in var.zones : aws_subnet.balancer[zone].id]
+}
+
+output "balancer_subnet_cidrs" {
+  description = "Ranges of the subnets of load balancers, in the order of `zones`; known at plan time."
+  value       = [for zone in var.zones : local.balancer_cidrs[zone]]
+}
+
 output "public_subnet_ids" {
   description = "Ids of the public subnets, in the order of `zones`."
   value       = [for zone in var.zones : aws_subnet.public[zone].id]

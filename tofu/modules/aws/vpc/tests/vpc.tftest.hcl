@@ -35,12 +35,17 @@ run "three_zones_share_one_nat_gateway" {
   }
 
   assert {
+    condition     = output.balancer_subnet_cidrs == ["10.20.240.0/22", "10.20.244.0/22", "10.20.248.0/22"]
+    error_message = "subnets of load balancers are not pieces of the last sixteenth: ${jsonencode(output.balancer_subnet_cidrs)}"
+  }
+
+  assert {
     condition     = keys(aws_nat_gateway.this) == ["us-east-1a"] && length(aws_route.private) == 3
     error_message = "three private routes should lead to one NAT gateway in the first zone"
   }
 
   assert {
-    condition     = alltrue([for subnet in merge(aws_subnet.private, aws_subnet.public) : !subnet.map_public_ip_on_launch])
+    condition     = alltrue([for subnet in concat(values(aws_subnet.private), values(aws_subnet.balancer), values(aws_subnet.public)) : !subnet.map_public_ip_on_launch])
     error_message = "a subnet gives machines public addresses by itself"
   }
 
@@ -121,6 +126,19 @@ run "nonsense_is_refused" {
   }
 
   expect_failures = [var.environment_id, var.name, var.cidr, var.zones, var.nat, var.flow_logs, var.tags]
+}
+
+run "the_smallest_network_has_room_for_load_balancers" {
+  command = plan
+
+  variables {
+    cidr = "10.20.4.0/22"
+  }
+
+  assert {
+    condition     = output.balancer_subnet_cidrs == ["10.20.7.192/28", "10.20.7.208/28", "10.20.7.224/28"]
+    error_message = "a load balancer needs a /28: ${jsonencode(output.balancer_subnet_cidrs)}"
+  }
 }
 
 run "nat_needs_the_internet_gateway" {

@@ -53,7 +53,7 @@ module "nlb" {
   environment_id = local.environment_id
   name           = local.name
   vpc_id         = module.vpc.vpc_id
-  subnet_ids     = module.vpc.private_subnet_ids
+  subnet_ids     = module.vpc.balancer_subnet_ids
   target_cidrs   = module.vpc.private_subnet_cidrs
   node_cidrs     = module.vpc.private_subnet_cidrs
   api_cidrs      = concat(local.operators, [module.vpc.public_subnet_cidrs[0]])
