@@ -10,6 +10,7 @@ HERE=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=lab/versions.env
 . "$HERE/versions.env"
 RKE2=$HERE/rke2
+NO_COMMIT=0000000000000000000000000000000000000000
 STAMP=1767225600 # every build date in the release: 2026-01-01, so that the same sources give the same bytes
 
 # stamps VERSION PACKAGE...: linker flags that make Kubernetes's packages report VERSION
@@ -47,7 +48,7 @@ build_runtime() { # VERSION OUT: Kubernetes itself, one multi-call binary
 
 build_supervisor() { # VERSION OUT: k3s's supervisor under RKE2's name
   local version=$1 out=$2 k3s=github.com/k3s-io/k3s/pkg/version package
-  local flags="-s -w -X $k3s.Program=rke2 -X $k3s.Version=$version -X $k3s.GitCommit=$(printf %040d 0)"
+  local flags="-s -w -X $k3s.Program=rke2 -X $k3s.Version=$version -X $k3s.GitCommit=$NO_COMMIT"
   for package in "${KUBE_VERSIONS[@]}"; do flags+=" -X $package.gitVersion=$version"; done
   cd "$RKE2/supervisor"
   go_build -tags 'no_embedded_executor no_stage no_cri_dockerd ctrd netcgo osusergo providerless urfave_cli_no_docs' \
@@ -56,7 +57,13 @@ build_supervisor() { # VERSION OUT: k3s's supervisor under RKE2's name
 
 sources() { find "$@" -type f -print | LC_ALL=C sort; }
 
-CRI=$(cached hollowcri "$(cache_key "$HERE/setup/go.sh" $(sources "$RKE2/hollowcri"))" build_cri)
+key_of() { # FILE… DIRECTORY: the cache key of files and of all files in a directory
+  local files=() directory=${!#} file
+  while read -r file; do files+=("$file"); done < <(sources "$directory")
+  cache_key "${@:1:$#-1}" "${files[@]}"
+}
+
+CRI=$(cached hollowcri "$(key_of "$HERE/setup/go.sh" "$RKE2/hollowcri")" build_cri)
 for version in $RKE2_VERSIONS; do
   kube=${version#v}
   kube=${kube%%+*}
@@ -64,9 +71,9 @@ for version in $RKE2_VERSIONS; do
     "$(cache_key "$HERE/setup/go.sh" "$RKE2/runtime/main.go" "$RKE2/runtime/go.mod.$kube" "$RKE2/runtime/go.sum.$kube")" \
     build_runtime "$version")
   supervisor=$(cached "rke2-supervisor-$version" \
-    "$(cache_key "$HERE/setup/go.sh" $(sources "$RKE2/supervisor"))" build_supervisor "$version")
+    "$(key_of "$HERE/setup/go.sh" "$RKE2/supervisor")" build_supervisor "$version")
   release=$(cached "rke2-release-$version" \
-    "$(cache_key "$RKE2/mkrelease.sh" $(sources "$RKE2/bundle") <(echo "$CRI $runtime $supervisor"))" \
+    "$(LAB_CACHE_SALT="$CRI $runtime $supervisor" key_of "$RKE2/mkrelease.sh" "$RKE2/bundle")" \
     "$RKE2/mkrelease.sh" "$version" "$supervisor/rke2" "$runtime/rke2-runtime" "$CRI/hollowcri")
   echo "rke2-$version=$release"
 done

@@ -34,9 +34,9 @@ packages() {
 # newest_python: an interpreter of 3.12 or newer, from PATH or pyenv; ansible-core and moto want it
 newest_python() {
   local candidate version best='' best_version=3011999
-  for candidate in $(compgen -c python3. | grep -E '^python3\.[0-9]+$' | sort -u) "$HOME"/.pyenv/versions/3.*/bin/python3 /usr/local/bin/python3; do
+  for candidate in python3.{12..19} "$HOME"/.pyenv/versions/3.1[2-9]*/bin/python3; do
     candidate=$(command -v "$candidate") || continue
-    version=$("$candidate" -c 'import sys, venv, ssl; print("%d%03d%03d" % sys.version_info[:3])' 2>/dev/null) || continue
+    version=$("$candidate" -c 'import sys; print("%d%03d%03d" % sys.version_info[:3])' 2>/dev/null) || continue
     [ "$version" -le "$best_version" ] || best=$candidate best_version=$version
   done
   [ -n "$best" ] || fail "no Python 3.12 or newer" "looked in PATH and ~/.pyenv/versions" "pyenv install 3.13, then lab/lab setup python"
@@ -95,9 +95,12 @@ rke2() {
 
 # The AWS provider is 700 MB and not built here: SRE_LAB_PROVIDER_DIR, the usual places, then the registry.
 provider() {
-  local found
-  found=$("$SETUP/provider.sh")
-  made LAB_PROVIDERS "$found"
+  local found program="mirror/*/hashicorp/aws/$AWS_PROVIDER_VERSION/*/terraform-provider-aws*"
+  # shellcheck disable=SC2086 # a pattern
+  if [ -n "${SRE_LAB_PROVIDER_DIR:-}" ] || ! (cd "${LAB_PROVIDERS:-/nowhere}" && ls $program) >/dev/null 2>&1; then
+    found=$("$SETUP/provider.sh")
+    made LAB_PROVIDERS "$found"
+  fi
 }
 
 make_cargo_tools() {

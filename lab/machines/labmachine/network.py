@@ -27,9 +27,9 @@ def apply(lab: Lab, text: str) -> None:
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise Failure(f"network: not JSON: {error}") from error
+        raise Failure(f"not JSON: {error}") from error
     if not isinstance(given, dict) or set(given) - KNOWN:
-        raise Failure(f"network: expected an object with {', '.join(sorted(KNOWN))}")
+        raise Failure(f"expected an object with {', '.join(sorted(KNOWN))}")
     lab.dir.mkdir(parents=True, exist_ok=True)
     with open(lab.dir / "network.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
