@@ -1,9 +1,11 @@
 #!/bin/bash
-# image-check.sh - proves that nothing sensitive or unique is left on a machine of which an image is about to be made.
+# image-check.sh [KEEP] - proves that nothing sensitive or unique is left on a machine of which an image is about to be made.
 # Prints each finding; 0: none, 1: some. Changes nothing. Runs as root.
+# KEEP: pattern of names in /tmp that belong to the caller and go with him.
 set -euo pipefail
 shopt -s nullglob
 self=$(readlink -f "${BASH_SOURCE[0]:-/dev/null}")
+keep=${1:-}
 findings=0
 finding() { # WHAT PATH…: one line for each path
   local what=$1 path
@@ -35,7 +37,7 @@ finding "name of the build machine" /etc/hostname
 # wtmp, btmp and lastlog hold the session that runs this check.
 lines_of find /var/log -xdev -type f -size +0 ! -name wtmp ! -name btmp ! -name lastlog
 finding "log" "${found[@]}"
-lines_of find /tmp /var/tmp -xdev -type f ! -path '*/systemd-private-*'
+lines_of find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name "$keep"
 finding "temporary file" "${found[@]}"
 
 while IFS=: read -r user hash _; do

@@ -1,16 +1,18 @@
 #!/bin/bash
-# seal.sh - removes from a machine what must not be in an image made of it. Runs as root, as the last thing before image-check.sh:
-# afterwards no new SSH session can be opened, since the host keys are gone.
+# seal.sh [KEEP] - removes from a machine what must not be in an image made of it. Runs as root, as the last thing before image-check.sh:
+# afterwards no new SSH session can be opened, since the host keys are gone. KEEP: pattern of names in /tmp that the caller still needs.
 set -euo pipefail
 shopt -s nullglob
+keep=${1:-}
 
 # Writers of logs first, or they write again. auditd refuses `systemctl stop`, a signal it obeys.
 for unit in rsyslog.service crond.service; do
   if systemctl is-active --quiet "$unit"; then systemctl stop "$unit"; fi
 done
-if systemctl is-active --quiet auditd.service; then
-  systemctl kill --signal=TERM auditd.service
-  timeout 20 tail --pid="$(systemctl show --property=MainPID --value auditd.service)" -f /dev/null
+auditd=$(systemctl show --property=MainPID --value auditd.service)
+if ((auditd > 0)); then
+  kill -TERM "$auditd"
+  timeout 20 tail --pid="$auditd" -f /dev/null
 fi
 
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
@@ -34,5 +36,5 @@ find /var/log -xdev -type f \( -name '*.gz' -o -name '*.old' -o -name '*.[0-9]' 
 rm -rf /var/log/journal/* /var/log/anaconda
 find /var/log -xdev -type f -size +0 -exec truncate --size=0 {} +
 if [[ -d /var/spool/mail ]]; then find /var/spool/mail/ -xdev -type f -delete; fi
-find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.X*-unix' ! -name '.ICE-unix' ! -name '.font-unix' ! -name '.XIM-unix' -exec rm -rf {} +
+find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.X*-unix' ! -name '.ICE-unix' ! -name '.font-unix' ! -name '.XIM-unix' ! -name "$keep" -exec rm -rf {} +
 sync
