@@ -219,6 +219,13 @@ def wrong_state(instance, verb: str) -> Refused:
     )
 
 
+@patch(InstanceResponse, "run_instances")
+def run_many(old, self):
+    """AWS launches up to MaxCount instances, moto MinCount."""
+    self.params["MinCount"] = self._get_param("MaxCount", self._get_param("MinCount", 1))
+    return old(self)
+
+
 @patch(Instance, "setup_defaults")
 def setup_defaults(old, self):
     """Without mappings the root volume is as the image's own mapping says."""
