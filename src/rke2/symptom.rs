@@ -15,7 +15,7 @@ pub struct Symptom {
 }
 
 /// The first symptom of the table that one of these lines shows, with the last such line.
-pub fn recognised<'a>(journal: &'a str) -> Option<(&'static Symptom, &'a str)> {
+pub fn recognised(journal: &str) -> Option<(&'static Symptom, &str)> {
     SYMPTOMS.iter().find_map(|symptom| {
         let line = journal.lines().rev().find(|line| line.contains(symptom.sign))?;
         Some((symptom, line.trim()))
