@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// The value of `/proc/self/loginuid` when nobody logged in.
 const NOBODY: &str = "4294967295";
 
+/// How a user is shown whom `/etc/passwd` does not name.
+const UNNAMED: &str = "uid ";
+
 /// Who did something. Process, start and boot together name one process for ever.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -50,6 +53,14 @@ impl Actor {
         self
     }
 
+    /// Names the user, where `/etc/passwd` does not know it (`USER`); the number stays with it.
+    pub fn with_name(mut self, name: Option<&str>) -> Self {
+        if let Some(name) = name.filter(|_| self.user.starts_with(UNNAMED)) {
+            self.user = format!("{name}, {}", self.user);
+        }
+        self
+    }
+
     /// Names the CI job.
     pub fn with_job(mut self, job: Option<String>) -> Self {
         self.job = job;
@@ -80,7 +91,7 @@ impl fmt::Display for Actor {
 fn user_name(uid: &str) -> String {
     let users = read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|user| user.get(2) == Some(&uid));
-    named.map_or_else(|| format!("uid {uid}"), |user| user[0].to_owned())
+    named.map_or_else(|| format!("{UNNAMED}{uid}"), |user| user[0].to_owned())
 }
 
 fn boot() -> String {
@@ -117,6 +128,15 @@ mod tests {
             .with_job(Some("4711".to_owned()));
 
         assert_eq!(actor.to_string(), "root (a.operator) on build-1, job 4711");
+    }
+
+    #[test]
+    fn a_user_of_a_directory_service_keeps_the_number() {
+        let unnamed = Actor { user: "uid 70001".to_owned(), ..Actor::here() };
+        let named = Actor { user: "root".to_owned(), ..Actor::here() };
+
+        assert_eq!(unnamed.with_name(Some("ann")).user, "ann, uid 70001");
+        assert_eq!(named.with_name(Some("ann")).user, "root");
     }
 
     #[test]

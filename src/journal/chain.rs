@@ -3,6 +3,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::Store;
 use super::entry::{Entry, Record, canonical, digest_of};
 use super::format::{Format, Reading, migrate};
 use crate::failure::{Exit, Failure};
@@ -53,6 +54,27 @@ impl Damage {
             }
         }
     }
+}
+
+/// How many entries are read at once: a number far too high must not ask for memory before the gap is found.
+const BATCH: u64 = 1_000;
+
+/// Follows all entries of a store to the first that is damaged, or that `visit` finds to be so.
+pub(super) async fn follow_all(
+    store: &dyn Store,
+    chain: &mut Chain,
+    mut visit: impl FnMut(Entry) -> Result<(), Damage>,
+) -> Result<Option<(u64, Damage)>, Failure> {
+    let last = store.last().await?;
+    while chain.number < last {
+        let first = chain.number + 1;
+        for (number, bytes) in (first..).zip(store.read(first..=last.min(first + BATCH - 1)).await?) {
+            if let Err(damage) = chain.follow(bytes.as_deref()).and_then(&mut visit) {
+                return Ok(Some((number, damage)));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The end of a chain of verified entries.

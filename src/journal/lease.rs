@@ -7,7 +7,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{Actor, now};
 use crate::failure::{Exit, Failure};
-use crate::workspace::{StateDir, write_atomic};
+use crate::workspace::{RealDisk, StateDir, sweep_unfinished, write_atomic};
 
 /// The lease of one environment; given back when it is dropped.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Lease {
     _file: File,
     nonce: Uuid,
     holder: Holder,
-    note: PathBuf,
+    state: StateDir,
 }
 
 /// Who holds a lease, and for what.
@@ -50,7 +50,10 @@ impl Lease {
         state.create()?;
         let Some(file) = lock(&state.writer())? else { return Err(held(state)) };
         let holder = Holder { actor, since: now(), run: None, command: None };
-        let lease = Self { _file: file, nonce: Uuid::new_v4(), holder, note: state.holder() };
+        let lease = Self { _file: file, nonce: Uuid::new_v4(), holder, state: state.clone() };
+        // What writers before us left unfinished may be plaintext.
+        sweep_unfinished(&RealDisk, state.path())?;
+        sweep_unfinished(&RealDisk, &state.secrets())?;
         lease.write_note()?;
         Ok(lease)
     }
@@ -74,6 +77,11 @@ impl Lease {
         &self.holder.actor
     }
 
+    /// The name of the environment that may be written about.
+    pub fn environment(&self) -> &str {
+        self.state.name()
+    }
+
     /// Names this taking of the lease, and no other.
     pub(super) fn nonce(&self) -> Uuid {
         self.nonce
@@ -86,14 +94,14 @@ impl Lease {
 
     fn write_note(&self) -> Result<(), Failure> {
         let note = serde_json::to_vec(&self.holder).map_err(|error| Failure::bug("no JSON").because(error))?;
-        write_atomic(&self.note, &note, 0o600)
+        write_atomic(&self.state.holder(), &note, 0o600)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         // The lock goes with the file; a note that stays names a process that has ended, which readers notice.
-        drop(std::fs::remove_file(&self.note));
+        drop(std::fs::remove_file(self.state.holder()));
     }
 }
 
@@ -186,6 +194,19 @@ mod tests {
         std::fs::write(state.holder(), serde_json::to_vec(&note).expect("json")).expect("written");
 
         assert_eq!(Lease::holder(&state), None);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_unfinished_is_swept() {
+        let (_dir, state) = world();
+        state.create().expect("created");
+        std::fs::create_dir(state.secrets()).expect("made");
+        let left = [state.path().join(".new-1"), state.secrets().join(".new-2")];
+        left.iter().for_each(|path| std::fs::write(path, "plaintext").expect("written"));
+
+        drop(Lease::take(&state, Actor::here()).expect("free"));
+
+        assert!(left.iter().all(|path| !path.exists()));
     }
 
     #[test]

@@ -63,11 +63,12 @@ impl Journal {
         let store: Arc<dyn Store> = Arc::from(store);
         let mut chain = Chain::new(environment.id);
         let mut entries = Vec::new();
-        for (number, bytes) in (1..).zip(store.read(1..=store.last().await?).await?) {
-            let entry = chain
-                .follow(bytes.as_deref())
-                .map_err(|damage| damage.failure(&environment.name, number, &store.place(number)))?;
+        let damage = chain::follow_all(&*store, &mut chain, |entry| {
             entries.push(entry);
+            Ok(())
+        });
+        if let Some((number, damage)) = damage.await? {
+            return Err(damage.failure(&environment.name, number, &store.place(number)));
         }
         let memory = Memory::of(&entries);
         Ok(Self { store, environment: environment.clone(), entries, memory, chain, broken: None })
@@ -123,6 +124,10 @@ impl Journal {
     fn draft(&self, lease: &Lease, run: u32, epoch: u64, record: Record) -> Result<Draft, Failure> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
+        }
+        if lease.environment() != self.environment.name {
+            let (held, wanted) = (lease.environment(), &self.environment.name);
+            return Err(Failure::bug(format!("the lease of `{held}` was used to write about `{wanted}`")));
         }
         if let Some(newer) = self.chain.newer {
             return Err(Failure::new(

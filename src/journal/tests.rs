@@ -18,7 +18,7 @@ use crate::workspace::{Disk, RealDisk, StateDir, Workspace};
 type Objects = BTreeMap<u64, Vec<u8>>;
 
 struct World {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     state: StateDir,
     identity: Identity,
     store: MemoryStore,
@@ -28,7 +28,7 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let state = Workspace::open(dir.path()).expect("a workspace").state("dev");
-        Self { _dir: dir, state, identity: identity(), store: MemoryStore::default() }
+        Self { dir, state, identity: identity(), store: MemoryStore::default() }
     }
 
     async fn try_open(&self) -> Result<Journal, Failure> {
@@ -230,6 +230,29 @@ async fn a_writer_that_lost_its_lease_is_stopped_by_the_number_that_is_taken() {
     assert_eq!(failure.causes(), [format!("entry 5 of its journal was written by {} in run 0002", Actor::here())]);
     assert_eq!(again.what(), failure.what());
     assert_eq!(world.open().await.memory().facts["x"], 2);
+}
+
+#[tokio::test]
+async fn the_lease_of_another_environment_writes_nothing() {
+    let world = World::with(vec![]).await;
+    let other = Workspace::open(world.dir.path()).expect("a workspace").state("prod");
+    let lease = Lease::take(&other, Actor::here()).expect("free");
+
+    let failure = world.open().await.append(&lease, 2, fact("x", 1)).await.expect_err("refused");
+
+    assert_eq!(failure.what(), "the lease of `prod` was used to write about `dev`");
+    assert_eq!(world.open().await.entries().len(), 2);
+}
+
+#[tokio::test]
+async fn a_stray_file_with_a_huge_number_is_a_gap_and_costs_nothing() {
+    let world = World::with(vec![]).await;
+    world.store.tamper(|objects| objects.insert(9_999_999_999, b"{}".to_vec()));
+
+    let failure = world.try_open().await.err().expect("refused");
+
+    assert_eq!(failure.exit(), Exit::EntryMissing);
+    assert_eq!(failure.causes()[0], "entry 3 is missing, and later ones exist");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::chain::{Chain, Damage};
+use super::chain::{Chain, Damage, follow_all};
 use super::store::Store;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
@@ -17,7 +17,7 @@ pub struct Anchor {
 /// What `history verify` says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// How many entries were read.
+    /// How many entries are in order.
     pub entries: u64,
     /// The first damaged entry, and how.
     pub damage: Option<(u64, Damage)>,
@@ -45,26 +45,19 @@ impl Verdict {
 /// # Errors
 /// The store could not be read; damage is not an error but the verdict.
 pub async fn verify(store: &dyn Store, environment: Uuid, anchor: Option<&Anchor>) -> Result<Verdict, Failure> {
-    let last = store.last().await?;
     let mut chain = Chain::new(environment);
-    let mut damage = None;
-    for (number, bytes) in (1..).zip(store.read(1..=last).await?) {
-        let followed = chain.follow(bytes.as_deref());
-        let found = followed.err().or_else(|| anchor.and_then(|anchor| differs(anchor, &chain)));
-        damage = found.map(|damage| (number, damage));
-        if damage.is_some() {
-            break;
+    let mut damage = follow_all(store, &mut chain, |entry| match anchor {
+        Some(anchor) if anchor.number == entry.number && anchor.digest != entry.digest => {
+            Err(Damage::Altered("it is in order, but not the one that is known from elsewhere".to_owned()))
         }
-    }
+        _ => Ok(()),
+    })
+    .await?;
+    let last = chain.number;
     if let (None, Some(anchor)) = (&damage, anchor.filter(|anchor| anchor.number > last)) {
         let cut = format!("entry {} is known from elsewhere, and the last one here is {last}", anchor.number);
         damage = Some((last + 1, Damage::Truncated(cut)));
     }
     let head = chain.head.map(|digest| Anchor { number: chain.number, digest });
     Ok(Verdict { entries: last, anchored: anchor.is_some() && damage.is_none(), damage, head })
-}
-
-fn differs(anchor: &Anchor, chain: &Chain) -> Option<Damage> {
-    let is_other = anchor.number == chain.number && chain.head.as_ref() != Some(&anchor.digest);
-    is_other.then(|| Damage::Altered("it is in order, but not the one that is known from elsewhere".to_owned()))
 }

@@ -10,6 +10,7 @@
 //! searched for old values too. (2026-11-21)
 
 mod key;
+mod manifest;
 mod sealed;
 mod ssh;
 
@@ -23,6 +24,7 @@ use crate::workspace::{Published, RealDisk, StateDir, TmpFile, make_dir, publish
 
 use key::Key;
 pub use key::KeySource;
+pub use manifest::{Manifest, Recorded};
 pub use ssh::SshKey;
 
 /// The name of the key pair that opens the nodes.
@@ -404,6 +406,27 @@ mod tests {
         assert_ne!(one, two);
         assert_eq!(two, world.open().fingerprint("token").expect("read"));
         assert_eq!(store.fingerprint("none").expect("read"), None);
+    }
+
+    #[test]
+    fn a_lost_and_a_replaced_secret_are_noticed_and_a_newer_one_is_not() {
+        let world = World::new();
+        let store = world.open();
+        store.put("token", &Secret::new("one")).expect("kept");
+        let first = store.manifest().expect("read");
+        store.put("token", &Secret::new("two")).expect("kept");
+        let second = store.manifest().expect("read");
+        let path = world.state().secrets().join("token.0002.json");
+        store.require(&first).expect("a newer one");
+
+        std::fs::remove_file(&path).expect("lost");
+        let lost = world.open().require(&second).expect_err("lost");
+        world.open().put("token", &Secret::new("three")).expect("kept");
+        let replaced = world.open().require(&second).expect_err("replaced");
+
+        assert_eq!(lost.what(), "secret `token` of `dev` is lost");
+        assert_eq!(lost.causes(), ["the journal knows version 2 of it, and the newest here is version 1"]);
+        assert_eq!(replaced.causes(), ["the journal knows version 2 of it, and another value has its place"]);
     }
 
     #[test]

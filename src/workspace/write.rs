@@ -186,6 +186,66 @@ mod tests {
         }
     }
 
+    /// A disk that notes what it is asked, and on which name; unique names are all `new`.
+    #[derive(Debug, Default)]
+    struct Notes(std::sync::Mutex<Vec<String>>);
+
+    impl Notes {
+        fn note(&self, deed: &str, path: &Path) {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let name = if name.starts_with(UNFINISHED) { "new" } else { &name };
+            self.0.lock().expect("alone").push(format!("{deed} {name}"));
+        }
+    }
+
+    impl Disk for Notes {
+        fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+            self.note("create", path);
+            RealDisk.create(path, mode)
+        }
+        fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+            self.note("write", Path::new("new"));
+            RealDisk.write(file, bytes)
+        }
+        fn sync(&self, file: &File) -> io::Result<()> {
+            self.note("sync", Path::new("new"));
+            RealDisk.sync(file)
+        }
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.note("link", to);
+            RealDisk.link(from, to)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.note("rename", to);
+            RealDisk.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.note("remove", path);
+            RealDisk.remove(path)
+        }
+        fn sync_dir(&self, _: &Path) -> io::Result<()> {
+            self.note("sync", Path::new("dir"));
+            Ok(())
+        }
+        fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+            self.note("make", path);
+            RealDisk.make_dir(path, mode)
+        }
+    }
+
+    #[test]
+    fn content_is_durable_before_its_name_and_the_name_before_anybody_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (replaced, published) = (Notes::default(), Notes::default());
+
+        write_atomic_on(&replaced, &dir.path().join("a"), b"content", 0o600).expect("written");
+        publish(&published, &dir.path().join("b"), b"content", 0o600).expect("written");
+
+        let order = |notes: Notes| notes.0.into_inner().expect("alone");
+        assert_eq!(order(replaced), ["create new", "write new", "sync new", "rename a", "sync dir"]);
+        assert_eq!(order(published), ["create new", "write new", "sync new", "link b", "sync dir", "remove new"]);
+    }
+
     #[test]
     fn a_replaced_file_has_the_new_content_and_mode_and_nothing_is_left_beside_it() {
         let dir = tempfile::tempdir().expect("a directory");
