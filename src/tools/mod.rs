@@ -3,8 +3,12 @@
 //! What came of a call is judged by the tool's machine-readable output, never by its exit code alone. A failure says
 //! what the tool said, in its own words, with the log beside it.
 
+pub mod ansible;
 mod environment;
+pub mod packer;
+mod refusals;
 
+pub mod tofu;
 mod tool;
 
 use std::collections::BTreeMap;
@@ -38,7 +42,7 @@ pub struct ToolCx<'a> {
 struct Call {
     tool: &'static str,
     /// Such as `apply`; with the stage it names the slot.
-    verb: &'static str,
+    verb: String,
     fingerprint: Digest,
     args: Vec<OsString>,
     cwd: PathBuf,
@@ -60,7 +64,7 @@ impl ToolCx<'_> {
         let mut env = self.tools.environment().variables().clone();
         env.extend(call.env);
         Ok(Invocation {
-            slot: self.slot(call.verb),
+            slot: self.slot(&call.verb),
             fingerprint: call.fingerprint,
             program: self.tools.get(call.tool)?.path.clone(),
             args: call.args,
@@ -78,5 +82,37 @@ impl ToolCx<'_> {
         let failure =
             if self.children.stop().is_asked() { Failure::cancelled(what) } else { Failure::new(Exit::Tool, what) };
         failure.log(&ended.log)
+    }
+}
+
+/// Finds a text with one of these marks in a value, by its path: the tool would evaluate it instead of taking it.
+fn evaluated(value: &serde_json::Value, marks: &[&'static str]) -> Option<(String, &'static str)> {
+    match value {
+        serde_json::Value::String(text) => {
+            marks.iter().find(|mark| text.contains(**mark)).map(|mark| (String::new(), *mark))
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| below(&index.to_string(), item, marks))
+        }
+        serde_json::Value::Object(members) => members.iter().find_map(|(name, member)| below(name, member, marks)),
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => None,
+    }
+}
+
+fn below(name: &str, value: &serde_json::Value, marks: &[&'static str]) -> Option<(String, &'static str)> {
+    let (path, mark) = evaluated(value, marks)?;
+    Some((if path.is_empty() { name.to_owned() } else { format!("{name}.{path}") }, mark))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_a_tool_would_evaluate_is_found_by_its_path() {
+        let value = serde_json::json!({ "a": 1, "tags": { "list": ["x", "a {{ lookup('pipe', 'id') }}"] } });
+
+        assert_eq!(evaluated(&value, &["${", "{{"]), Some(("tags.list.1".to_owned(), "{{")));
+        assert_eq!(evaluated(&value, &["${"]), None);
     }
 }

@@ -1,0 +1,138 @@
+//! OpenTofu: a small root per stage in the state directory, where a person can run plain `tofu` too.
+//!
+//! An apply that was killed leaves resources that are in no state, and an interrupted one leaves healthy resources
+//! marked as tainted. Both are mended before anything is applied: what exists is imported, what is whole is untainted.
+//! The state is OpenTofu's own file; it is copied, durably, after each apply that may have changed it.
+
+mod mend;
+mod plan;
+mod root;
+mod run;
+mod state;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+use crate::process::quick;
+use crate::tools::ToolCx;
+use crate::tools::tofu::plan::Plan;
+use crate::tools::tofu::run::{Run, Verb};
+
+pub use root::Root;
+
+/// Looks at the platform for what OpenTofu made but did not record.
+#[async_trait]
+pub trait Finder: Send + Sync {
+    /// The import id of the live resource that these planned values describe, if there is one.
+    async fn find(&self, resource_type: &str, values: &Value) -> Result<Option<String>, Failure>;
+
+    /// Whether a resource that is marked as tainted is whole after all.
+    async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure>;
+}
+
+/// The outputs of a root by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outputs(pub BTreeMap<String, Value>);
+
+impl Outputs {
+    /// # Errors
+    /// A bug: the root has no such output, or one of another shape.
+    pub fn get<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<T, Failure> {
+        let value = self.0.get(name).ok_or_else(|| Failure::bug(format!("the root has no output `{name}`")))?;
+        serde_json::from_value(value.clone())
+            .map_err(|error| Failure::bug(format!("output `{name}` has another shape")).because(error))
+    }
+
+    pub fn text(&self, name: &str) -> Result<String, Failure> {
+        self.get(name)
+    }
+}
+
+/// How often what is planned is looked for anew: each import may make the children of what it imported findable.
+const MOST_ROUNDS: usize = 6;
+
+/// Brings the platform to what the root describes; a root that is already so changes nothing.
+///
+/// Safe to repeat after being stopped at any instruction: a child of an earlier run is followed to its end first, then
+/// state and platform are brought together.
+///
+/// # Errors
+/// Exit 9 when the plan would destroy what the root protects; else what the platform refused, in OpenTofu's words.
+pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<Outputs, Failure> {
+    let run = prepare(cx, root).await?;
+    let is_unsure = root.is_unsure();
+    let mut plan = run.plan(Verb::Apply).await?;
+    for _ in 0..MOST_ROUNDS {
+        if !(is_unsure || plan.has_tainted()) {
+            break;
+        }
+        let mends = mend::look(&plan, finder).await?;
+        if mends.is_empty() {
+            break;
+        }
+        run.mend(&mends).await?;
+        plan = run.plan(Verb::Apply).await?;
+    }
+    plan.refuse_to_destroy(&root.protected)?;
+    if plan.changes_something() {
+        run.carry_out(Verb::Apply, &plan).await?;
+    }
+    root.settle()?;
+    outputs(cx, root)
+}
+
+/// Destroys everything in the root's state. What is in no state is found by tag, by whoever calls.
+pub async fn destroy(cx: &ToolCx<'_>, root: &Root, _finder: &dyn Finder) -> Result<(), Failure> {
+    let run = prepare(cx, root).await?;
+    let plan = run.plan(Verb::Destroy).await?;
+    if plan.changes_something() {
+        run.carry_out(Verb::Destroy, &plan).await?;
+    }
+    root.settle()
+}
+
+/// Follows what an earlier run left running, writes the root and makes its state readable.
+async fn prepare<'a>(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Run<'a>, Failure> {
+    let run = Run::new(cx, root)?;
+    run.follow_earlier().await?;
+    root.write()?;
+    if let Some(notice) = state::recover(&root.dir)? {
+        cx.events.notice(format!("{}: {notice}", cx.stage));
+    }
+    run.init().await?;
+    Ok(run)
+}
+
+/// The outputs that are recorded in the root's state; none without a state.
+pub fn outputs(cx: &ToolCx<'_>, root: &Root) -> Result<Outputs, Failure> {
+    recorded(&root.dir).map_err(|failure| failure.of(cx.stage))
+}
+
+/// Reads the outputs of a state file (format 4).
+fn recorded(dir: &Path) -> Result<Outputs, Failure> {
+    let Some(state) = state::read(&state::path(dir))? else { return Ok(Outputs::default()) };
+    let outputs = state.get("outputs").and_then(Value::as_object);
+    let values = outputs.into_iter().flatten();
+    Ok(Outputs(
+        values.map(|(name, output)| (name.clone(), output.get("value").cloned().unwrap_or(Value::Null))).collect(),
+    ))
+}
+
+/// Reads a saved plan.
+fn show(cx: &ToolCx<'_>, dir: &Path, name: &str) -> Result<Plan, Failure> {
+    let tofu = cx.tools.get("tofu")?;
+    let chdir = format!("-chdir={}", dir.display());
+    let env = run::environment(cx);
+    let output = quick(&tofu.path, &[&chdir, "show", "-json", "-no-color", name], &env, Duration::from_secs(300))?;
+    if output.code != Some(0) {
+        let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no plan").to_owned();
+        return Err(Failure::new(Exit::Tool, "tofu cannot show its own plan").because(said).log(cx.log()));
+    }
+    Plan::parse(&output.stdout)
+}

@@ -1,0 +1,108 @@
+//! The files of a root in the state directory.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::tools::tofu::state;
+use crate::workspace::{RealDisk, remove, write_atomic};
+
+/// One root: what it consists of and where it lies.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// `StateDir::tofu(stage)`.
+    pub dir: PathBuf,
+    /// `main.tf.json`. Strings in it are templates: nothing that comes from outside goes here.
+    pub config: Value,
+    /// `terraform.tfvars.json`, whose strings are taken literally.
+    pub variables: Value,
+    /// `.terraform.lock.hcl`: the providers that are accepted.
+    pub lock: Option<String>,
+    /// Resource types that no apply may destroy or replace.
+    pub protected: Vec<String>,
+}
+
+impl Root {
+    /// A root like the one in `template`, with the sources of its modules made absolute.
+    ///
+    /// # Errors
+    /// The template is not there or is no JSON.
+    pub fn of(template: &Path, dir: PathBuf, variables: Value) -> Result<Self, Failure> {
+        let failure = |error: &dyn std::fmt::Display| {
+            Failure::new(Exit::NotDone, format!("root `{}` cannot be read", template.display())).because(error)
+        };
+        let text = std::fs::read(template.join("main.tf.json")).map_err(|error| failure(&error))?;
+        let mut config: Value = serde_json::from_slice(&text).map_err(|error| failure(&error))?;
+        let modules = config.get_mut("module").and_then(Value::as_object_mut);
+        for module in modules.into_iter().flat_map(|modules| modules.values_mut()) {
+            let source = module.get("source").and_then(Value::as_str).filter(|source| source.starts_with('.'));
+            if let Some(source) = source.map(|source| template.join(source)) {
+                module["source"] = source.canonicalize().map_err(|error| failure(&error))?.to_string_lossy().into();
+            }
+        }
+        let lock = std::fs::read_to_string(template.join(".terraform.lock.hcl")).ok();
+        Ok(Self { dir, config, variables, lock, protected: vec![] })
+    }
+
+    /// Refuses every plan that would destroy or replace a resource of these types.
+    pub fn protecting(mut self, types: &[&str]) -> Self {
+        self.protected = types.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Of everything that decides what an apply does.
+    pub fn digest(&self) -> Digest {
+        Digest::of_value(&(&self.config, &self.variables, &self.lock))
+    }
+
+    pub(super) fn write(&self) -> Result<(), Failure> {
+        write_json(&self.dir.join("main.tf.json"), &self.config)?;
+        write_json(&self.dir.join("terraform.tfvars.json"), &self.variables)?;
+        if let Some(lock) = &self.lock {
+            write_atomic(&self.dir.join(".terraform.lock.hcl"), lock.as_bytes(), 0o600)?;
+        }
+        remove(&RealDisk, &self.imports())
+    }
+
+    /// Whether something may exist that the state does not know: there is no state, or an apply has not been settled.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.unsettled().exists() || !state::path(&self.dir).exists()
+    }
+
+    /// Notes that an apply begins; [`Root::settle`] takes the note back.
+    pub(super) fn unsettle(&self) -> Result<(), Failure> {
+        write_atomic(&self.unsettled(), b"an apply was begun and has not been seen to succeed\n", 0o600)
+    }
+
+    /// State and platform agree.
+    pub(super) fn settle(&self) -> Result<(), Failure> {
+        remove(&RealDisk, &self.imports())?;
+        remove(&RealDisk, &self.plan())?;
+        remove(&RealDisk, &self.unsettled())
+    }
+
+    fn unsettled(&self) -> PathBuf {
+        self.dir.join("unsettled")
+    }
+
+    pub(super) fn plan(&self) -> PathBuf {
+        self.dir.join("plan.bin")
+    }
+
+    /// Import blocks, for the next plan only.
+    pub(super) fn imports(&self) -> PathBuf {
+        self.dir.join("imports.tf.json")
+    }
+
+    /// Which `init` the directory has seen.
+    pub(super) fn initialised(&self) -> PathBuf {
+        self.dir.join(".terraform/sre-initialised")
+    }
+}
+
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), Failure> {
+    let text = serde_json::to_vec_pretty(value).map_err(|error| Failure::bug("a root is no JSON").because(error))?;
+    write_atomic(path, &text, 0o600)
+}

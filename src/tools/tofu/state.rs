@@ -1,0 +1,170 @@
+//! OpenTofu's state file, which it writes in place: copies that survive, and what to do with a broken one.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::workspace::{RealDisk, make_dir, remove, write_atomic};
+
+/// How many copies are kept.
+const COPIES: usize = 10;
+
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("terraform.tfstate")
+}
+
+/// A state file; `None` when there is none.
+///
+/// # Errors
+/// It is no state.
+pub(super) fn read(path: &Path) -> Result<Option<Value>, Failure> {
+    let failure =
+        |why: String| Failure::new(Exit::NotDone, format!("state `{}` cannot be read", path.display())).because(why);
+    match std::fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failure(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failure(error.to_string())),
+    }
+}
+
+fn serial(state: &Value) -> u64 {
+    state.get("serial").and_then(Value::as_u64).unwrap_or(0)
+}
+
+fn is_kin(one: &Value, other: &Value) -> bool {
+    one.get("lineage") == other.get("lineage")
+}
+
+/// Makes a copy of the state durable; gives its path and digest, or nothing when there is no state.
+pub(super) fn keep(dir: &Path) -> Result<Option<(PathBuf, Digest)>, Failure> {
+    let Some(state) = read(&path(dir))? else { return Ok(None) };
+    let bytes = std::fs::read(path(dir)).map_err(|error| {
+        Failure::new(Exit::NotDone, format!("state in `{}` cannot be read", dir.display())).because(error)
+    })?;
+    let digest = Digest::of(&bytes);
+    let kept = dir.join("kept");
+    make_dir(&RealDisk, &kept, 0o700)?;
+    let copy = kept.join(format!("{:08}-{}.tfstate", serial(&state), digest.short()));
+    write_atomic(&copy, &bytes, 0o600)?;
+    let copies = copies(dir);
+    for old in &copies[..copies.len().saturating_sub(COPIES)] {
+        remove(&RealDisk, old)?;
+    }
+    Ok(Some((copy, digest)))
+}
+
+/// The copies, oldest first.
+fn copies(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir.join("kept")).into_iter().flatten().flatten();
+    let mut copies: Vec<_> =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "tfstate")).collect();
+    copies.sort();
+    copies
+}
+
+/// Makes the state readable again; gives what was done, for a notice.
+///
+/// A state that OpenTofu could not write and left as `errored.tfstate` is taken over when it is newer and of the same
+/// lineage. A broken one is put aside for the newest copy, or for none; what that one does not know is found and
+/// imported before the next apply.
+pub(super) fn recover(dir: &Path) -> Result<Option<String>, Failure> {
+    let errored = dir.join("errored.tfstate");
+    let current = read(&path(dir));
+    if let Ok(Some(newer)) = read(&errored) {
+        let is_newer = match &current {
+            Ok(Some(state)) => is_kin(state, &newer) && serial(&newer) >= serial(state),
+            Ok(None) | Err(_) => true,
+        };
+        if is_newer {
+            take_over(dir, &errored)?;
+            remove(&RealDisk, &errored)?;
+            return Ok(Some("took over the state that tofu could not write last time".to_owned()));
+        }
+    }
+    if current.is_ok() {
+        return Ok(None);
+    }
+    let aside = dir.join("terraform.tfstate.broken");
+    std::fs::rename(path(dir), &aside).map_err(|error| {
+        Failure::new(Exit::NotDone, format!("broken state in `{}` cannot be put aside", dir.display())).because(error)
+    })?;
+    // What the copy does not know is looked for.
+    write_atomic(&dir.join("unsettled"), b"the state was broken\n", 0o600)?;
+    let Some(copy) = copies(dir).into_iter().rev().find(|copy| matches!(read(copy), Ok(Some(_)))) else {
+        return Ok(Some(format!(
+            "the state was broken (now `{}`) and there is no copy: what exists is imported",
+            aside.display()
+        )));
+    };
+    take_over(dir, &copy)?;
+    Ok(Some(format!("the state was broken (now `{}`) and was restored from `{}`", aside.display(), copy.display())))
+}
+
+fn take_over(dir: &Path, from: &Path) -> Result<(), Failure> {
+    let bytes = std::fs::read(from).map_err(|error| {
+        Failure::new(Exit::NotDone, format!("state `{}` cannot be read", from.display())).because(error)
+    })?;
+    write_atomic(&path(dir), &bytes, 0o600)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(serial: u32) -> String {
+        format!(r#"{{"version":4,"serial":{serial},"lineage":"a","outputs":{{}},"resources":[]}}"#)
+    }
+
+    fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            std::fs::write(dir.path().join(name), text).expect("written");
+        }
+        dir
+    }
+
+    #[test]
+    fn the_newest_copies_are_kept_under_serial_and_digest() {
+        let dir = dir(&[]);
+
+        for number in 1..=12 {
+            std::fs::write(path(dir.path()), state(number)).expect("written");
+            keep(dir.path()).expect("kept").expect("a state");
+        }
+
+        let copies = copies(dir.path());
+        assert_eq!(copies.len(), 10);
+        assert_eq!(read(&copies[9]).expect("read").as_ref().map(serial), Some(12));
+    }
+
+    #[test]
+    fn a_state_that_was_cut_off_is_restored_from_the_newest_copy_and_looked_after() {
+        let dir = dir(&[("terraform.tfstate", &state(7))]);
+        keep(dir.path()).expect("kept");
+        std::fs::write(path(dir.path()), "{\"version\":4,\"ser").expect("written");
+
+        let notice = recover(dir.path()).expect("recovered").expect("a notice");
+
+        assert!(notice.contains("was restored from"), "{notice}");
+        assert_eq!(read(&path(dir.path())).expect("read").as_ref().map(serial), Some(7));
+        assert!(dir.path().join("unsettled").exists());
+        assert!(dir.path().join("terraform.tfstate.broken").exists());
+    }
+
+    #[test]
+    fn a_state_that_tofu_could_not_write_is_taken_over_only_when_it_is_newer_and_kin() {
+        let newer = dir(&[("terraform.tfstate", &state(7)), ("errored.tfstate", &state(8))]);
+        let older = dir(&[("terraform.tfstate", &state(9)), ("errored.tfstate", &state(8))]);
+        let foreign =
+            dir(&[("terraform.tfstate", &state(7)), ("errored.tfstate", &state(8).replace("\"a\"", "\"b\""))]);
+
+        let serials = [newer, older, foreign].map(|dir| {
+            recover(dir.path()).expect("recovered");
+            read(&path(dir.path())).expect("read").as_ref().map(serial)
+        });
+
+        assert_eq!(serials, [Some(8), Some(9), Some(7)]);
+    }
+}

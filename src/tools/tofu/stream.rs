@@ -1,0 +1,194 @@
+//! Reads OpenTofu's JSON stream: what it does now, what it could not do, and whether it came to its end.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::artifact::Kind;
+use crate::event::Events;
+
+/// One line of the stream (`ui` 1.x), as far as we read it.
+#[derive(Debug, Default, Deserialize)]
+struct Line {
+    #[serde(default, rename = "type")]
+    kind: String,
+    hook: Option<Hook>,
+    diagnostic: Option<Diagnostic>,
+    changes: Option<Changes>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Hook {
+    resource: Resource,
+    #[serde(default)]
+    action: String,
+    #[serde(default)]
+    elapsed_seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resource {
+    addr: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Diagnostic {
+    severity: String,
+    #[serde(default)]
+    summary: String,
+    #[serde(default)]
+    detail: String,
+    address: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Changes {
+    pub add: u32,
+    pub change: u32,
+    pub remove: u32,
+    pub operation: String,
+}
+
+/// What a stream has said so far.
+pub(super) struct Stream<'a> {
+    stage: Kind,
+    events: &'a Events,
+    /// Changes that are planned, if known.
+    total: usize,
+    done: usize,
+    /// In flight: seconds by address.
+    open: BTreeMap<String, f64>,
+    pub errors: Vec<String>,
+    pub summary: Option<Changes>,
+}
+
+impl<'a> Stream<'a> {
+    pub(super) fn new(stage: Kind, events: &'a Events, total: usize) -> Self {
+        Self { stage, events, total, done: 0, open: BTreeMap::new(), errors: vec![], summary: None }
+    }
+
+    pub(super) fn line(&mut self, line: &str) {
+        // A line that is none of ours stands in the log.
+        let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+        match (line.kind.as_str(), line.hook, line.diagnostic) {
+            ("apply_start" | "apply_progress", Some(hook), _) => self.goes_on(hook),
+            ("apply_complete", Some(hook), _) => {
+                self.open.remove(&hook.resource.addr);
+                self.done += usize::from(hook.action != "read");
+                self.tell();
+            }
+            ("apply_errored", Some(hook), _) => {
+                self.open.remove(&hook.resource.addr);
+            }
+            ("diagnostic", _, Some(diagnostic)) if diagnostic.severity == "error" => {
+                self.errors.push(diagnostic.sentence());
+            }
+            ("change_summary", ..) => self.summary = line.changes,
+            _ => {}
+        }
+    }
+
+    /// How much of it is done, for a failure.
+    pub(super) fn progress(&self) -> Option<String> {
+        (self.total > 0).then(|| format!("{} of {} changes made", self.done, self.total))
+    }
+
+    fn goes_on(&mut self, hook: Hook) {
+        self.open.insert(hook.resource.addr, hook.elapsed_seconds);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let done = self.progress().unwrap_or_else(|| format!("{} changes made", self.done));
+        // What has been in flight for longest is what we wait for.
+        let longest = self.open.iter().max_by(|one, other| one.1.total_cmp(other.1));
+        let text = match longest {
+            Some((address, seconds)) if *seconds >= 1.0 => {
+                format!("{done} · waiting for {} ({seconds:.0} s)", short(address))
+            }
+            Some((address, _)) => format!("{done} · {}", short(address)),
+            None => done,
+        };
+        self.events.progress(self.stage, text);
+    }
+}
+
+impl Diagnostic {
+    fn sentence(&self) -> String {
+        let about = self.address.as_ref().map(|address| format!("`{}`: ", short(address))).unwrap_or_default();
+        let detail = self.detail.split_whitespace().collect::<Vec<_>>().join(" ");
+        let detail = if detail.is_empty() { String::new() } else { format!(": {}", clipped(&detail)) };
+        format!("{about}{}{detail}", clipped(self.summary.trim()))
+    }
+}
+
+/// Providers can be wordy; the log has all of it.
+fn clipped(text: &str) -> String {
+    const LONGEST: usize = 400;
+    if text.chars().count() <= LONGEST { text.to_owned() } else { text.chars().take(LONGEST).chain(['…']).collect() }
+}
+
+/// `module.network.aws_vpc.this["a"]` → `aws_vpc.this["a"]`
+pub(super) fn short(address: &str) -> &str {
+    let mut rest = address;
+    while let Some(inner) = rest.strip_prefix("module.") {
+        match inner.split_once('.') {
+            Some((_, after)) => rest = after,
+            None => break,
+        }
+    }
+    rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+
+    /// The texts of the progress that a stream sends.
+    fn texts(lines: &str, total: usize) -> (Vec<String>, Vec<String>, Option<Changes>) {
+        let (events, mut received) = Events::channel();
+        let mut stream = Stream::new(Kind::Network, &events, total);
+        lines.lines().for_each(|line| stream.line(line));
+        let (errors, summary) = (stream.errors, stream.summary);
+        let mut texts = vec![];
+        while let Ok(Event::Progress { text, .. }) = received.try_recv() {
+            texts.push(text);
+        }
+        (texts, errors, summary)
+    }
+
+    #[test]
+    fn progress_names_what_has_been_waited_for_longest() {
+        let (texts, errors, summary) = texts(include_str!("../../../tests/fixtures/tofu-1.12.6-apply.jsonl"), 3);
+
+        assert_eq!(
+            texts,
+            [
+                "0 of 3 changes made · terraform_data.one",
+                "0 of 3 changes made · terraform_data.one",
+                "1 of 3 changes made · terraform_data.many[\"a b\"]",
+                "2 of 3 changes made",
+                "2 of 3 changes made · terraform_data.many[\"c\"]",
+                "3 of 3 changes made",
+            ]
+        );
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(summary, Some(Changes { add: 3, change: 0, remove: 0, operation: "apply".to_owned() }));
+    }
+
+    #[test]
+    fn an_error_names_its_resource_and_what_the_platform_said() {
+        let (_, errors, summary) = texts(include_str!("../../../tests/fixtures/tofu-1.12.6-apply-refused.jsonl"), 1);
+
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with("`terraform_data.bad`: "), "{errors:?}");
+        assert_eq!(summary, None);
+    }
+
+    #[test]
+    fn addresses_are_shown_without_their_modules() {
+        assert_eq!(short("module.network.module.vpc.aws_subnet.private[\"a.b\"]"), "aws_subnet.private[\"a.b\"]");
+        assert_eq!(short("aws_vpc.this"), "aws_vpc.this");
+    }
+}
