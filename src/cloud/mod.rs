@@ -4,6 +4,8 @@
 //! says so, is safe to repeat, and finds again by tag or name what an interrupted call may have made. A call retries
 //! only what the platform says is transient, within the deadline of the caller.
 
+pub mod aws;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
@@ -102,6 +104,9 @@ pub struct Thing {
     pub id: String,
     /// For people: a name tag or what it belongs to.
     pub name: String,
+    /// The id of the thing that takes it along when it goes, or that it was made by: the volume of a machine, the
+    /// snapshot of an image.
+    pub part_of: Option<String>,
 }
 
 /// The kinds of things, in the order in which they can be removed.

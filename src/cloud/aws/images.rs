@@ -1,0 +1,65 @@
+//! Images: whose, which, and what they are made of.
+
+use aws_sdk_ec2::types::{Filter, Image, ImageState};
+
+use super::{Aws, errors, tagged};
+use crate::cloud::{FoundImage, Tags};
+use crate::failure::Failure;
+
+impl Aws {
+    pub(super) async fn newest_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure> {
+        let filters = vec![tagged::filter("name", name), tagged::filter("state", "available")];
+        let images = self.images(owner, filters, &format!("looking for images `{name}` of `{owner}`")).await?;
+        Ok(images.into_iter().next())
+    }
+
+    pub(super) async fn images_with(&self, tags: &Tags) -> Result<Vec<FoundImage>, Failure> {
+        self.images("self", tagged::filters(tags), "looking for images of this account").await
+    }
+
+    /// Newest first.
+    async fn images(&self, owner: &str, filters: Vec<Filter>, doing: &str) -> Result<Vec<FoundImage>, Failure> {
+        let pages = self.ec2.describe_images().owners(owner).set_filters(Some(filters)).into_paginator().items().send();
+        let found: Vec<Image> = pages.try_collect().await.map_err(|error| errors::failure(doing, error))?;
+        let mut images: Vec<FoundImage> = found.iter().map(read).collect();
+        images.sort_by(|one, other| (&other.created, &other.id).cmp(&(&one.created, &one.id)));
+        Ok(images)
+    }
+
+    pub(super) async fn image_by_id(&self, id: &str) -> Result<Option<FoundImage>, Failure> {
+        match self.raw_image(id).await? {
+            Some(image) if image.state != Some(ImageState::Deregistered) => Ok(Some(read(&image))),
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    pub(super) async fn raw_image(&self, id: &str) -> Result<Option<Image>, Failure> {
+        match self.ec2.describe_images().image_ids(id).send().await {
+            Ok(answer) => Ok(answer.images.unwrap_or_default().into_iter().next()),
+            Err(error) if errors::is_gone(&error) => Ok(None),
+            Err(error) => Err(errors::failure(format!("looking for image `{id}`"), error)),
+        }
+    }
+
+    pub(super) async fn add_tags(&self, ids: &[String], tags: &Tags) -> Result<(), Failure> {
+        if ids.is_empty() || tags.is_empty() {
+            return Ok(());
+        }
+        let call = self.ec2.create_tags().set_resources(Some(ids.to_vec())).set_tags(Some(tagged::write(tags)));
+        call.send().await.map_err(|error| errors::failure(format!("tagging `{}`", ids.join("`, `")), error))?;
+        Ok(())
+    }
+}
+
+fn read(image: &Image) -> FoundImage {
+    let disks = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs());
+    FoundImage {
+        id: image.image_id.clone().unwrap_or_default(),
+        name: image.name.clone().unwrap_or_default(),
+        owner: image.owner_id.clone().unwrap_or_default(),
+        created: image.creation_date.clone().unwrap_or_default(),
+        usable: image.state == Some(ImageState::Available),
+        tags: tagged::read(image.tags()),
+        snapshots: disks.filter_map(|disk| disk.snapshot_id.clone()).collect(),
+    }
+}

@@ -1,0 +1,230 @@
+//! Everything of an environment, by its tags and by what hangs on what carries them.
+//!
+//! Some kinds cannot carry tags, or lose the race with a stop before they get them. So a second look follows from the
+//! first: all that lies in the VPCs, the disks of the machines, the listeners of the load balancers; and, for a whole
+//! environment, what bears its short id in its name or path.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::Filter;
+
+use super::collect::Found;
+use super::{Aws, errors, tagged};
+use crate::cloud::{Candidate, Tags, Thing, ThingKind};
+use crate::failure::Failure;
+use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME};
+
+/// How many load balancers AWS tells the tags of in one call.
+const TAGS_AT_ONCE: usize = 20;
+
+impl Aws {
+    pub(super) async fn everything(&self, tags: &Tags) -> Result<Vec<Thing>, Failure> {
+        let filters = tagged::filters(tags);
+        let mut found = self.all_of_ec2(&filters).await?;
+        let vpcs = ids(&found, ThingKind::Vpc);
+        let (in_vpcs, volumes, balancers, named) = tokio::try_join!(
+            self.in_vpcs(&vpcs),
+            self.volumes_of(&found),
+            self.balancers(|vpc, have| vpcs.iter().any(|one| one == vpc) || tagged::holds(have, tags)),
+            self.by_short_id(tags),
+        )?;
+        found.extend(in_vpcs);
+        found.extend(volumes);
+        found.extend(balancers);
+        found.extend(named);
+        Ok(distinct(found.into_iter().map(|found| found.thing)))
+    }
+
+    /// The environments that something here belongs to by name.
+    pub(super) async fn environments_called(&self, name: &str) -> Result<Vec<Candidate>, Failure> {
+        let tags = Tags::from([(TAG_NAME.to_owned(), name.to_owned())]);
+        let mut found = self.all_of_ec2(&tagged::filters(&tags)).await?;
+        found.extend(self.balancers(|_, have| tagged::holds(have, &tags)).await?);
+        let mut environments: BTreeMap<String, Tags> = BTreeMap::new();
+        for found in found {
+            if let Some(id) = found.tags.get(TAG_ENVIRONMENT).cloned() {
+                environments.entry(id).or_insert(found.tags);
+            }
+        }
+        let mut candidates = vec![];
+        for (id, tags) in environments {
+            let things = self.everything(&Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())])).await?.len();
+            let text = |key: &str| tags.get(key).cloned().unwrap_or_default();
+            let (class, created_by) = (text(TAG_CLASS), text(TAG_CREATED_BY));
+            candidates.push(Candidate { id, name: name.to_owned(), class, created_by, things });
+        }
+        Ok(candidates)
+    }
+
+    async fn in_vpcs(&self, vpcs: &[String]) -> Result<Vec<Found>, Failure> {
+        if vpcs.is_empty() { Ok(vec![]) } else { self.all_in_vpcs(vpcs).await }
+    }
+
+    async fn volumes_of(&self, found: &[Found]) -> Result<Vec<Found>, Failure> {
+        let machines = ids(found, ThingKind::Machine);
+        if machines.is_empty() {
+            return Ok(vec![]);
+        }
+        let filter = Filter::builder().name("attachment.instance-id").set_values(Some(machines));
+        self.found_volumes(vec![filter.build()]).await
+    }
+
+    /// Load balancers with their listeners, and target groups, of which VPC and tags are `ours`.
+    async fn balancers(&self, ours: impl Fn(&str, &Tags) -> bool) -> Result<Vec<Found>, Failure> {
+        let doing = "looking for load balancers";
+        let pages = self.elb.describe_load_balancers().into_paginator().items().send().try_collect();
+        let groups = self.elb.describe_target_groups().into_paginator().items().send().try_collect();
+        let balancers: Vec<_> = pages.await.map_err(|error| errors::failure(doing, error))?;
+        let groups: Vec<_> = groups.await.map_err(|error| errors::failure(doing, error))?;
+        let arns = balancers
+            .iter()
+            .filter_map(|balancer| balancer.load_balancer_arn.clone())
+            .chain(groups.iter().filter_map(|group| group.target_group_arn.clone()));
+        let tags = self.balancer_tags(arns.collect()).await?;
+        let is_ours = |vpc: Option<&str>, arn: Option<&str>| {
+            arn.is_some_and(|arn| ours(vpc.unwrap_or_default(), tags.get(arn).unwrap_or(&Tags::new())))
+        };
+        let of = |kind, arn: Option<&str>| {
+            Found::new(kind, arn, arn.and_then(|arn| tags.get(arn).cloned()).unwrap_or_default(), None)
+        };
+        let mut found = vec![];
+        for balancer in balancers.iter().filter(|one| is_ours(one.vpc_id(), one.load_balancer_arn())) {
+            let arn = balancer.load_balancer_arn();
+            found.push(of(ThingKind::LoadBalancer, arn));
+            found.extend(self.listeners(arn.unwrap_or_default()).await?);
+        }
+        let groups = groups.iter().filter(|one| is_ours(one.vpc_id(), one.target_group_arn()));
+        found.extend(groups.map(|group| of(ThingKind::TargetGroup, group.target_group_arn())));
+        Ok(found)
+    }
+
+    async fn balancer_tags(&self, arns: Vec<String>) -> Result<BTreeMap<String, Tags>, Failure> {
+        let mut all = BTreeMap::new();
+        for some in arns.chunks(TAGS_AT_ONCE) {
+            let answer = match self.elb.describe_tags().set_resource_arns(Some(some.to_vec())).send().await {
+                Ok(answer) => answer,
+                // One of them went meanwhile: what is still there is told next time.
+                Err(error) if errors::is_gone(&error) => continue,
+                Err(error) => return Err(errors::failure("reading the tags of load balancers", error)),
+            };
+            for described in answer.tag_descriptions() {
+                let tags = described.tags().iter();
+                let tags =
+                    tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())));
+                all.insert(described.resource_arn().unwrap_or_default().to_owned(), tags.collect());
+            }
+        }
+        Ok(all)
+    }
+
+    async fn listeners(&self, balancer: &str) -> Result<Vec<Found>, Failure> {
+        let pages = self.elb.describe_listeners().load_balancer_arn(balancer).into_paginator().items().send();
+        let listeners: Vec<aws_sdk_elasticloadbalancingv2::types::Listener> = match pages.try_collect().await {
+            Ok(listeners) => listeners,
+            Err(error) if errors::is_gone(&error) => return Ok(vec![]),
+            Err(error) => return Err(errors::failure("looking for listeners", error)),
+        };
+        Ok(listeners
+            .iter()
+            .map(|listener| Found::new(ThingKind::Listener, listener.listener_arn(), Tags::new(), Some(balancer)))
+            .collect())
+    }
+
+    /// Roles, profiles, log groups and key pairs that bear the environment's short id. Nothing when the tags ask for
+    /// less than a whole environment.
+    async fn by_short_id(&self, tags: &Tags) -> Result<Vec<Found>, Failure> {
+        let Some(short) = short_id(tags) else { return Ok(vec![]) };
+        let path = format!("/sre/{short}/");
+        let keys = vec![tagged::filter("key-name", &format!("*-{short}"))];
+        let lists =
+            tokio::try_join!(self.roles(&path), self.profiles(&path), self.log_groups(&path), self.found_keys(keys),)?;
+        Ok([lists.0, lists.1, lists.2, lists.3].into_iter().flatten().collect())
+    }
+
+    async fn roles(&self, path: &str) -> Result<Vec<Found>, Failure> {
+        let pages = self.iam.list_roles().path_prefix(path).into_paginator().items().send();
+        let roles: Vec<_> = pages.try_collect().await.map_err(|error| errors::failure("looking for roles", error))?;
+        Ok(roles.iter().map(|role| Found::new(ThingKind::Role, Some(role.role_name()), Tags::new(), None)).collect())
+    }
+
+    async fn profiles(&self, path: &str) -> Result<Vec<Found>, Failure> {
+        let pages = self.iam.list_instance_profiles().path_prefix(path).into_paginator().items().send();
+        let profiles: Vec<_> =
+            pages.try_collect().await.map_err(|error| errors::failure("looking for instance profiles", error))?;
+        let of = |name: &str| Found::new(ThingKind::InstanceProfile, Some(name), Tags::new(), None);
+        Ok(profiles.iter().map(|profile| of(profile.instance_profile_name())).collect())
+    }
+
+    async fn log_groups(&self, path: &str) -> Result<Vec<Found>, Failure> {
+        let pages = self.logs.describe_log_groups().log_group_name_prefix(path).into_paginator().items().send();
+        let groups: Vec<_> =
+            pages.try_collect().await.map_err(|error| errors::failure("looking for log groups", error))?;
+        let of = |name: Option<&str>| Found::new(ThingKind::LogGroup, name, Tags::new(), None);
+        Ok(groups.iter().map(|group| of(group.log_group_name())).collect())
+    }
+}
+
+/// The first eight digits of the environment's id, if the tags mean the environment as a whole.
+fn short_id(tags: &Tags) -> Option<String> {
+    let whole = [TAG_ENVIRONMENT, TAG_NAME, TAG_CLASS, TAG_CREATED_BY, TAG_EXPIRES];
+    let id = tags.get(TAG_ENVIRONMENT).filter(|_| tags.keys().all(|key| whole.contains(&key.as_str())))?;
+    let short: String = id.chars().filter(|digit| *digit != '-').take(8).collect();
+    (short.len() == 8).then_some(short)
+}
+
+fn ids(found: &[Found], kind: ThingKind) -> Vec<String> {
+    found.iter().filter(|found| found.thing.kind == kind).map(|found| found.thing.id.clone()).collect()
+}
+
+/// In the order in which they can be removed, each once: the look that knows most about one wins.
+fn distinct(things: impl Iterator<Item = Thing>) -> Vec<Thing> {
+    let mut all: BTreeMap<(ThingKind, String), Thing> = BTreeMap::new();
+    for thing in things.filter(|thing| !thing.id.is_empty()) {
+        let known = all.entry((thing.kind, thing.id.clone())).or_insert_with(|| thing.clone());
+        if known.part_of.is_none() {
+            known.part_of = thing.part_of;
+        }
+        if known.name.is_empty() {
+            known.name = thing.name;
+        }
+    }
+    all.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_paths_are_searched_for_a_whole_environment_only() {
+        let environment = (TAG_ENVIRONMENT.to_owned(), "5b1e77aa-0000-4000-8000-000000000000".to_owned());
+        let whole = Tags::from([environment.clone()]);
+        let one_run = Tags::from([environment, ("sre:run".to_owned(), "7".to_owned())]);
+
+        assert_eq!(short_id(&whole).as_deref(), Some("5b1e77aa"));
+        assert_eq!(short_id(&one_run), None);
+    }
+
+    #[test]
+    fn a_thing_that_was_seen_twice_is_told_once_with_all_that_is_known_of_it() {
+        let seen = |kind, id: &str, part_of: Option<&str>| Thing {
+            kind,
+            id: id.to_owned(),
+            name: String::new(),
+            part_of: part_of.map(str::to_owned),
+        };
+
+        let things = distinct(
+            [
+                seen(ThingKind::Vpc, "vpc-1", None),
+                seen(ThingKind::Volume, "vol-1", None),
+                seen(ThingKind::Volume, "vol-1", Some("i-1")),
+                seen(ThingKind::Machine, "i-1", None),
+            ]
+            .into_iter(),
+        );
+
+        let told: Vec<_> = things.iter().map(|thing| (thing.id.as_str(), thing.part_of.as_deref())).collect();
+        assert_eq!(told, [("i-1", None), ("vol-1", Some("i-1")), ("vpc-1", None)], "in the order of removal");
+    }
+}
