@@ -62,3 +62,9 @@ def take(service: str, action: str, body: str) -> Fault | None:
 
 def machine(verb: str) -> Fault | None:
     return take("machine", verb, "")
+
+
+def waits_for(verb: str) -> bool:
+    """Is a fault planted for this call of the machine command?"""
+    with LOCK:
+        return any(fault.fits("machine", verb, "") for fault in PLANTED)

@@ -115,7 +115,7 @@ def effect(call: Call) -> tuple[Answer, str | None]:
     for wait in world.waits():
         wait()
     if answer[0] >= 500:
-        return not_implemented(call, f"status {answer[0]}: {answer[2].decode("utf-8", "replace")[-800:]}")
+        return not_implemented(call, f"status {answer[0]}: {answer[2].decode('utf-8', 'replace')[-800:]}")
     return answer, tokens.code_in(answer) if answer[0] >= 400 else None
 
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(AWS))
 PORT = 4566
 IMAGE = "ami-0ba5e00000000001"
 REGION = "us-east-1"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def eventually(look: Callable[[], Any], seconds: float = 0) -> Any:
@@ -40,7 +40,7 @@ def eventually(look: Callable[[], Any], seconds: float = 0) -> Any:
 class Emulator:
     """`stock` is moto as it comes, for comparison."""
 
-    def __init__(self, *, stock: bool = False, settle: float = 0.3):
+    def __init__(self, *, stock: bool = False, settle: float = 2.0):
         self.stock, self.settle = stock, settle
         self.dir = Path(tempfile.mkdtemp(prefix="lab-aws-"))
         self.child: subprocess.Popen | None = None
@@ -58,7 +58,7 @@ class Emulator:
             command = [sys.executable, "-m", "moto.server", "-p", str(PORT)]
         with (self.dir / "log").open("ab") as log:
             self.child = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        eventually(self.answers, 20)
+        eventually(self.answers, 60)
         return self
 
     def answers(self) -> bool:

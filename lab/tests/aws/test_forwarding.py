@@ -67,7 +67,7 @@ class Forwarding(Case):
         self.web(ips[0])
 
         self.register(group, *ids)
-        eventually(lambda: self.health(group) == {ids[0]: "healthy", ids[1]: "unhealthy"}, 30)
+        eventually(lambda: self.health(group) == {ids[0]: "healthy", ids[1]: "unhealthy"})
 
         answers = {fetch(front, 6443).split()[0] for _ in range(4)}
         self.assertEqual({ips[0]}, answers)
@@ -103,7 +103,7 @@ class Forwarding(Case):
         eventually(lambda: self.health(group) == {ids[0]: "healthy"})
         server.code = 500
 
-        eventually(lambda: self.health(group) == {ids[0]: "unhealthy"}, 30)
+        eventually(lambda: self.health(group) == {ids[0]: "unhealthy"})
         self.assertEqual("", fetch(front, 6443, scheme="https"))
 
     def test_without_cross_zone_balancing_an_address_prefers_the_targets_of_its_zone(self):

@@ -68,6 +68,28 @@ class Front(Case):
 
         eventually(lambda: self.state(made["InstanceId"]) == "terminated")
 
+    def test_a_termination_that_failed_hangs_until_it_is_asked_for_again(self):
+        made = self.instance(self.subnet(self.vpc()))
+        self.plant(action="machine:down", error="stuck")
+
+        self.ec2.terminate_instances(InstanceIds=[made["InstanceId"]])
+        eventually(lambda: self.lab.ask("fault", "list")[0]["hits"] == 1)
+        self.assertEqual("shutting-down", self.state(made["InstanceId"]))
+
+        self.terminate(made["InstanceId"])
+
+    def test_a_delayed_capture_shows_the_image_pending(self):
+        made = self.instance(self.subnet(self.vpc()))
+        self.plant(action="machine:image", delay=1)
+
+        image = self.ec2.create_image(InstanceId=made["InstanceId"], Name=self.name)["ImageId"]
+
+        def state():
+            return self.ec2.describe_images(ImageIds=[image])["Images"][0]["State"]
+
+        self.assertEqual("pending", state())
+        eventually(lambda: state() == "available")
+
     def test_an_unknown_key_of_a_fault_is_refused(self):
         with self.assertRaisesRegex(AssertionError, "colour"):
             self.plant(action="*", colour="red")

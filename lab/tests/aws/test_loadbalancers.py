@@ -112,7 +112,7 @@ class LoadBalancers(Case):
         self.elb.register_targets(TargetGroupArn=group, Targets=[{"Id": instance}])
 
         self.assertEqual({instance: "initial"}, self.health(group))
-        eventually(lambda: self.health(group) == {instance: "unhealthy"}, 30)
+        eventually(lambda: self.health(group) == {instance: "unhealthy"})
 
     def test_a_target_that_left_is_draining_for_the_deregistration_delay(self):
         instance, _, group, _ = self.ready()
@@ -124,6 +124,16 @@ class LoadBalancers(Case):
 
         self.assertEqual({instance: "draining"}, self.health(group))
         eventually(lambda: self.health(group) == {})
+
+    def test_a_health_check_interval_out_of_range_is_a_validation_error(self):
+        self.refused("ValidationError", self.targets, vpc=self.vpc(), HealthCheckIntervalSeconds=400)
+
+    def test_an_https_health_check_takes_200_to_399_by_default(self):
+        group = self.targets(self.vpc(), HealthCheckProtocol="HTTPS", HealthCheckPath="/ping")
+
+        found = self.elb.describe_target_groups(TargetGroupArns=[group])["TargetGroups"][0]
+
+        self.assertEqual({"HttpCode": "200-399"}, found["Matcher"])
 
     def test_the_client_address_is_preserved_by_default_for_instances(self):
         group = self.targets(self.vpc())

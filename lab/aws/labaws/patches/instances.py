@@ -125,6 +125,8 @@ def start(old, self):
 @patch(Instance, "stop")
 def stop(old, self):
     before = copy.copy(self._state)
+    if before.name == "stopping" and not self.lab_call:  # the last try failed
+        machines.ask(self, "stop", self.id)
     if before.name in ("stopped", "stopping"):
         return before
     if before.name != "running":
@@ -148,6 +150,8 @@ moto_terminate = Instance.terminate
 @patch(Instance, "terminate")
 def terminate(old, self):
     before = copy.copy(self._state)
+    if before.name == "shutting-down" and not self.lab_call:  # the last try failed
+        machines.ask(self, "down", self.id)
     if before.name in ("terminated", "shutting-down"):
         return before
     enter(self, "shutting-down", 32)
@@ -176,8 +180,10 @@ def gone(instance) -> None:
 
 @add(Instance, "lab_done")
 def lab_done(self, verb: str, why: str | None) -> None:
-    """The machine command has answered."""
+    """The machine command has answered; where a stop or an end failed, the state hangs until it is asked for again."""
     state = self._state.name
+    if verb in ("down", "stop") and why:
+        return
     if verb == "down":
         gone(self)
     elif verb in ("up", "start") and state == "pending":

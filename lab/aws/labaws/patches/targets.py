@@ -7,6 +7,7 @@ their reason codes.
 import time
 
 from moto.elbv2 import models
+from moto.elbv2.responses import ELBV2Response
 
 from .. import health
 from ..errors import elb_refused
@@ -23,11 +24,32 @@ DEFAULTS = {
 def init(old, self, *args, **given):
     """Per target: `lab_since` it came, `lab_passed` if it was ever healthy, `lab_draining` until when it drains."""
     old(self, *args, **given)
+    if self.protocol == "TCP" and self.health_check_protocol in ("HTTP", "HTTPS") and not given.get("matcher"):
+        self.matcher = {"HttpCode": "200-399"}
     self.lab_since, self.lab_passed, self.lab_draining = {}, set(), {}
     if self.protocol in ("TCP", "TLS", "UDP", "TCP_UDP"):
         self.attributes.update(DEFAULTS)
         preserved = self.target_type == "instance"
         self.attributes["preserve_client_ip.enabled"] = "true" if preserved else "false"
+
+
+LIMITS = {
+    "HealthCheckIntervalSeconds": (5, 300),
+    "HealthCheckTimeoutSeconds": (2, 120),
+    "HealthyThresholdCount": (2, 10),
+    "UnhealthyThresholdCount": (2, 10),
+}
+
+
+@patch(ELBV2Response, "create_target_group")
+@patch(ELBV2Response, "modify_target_group")
+def within_limits(old, self):
+    """https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_CreateTargetGroup.html"""
+    for name, (low, high) in LIMITS.items():
+        value = self._get_param(name)
+        if value is not None and not low <= int(value) <= high:
+            raise elb_refused("ValidationError", f"{name} must be between {low} and {high}, not {value}")
+    return old(self)
 
 
 @patch(models.ELBv2Backend, "modify_target_group_attributes")
