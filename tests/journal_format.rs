@@ -21,7 +21,7 @@ use sre_provision::event::Outcome;
 use sre_provision::fingerprint::{Digest, Reading};
 use sre_provision::identity::Identity;
 use sre_provision::journal::{
-    Actor, Anchor, Claim, Deed, Entry, Intent, Journal, LocalStore, Record, Settled, history, verify,
+    Actor, Anchor, Claim, Deed, Entry, Intent, Journal, LocalStore, Record, Settled, history, line, verify,
 };
 use sre_provision::workspace::RealDisk;
 use uuid::Uuid;
@@ -98,6 +98,15 @@ async fn the_golden_journal_is_told_as_two_runs() {
 
     let told: Vec<_> = runs.iter().map(|run| (run.number, run.command.as_str(), run.outcome)).collect();
     assert_eq!(told, [(1, "up dev", Outcome::Partial), (2, "up dev", Outcome::Indeterminate)]);
+}
+
+#[tokio::test]
+async fn each_entry_is_told_in_a_line() {
+    let journal = journal().await;
+
+    let lines: Vec<_> = journal.entries().iter().map(line).collect();
+
+    insta::assert_snapshot!(lines.join("\n"));
 }
 
 /// Writes the golden files of a format that is not released yet: `cargo test --test journal_format -- --ignored`.

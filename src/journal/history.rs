@@ -45,6 +45,39 @@ pub struct PastStage {
     pub made: Option<String>,
 }
 
+/// One entry in one line, as `history --entries` shows it: number, time, run, and what it says.
+pub fn line(entry: &Entry) -> String {
+    let subject = |stage: &Kind, step: &Option<String>, deed: Deed| {
+        let verb = match deed {
+            Deed::Make => "make",
+            Deed::Remove => "remove",
+        };
+        step.as_ref().map_or_else(|| format!("{verb} {stage}"), |step| format!("{verb} {stage}/{step}"))
+    };
+    let why = |why: &Option<String>| why.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let says = match &entry.record {
+        Record::Intent(intent) => {
+            format!("{} (found by {})", subject(&intent.stage, &intent.step, intent.deed), intent.effect)
+        }
+        Record::Outcome(settled) => {
+            let subject = subject(&settled.stage, &settled.step, settled.deed);
+            format!("{subject} {}{}", settled.outcome.name(), why(&settled.why))
+        }
+        Record::Fact { name, value } => format!("{name} = {value}"),
+        Record::Lease(_) => format!("epoch {} by {}", entry.epoch, entry.actor),
+        Record::ChildStarted { id, slot, .. } => format!("{id} for {slot}"),
+        Record::ChildEnded { id, code } => {
+            format!("{id} {}", code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}")))
+        }
+        Record::Approval { by, what, .. } => format!("{by}: {what}"),
+        Record::RunStarted { command, program, .. } => format!("{command} (sre-provision {program})"),
+        Record::RunEnded { outcome, why: reason } => format!("{}{}", outcome.name(), why(reason)),
+        Record::Unrecognised => "written by a newer program".to_owned(),
+    };
+    let time = entry.time.strftime("%Y-%m-%d %H:%M:%S");
+    format!("{:>6}  {time}  {:04}  {:<13}  {says}", entry.number, entry.run, entry.record.kind())
+}
+
 /// All runs, the first one first.
 pub fn history(entries: &[Entry]) -> Vec<PastRun> {
     let mut runs: Vec<PastRun> = Vec::new();
