@@ -17,7 +17,7 @@ MASKED=(
   systemd-networkd.service systemd-resolved.service systemd-timesyncd.service systemd-udev-trigger.service
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer dnf-makecache.timer
   dev-hugepages.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount
-  proc-sys-fs-binfmt_misc.automount remote-fs.target cloud-init-hotplugd.socket
+  proc-sys-fs-binfmt_misc.automount remote-fs.target cloud-init-hotplugd.socket cloud-config.service
 )
 
 in_root() { chroot "$ROOT" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 "$@"; }
