@@ -24,6 +24,14 @@ except OSError:
     print("silent")
 """
 
+CALL = """
+import boto3, json, sys
+from botocore.config import Config
+service, call, given = sys.argv[1:]
+client = boto3.client(service, config=Config(retries={"total_max_attempts": 1}))
+print(json.dumps(getattr(client, call)(**json.loads(given)), default=str))
+"""
+
 
 def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Looks until the answer is true; fails with the last answer when the time is up."""
@@ -63,9 +71,13 @@ class Lab:
             raise AssertionError(f"{words} ended with {done.returncode}:\n{done.stderr}")
         return done.stdout
 
-    def up(self) -> "Lab":
-        self.do("up", "--without-aws")
+    def up(self, *, aws: bool = False) -> "Lab":
+        self.do("up", *([] if aws else ["--without-aws"]))
         return self
+
+    def api(self, service: str, call: str, **given: Any) -> dict:
+        """One call of the lab's AWS API, without retries."""
+        return json.loads(self.do("exec", "--", "python3", "-c", CALL, service, call, json.dumps(given)))
 
     def down(self) -> None:
         self.do("down")
