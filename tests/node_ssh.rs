@@ -2,6 +2,7 @@
 //!
 //! Each test starts its own sshd on a free loopback port, as the user that runs the tests, with keys made for it. What
 //! needs systemd on the other side (units) is tested in the lab.
+#![expect(clippy::disallowed_methods, reason = "the world of the test is made of files and programs")]
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};

@@ -1,4 +1,5 @@
 //! Children under a real supervisor: what they print, how they are stopped, and that they outlive us.
+#![expect(clippy::disallowed_methods, reason = "the world of the test is made of files and programs")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -20,7 +20,9 @@ pub use disk::{Disk, RealDisk};
 pub use state_dir::StateDir;
 pub use temporary::{TmpFile, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, tree_digest};
-pub use write::{Published, make_dir, publish, remove, remove_tree, sweep_unfinished, write_atomic, write_atomic_on};
+pub use write::{
+    Published, make_dir, publish, put_aside, remove, remove_tree, sweep_unfinished, write_atomic, write_atomic_on,
+};
 
 /// The directory of all that the program keeps.
 const STATE: &str = ".sre-provision";

@@ -92,6 +92,12 @@ pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), Failure> {
     remove().map_err(|error| failed("cannot remove", path, &error))
 }
 
+/// Gives a file another name in its directory, durably, over what may have had that name.
+pub fn put_aside(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Failure> {
+    let rename = || disk.rename(from, to).and_then(|()| disk.sync_dir(parent(to)?));
+    rename().map_err(|error| failed("cannot put aside", from, &error))
+}
+
 /// Removes a directory with all that is in it, durably; one that is not there is removed already. Links in it are
 /// removed and never followed.
 pub fn remove_tree(path: &Path) -> Result<(), Failure> {
@@ -319,6 +325,16 @@ mod tests {
 
         assert_eq!(failure.what(), format!("cannot write `{}`", path.display()));
         assert_eq!(failure.causes(), ["no storage space"]);
+    }
+
+    #[test]
+    fn what_is_put_aside_has_the_other_name_only() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("state"), "broken").expect("written");
+
+        put_aside(&RealDisk, &dir.path().join("state"), &dir.path().join("state.broken")).expect("renamed");
+
+        assert_eq!(super::super::file_names(dir.path()).expect("listed"), ["state.broken"]);
     }
 
     #[test]

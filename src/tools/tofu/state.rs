@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::workspace::{RealDisk, make_dir, remove, write_atomic};
+use crate::workspace::{RealDisk, make_dir, put_aside, remove, write_atomic};
 
 /// How many copies are kept.
 const COPIES: usize = 10;
@@ -87,9 +87,7 @@ pub(super) fn recover(dir: &Path) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let aside = dir.join("terraform.tfstate.broken");
-    std::fs::rename(path(dir), &aside).map_err(|error| {
-        Failure::new(Exit::NotDone, format!("broken state in `{}` cannot be put aside", dir.display())).because(error)
-    })?;
+    put_aside(&RealDisk, &path(dir), &aside)?;
     // What the copy does not know is looked for.
     write_atomic(&dir.join("unsettled"), b"the state was broken\n", 0o600)?;
     let Some(copy) = copies(dir).into_iter().rev().find(|copy| matches!(read(copy), Ok(Some(_)))) else {
