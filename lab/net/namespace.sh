@@ -69,6 +69,7 @@ name_service_up() {
   mkdir -p "$LAB_DIR/dns"
   [ -e "$LAB_DIR/dns/hosts" ] || : >"$LAB_DIR/dns/hosts"
   echo 'nameserver 127.0.0.53' >"$LAB_DIR/resolv.conf"
+  running services/dns || rm -f "$LAB_DIR/dns/pid" # of a process that may be another by now
   # In the foreground; whatever is not in the table does not exist.
   service dns dnsmasq --keep-in-foreground --log-facility=- --conf-file=/dev/null --user=root --pid-file="$LAB_DIR/dns/pid" \
     --bind-interfaces --listen-address=127.0.0.53,169.254.169.253 --no-resolv --no-hosts --no-negcache --local=/#/ \
