@@ -38,6 +38,12 @@ class Machines(InLab):
     def boot_id(self) -> str:
         return self.lab.on("one", "cat", "/proc/sys/kernel/random/boot_id")
 
+    def rebooted(self, before: str) -> None:
+        """Waits for a boot other than the one with id `before`."""
+        asked = ("machine", "exec", "one", "cat", "/proc/sys/kernel/random/boot_id")
+        eventually(lambda: self.lab.call(*asked).stdout.strip() not in ("", before))
+        self.lab.wait("one")
+
     def test_user_data_is_applied(self) -> None:
         self.assertEqual(self.lab.on("one", "hostname"), "ada")
         self.assertEqual(self.lab.on("one", "stat", "-c", "%a", "/etc/greeting"), "640")
@@ -55,6 +61,32 @@ class Machines(InLab):
 
         self.assertEqual(self.lab.on("one", "rpm", "-q", "audit"), "audit-3.1.2-2.el9.noarch")
         self.assertEqual(self.lab.on("one", "systemctl", "is-enabled", "auditd"), "enabled")
+
+    def test_kernel_arguments_and_fips_show_after_a_reboot(self) -> None:
+        self.lab.on("one", "fips-mode-setup", "--enable")
+        self.lab.on("one", "grubby", "--update-kernel=ALL", "--args=audit=1 audit_backlog_limit=8192")
+        self.lab.on("one", "grubby", "--update-kernel=ALL", "--args=audit=0", "--remove-args=audit_backlog_limit")
+        before = self.boot_id()
+
+        self.lab.do("machine", "reboot", "one")
+        self.rebooted(before)
+
+        arguments = self.lab.on("one", "cat", "/proc/cmdline").split()
+        self.assertTrue({"fips=1", "audit=0", "ro"} <= set(arguments), arguments)
+        self.assertFalse([a for a in arguments if a == "audit=1" or a.startswith("audit_backlog")], arguments)
+        self.assertEqual(self.lab.on("one", "fips-mode-setup", "--check"), "FIPS mode is enabled.")
+        self.assertEqual(self.lab.on("one", "update-crypto-policies", "--show"), "FIPS")
+
+    def test_semanage_refuses_what_it_has_and_what_it_has_not(self) -> None:
+        port = ("-t", "http_port_t", "-p", "tcp", "9345")
+        self.lab.on("one", "semanage", "port", "-a", *port)
+
+        again = self.lab.call("machine", "exec", "one", "semanage", "port", "-a", *port)
+        self.lab.on("one", "semanage", "port", "-d", *port)
+        gone = self.lab.call("machine", "exec", "one", "semanage", "port", "-d", *port)
+
+        self.assertEqual(again.stderr, "ValueError: Port tcp/9345 already defined\n")
+        self.assertEqual(gone.stderr, "ValueError: Port tcp/9345 is not defined\n")
 
     def test_the_console_shows_the_host_keys_that_it_answers_with(self) -> None:
         console = self.lab.do("machine", "log", "one")
@@ -86,14 +118,8 @@ class Machines(InLab):
 
         self.lab.do("machine", "reboot", "one")
 
-        eventually(
-            lambda: (
-                self.lab.call("machine", "exec", "one", "cat", "/proc/sys/kernel/random/boot_id").stdout.strip()
-                not in ("", before)
-            )
-        )
-        self.lab.wait("one")
-        self.assertEqual(eventually(lambda: self.lab.reach("operator", IP, 22) == "open" and "open"), "open")
+        self.rebooted(before)
+        eventually(lambda: self.lab.reach("operator", IP, 22) == "open")
 
     def test_power_loss_keeps_the_disk(self) -> None:
         self.lab.on("one", "touch", "/etc/before-the-crash")
