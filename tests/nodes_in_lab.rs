@@ -272,3 +272,25 @@ async fn a_unit_outlives_the_connection_and_is_found_again() {
     assert_eq!((again.code, again.output.as_str(), again.reattached), (Some(5), "one\ntwo\n", true));
     lab.connection("general-1").await.forget_unit("run-2-slow").await.expect("forgotten");
 }
+
+#[tokio::test]
+#[ignore = "needs a machine on which the role os_hardening ran: run tests/nodes-in-lab"]
+async fn what_the_role_sets_is_what_the_check_wants() {
+    let lab = Lab::new();
+    let connection = lab.connection("general-1").await;
+
+    let said = connection.run(&catalogue().script(Depth::Deep), true).await.expect("a deep check");
+    let report = catalogue().judge(&said.stdout);
+
+    for (id, finding) in &report.findings {
+        if matches!(finding.status, Status::Fail | Status::Unknown) && finding.excepted.is_none() {
+            println!("{id}: {:?}: {} (wanted: {})", finding.status, finding.observed, finding.wanted);
+        }
+    }
+    for status in [Status::Pass, Status::Fail, Status::NotApplicable, Status::Unknown] {
+        println!("{status:?}: {}", report.count(status));
+    }
+    assert!(report.count(Status::Pass) > 150, "{} rules pass", report.count(Status::Pass));
+    let settings = |id: &String| id.starts_with("RHEL-09-255") || id.starts_with("RHEL-09-6111");
+    assert_eq!(report.open().into_iter().filter(settings).collect::<Vec<_>>(), Vec::<String>::new());
+}

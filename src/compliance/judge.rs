@@ -186,14 +186,12 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
             let (enabled, active) = (seen.first("auditd-enabled"), seen.first("auditd-active"));
             verdict((enabled, active) == ("enabled", "active"), format!("auditd is {enabled} and {active}"))
         }
-        Single::AuditFileModes => modes_of(seen, &|path| path.starts_with("/etc/audit/"), 0o600),
-        Single::AuditFailure => verdict(seen.has_line("audit-rule", "-f 2"), "looked for `-f 2`".to_owned()),
+        Single::AuditFileModes => modes_of(seen, &is_audit_file, 0o600),
+        Single::AuditFailure => last_audit_option(seen, "-f", "-f 2"),
         Single::LoginIdFrozen => {
             verdict(seen.has_line("audit-rule", "--loginuid-immutable"), "looked for `--loginuid-immutable`".to_owned())
         }
-        Single::AuditFrozen => {
-            verdict(seen.all("audit-rule").last() == Some(&"-e 2"), "looked for `-e 2` as the last rule".to_owned())
-        }
+        Single::AuditFrozen => last_audit_option(seen, "-e", "-e 2"),
         Single::NoEmptyPasswords => pam(seen, &|line| !line.contains("nullok"), Quantity::Every),
         Single::Faillock => pam(seen, &|line| line.contains("pam_faillock.so"), Quantity::Some),
         Single::PasswordRounds => pam(seen, &has_rounds, Quantity::Some),
@@ -211,6 +209,17 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
         Single::OpenHomes => walked(seen, "open-home"),
         Single::OpenFolders => walked(seen, "open-folder"),
     }
+}
+
+fn is_audit_file(path: &str) -> bool {
+    path.starts_with("/etc/audit/") && (path.ends_with(".conf") || path.ends_with(".rules"))
+}
+
+/// Of an option that stands in several files, `augenrules` takes the last, wherever it stands.
+fn last_audit_option(seen: &Seen<'_>, option: &str, wanted: &str) -> Verdict {
+    let last = seen.all("audit-rule").iter().rev().find(|line| line.split_whitespace().next() == Some(option));
+    let observed = last.map_or_else(|| format!("no rule sets `{option}`"), |line| (*line).to_owned());
+    (passes(last == Some(&wanted)), observed, wanted.to_owned())
 }
 
 fn packages(seen: &Seen<'_>) -> String {
@@ -385,6 +394,15 @@ mod tests {
         assert_eq!(check("").0, Status::NotLookedAt);
         assert_eq!(check("walked yes\n").0, Status::Pass);
         assert_eq!(check("walked yes\nopen-folder /srv/share\n"), (Status::Fail, "/srv/share".to_owned()));
+    }
+
+    #[test]
+    fn of_an_audit_option_the_last_counts_wherever_it_stands() {
+        let check = |text: &str| judge_one(Check::Single(Single::AuditFrozen), text);
+
+        assert_eq!(check("audit-rule -e 2\naudit-rule -a always,exit -S x\n").0, Status::Pass);
+        assert_eq!(check("audit-rule -e 2\naudit-rule -e 1\n"), (Status::Fail, "-e 1".to_owned()));
+        assert_eq!(check(""), (Status::Fail, "no rule sets `-e`".to_owned()));
     }
 
     #[test]

@@ -116,10 +116,15 @@ pub fn question() -> Question {
   systemctl show "$unit.service" --property=LoadState,ActiveState,UnitFileState,NRestarts | sed "s/^/$unit./"
 done
 version() {{ "$1" --version 2>/dev/null | awk 'NR == 1 {{ print $3 }}'; }}
-echo "installed=$(version /usr/local/bin/rke2)"
+installed=$(version /usr/local/bin/rke2)
+echo "installed=$installed"
 for unit in rke2-server rke2-agent; do
   pid=$(systemctl show "$unit.service" --property=MainPID --value)
-  case "$pid" in ''|0) ;; *) echo "running=$(version "/proc/$pid/exe")" ;; esac
+  case "$pid" in
+    ''|0) ;;
+    # The same file needs not be asked twice.
+    *) if [ "/proc/$pid/exe" -ef /usr/local/bin/rke2 ]; then echo "running=$installed"; else echo "running=$(version "/proc/$pid/exe")"; fi ;;
+  esac
 done
 [ ! -d {DATA_DIR}/server/db/etcd/member/wal ] || echo store=yes
 [ ! -r {DATA_DIR}/server/db/etcd/name ] || echo "member=$(cat {DATA_DIR}/server/db/etcd/name)"
