@@ -7,16 +7,21 @@ the target sees the client's address, and a target that reaches itself this way 
 runs on when the emulator is killed; the next one takes it over.
 """
 
+import hashlib
 import os
 import select
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from . import health, settings, world
 
 DIVERT = 4566  # mark and routing table of the packets that go back to a transparent socket
+PATIENCE = 2.0  # seconds haproxy is given before it is told again
 written = ""
+told = 0.0
+confirmed = ""
 
 
 def configuration() -> str:
@@ -28,11 +33,19 @@ def configuration() -> str:
             if balancer.type == "network":
                 for listener in balancer.listeners.values():
                     parts += frontends(elb, balancer, listener, backends)
-    return "\n".join([HEADER.format(dir=settings.current.dir), *parts, *backends.values()]) if parts else ""
+    if not parts:
+        return ""
+    body = "\n".join([*parts, *backends.values()])
+    return HEADER.format(dir=settings.current.dir, digest=digest(body)) + "\n" + body
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 HEADER = """\
 global
+    node {digest}
     stats socket {dir}/haproxy.sock mode 600 level admin expose-fd listeners
     server-state-file {dir}/haproxy.state
     hard-stop-after 300s
@@ -142,13 +155,13 @@ def server(group, target_id, ip, port, reserve) -> str:
 
 def follow() -> None:
     """A follower of world.change: writes the configuration and reloads haproxy if it differs."""
-    global written
+    global written, told
     if not settings.current.haproxy:
         return
     wanted = configuration()
-    if wanted == written and (not wanted or master()):
+    if wanted == written and (not wanted or (master() and heeded(wanted))):
         return
-    written = wanted
+    written, told = wanted, time.monotonic()
     path = put("haproxy.cfg", wanted)
     if not wanted:
         stop()
@@ -166,6 +179,18 @@ def follow() -> None:
     else:
         start(path)
     health.watch()
+
+
+def heeded(wanted: str) -> bool:
+    """Has haproxy the wanted configuration, or at least had no time yet? A signal during its start is lost."""
+    global confirmed
+    if confirmed == wanted or time.monotonic() - told < PATIENCE:
+        return True
+    if f"node: {digest(wanted.split(chr(10) * 2, 1)[1])}" in health.tell("show info"):
+        confirmed = wanted
+        return True
+    world.say("haproxy did not take its configuration; telling it again")
+    return False
 
 
 def start(path: Path) -> None:

@@ -3,6 +3,7 @@ writes down what it was told and fails on demand."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -70,6 +71,14 @@ class Emulator:
         self.child.send_signal(signal)
         self.child.wait()
 
+    def clean(self) -> None:
+        """Ends it, and what a crashed one would leave."""
+        self.stop()
+        pid = self.dir / "aws" / "haproxy.pid"
+        if pid.exists():
+            os.kill(int(pid.read_text()), 15)
+        shutil.rmtree(self.dir)
+
     def ask(self, *words: object) -> dict:
         """The emulator's own command."""
         command = [sys.executable, AWS / "emulator", *map(str, words)]
@@ -98,7 +107,7 @@ class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.lab = Emulator(stock=cls.stock).start()
-        cls.addClassCleanup(cls.lab.stop)
+        cls.addClassCleanup(cls.lab.clean)
 
     def setUp(self) -> None:
         config = Config(retries={"total_max_attempts": 1}, read_timeout=30)

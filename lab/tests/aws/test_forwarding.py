@@ -28,7 +28,7 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 
 def fetch(address: str, port: int, source: str = "192.0.2.10", scheme: str = "http") -> str:
-    command = ["curl", "-sk", "--max-time", "3", "--interface", source, f"{scheme}://{address}:{port}/"]
+    command = ["curl", "-sk", "--max-time", "10", "--interface", source, f"{scheme}://{address}:{port}/"]
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 

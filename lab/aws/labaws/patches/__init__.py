@@ -2,6 +2,7 @@
 
 from . import (  # noqa: F401
     addresses,
+    attributes,
     console,
     groups,
     images,

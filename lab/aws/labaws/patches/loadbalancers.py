@@ -108,7 +108,3 @@ def create_listener(old, self, load_balancer_arn, protocol, port, *args, **given
     if balancer and any(str(known.port) == str(port) for known in balancer.listeners.values()):
         raise elb_refused("DuplicateListener", "A listener already exists on this port for this load balancer")
     return old(self, load_balancer_arn, protocol, port, *args, **given)
-
-
-def address_of(balancer, subnet_id: str) -> str:
-    return balancer.lab_addresses[subnet_id].private_ip_address
