@@ -209,15 +209,9 @@ impl Aws {
     pub(super) async fn found_keys(&self, filters: Vec<Filter>) -> Result<Vec<Found>, Failure> {
         let answer = self.ec2.describe_key_pairs().set_filters(Some(filters)).send().await;
         let answer = answer.map_err(|error| errors::failure("looking for key pairs", error))?;
-        Ok(answer
-            .key_pairs()
-            .iter()
-            .map(|key| {
-                let mut found = found(ThingKind::KeyPair, key.key_pair_id(), key.tags(), None);
-                found.thing.name = key.key_name().unwrap_or_default().to_owned();
-                found
-            })
-            .collect())
+        // Names are unique among key pairs, and all that is ever known of one is its name.
+        let of = |key: &aws_sdk_ec2::types::KeyPairInfo| found(ThingKind::KeyPair, key.key_name(), key.tags(), None);
+        Ok(answer.key_pairs().iter().map(of).collect())
     }
 
     async fn found_images(&self, filters: Vec<Filter>) -> Result<Vec<Found>, Failure> {

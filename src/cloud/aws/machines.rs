@@ -47,19 +47,20 @@ impl Aws {
 
     /// Starts a machine and waits until it runs.
     ///
-    /// AWS answers a repeated token with the machine it once started, even when that has ended since; then the token's
-    /// next life is used.
+    /// AWS answers a repeated token with the machine it once started, in the words of that time, even when it has ended
+    /// since; then the token's next life is used.
     pub(super) async fn start(&self, machine: &NewMachine) -> Result<FoundMachine, Failure> {
         let device = self.root_device(&machine.image).await?;
         for life in 0..LIVES {
             let token = Digest::of_value(&(&machine.token, life));
-            let started = self.run_instance(machine, &device, token.as_str()).await?;
-            if read(&started).state != MachineState::Gone {
-                return self.running(&started.instance_id.unwrap_or_default()).await;
+            let id = self.run_instance(machine, &device, token.as_str()).await?;
+            let ended = self.machine_by_id(&id).await?.is_some_and(|found| found.state == MachineState::Gone);
+            if !ended {
+                return self.running(&id).await;
             }
         }
-        Err(Failure::new(Exit::Platform, format!("{LIVES} machines of image `{}` ended by themselves", machine.image))
-            .hint("look at their console in the EC2 console: the image may not boot"))
+        let what = format!("{LIVES} machines of image `{}` ended by themselves", machine.image);
+        Err(Failure::new(Exit::Platform, what).hint("look at their console: the image may not boot"))
     }
 
     async fn root_device(&self, image: &str) -> Result<String, Failure> {
@@ -69,7 +70,7 @@ impl Aws {
         Ok(found.root_device_name.unwrap_or_else(|| "/dev/sda1".to_owned()))
     }
 
-    async fn run_instance(&self, machine: &NewMachine, device: &str, token: &str) -> Result<Instance, Failure> {
+    async fn run_instance(&self, machine: &NewMachine, device: &str, token: &str) -> Result<String, Failure> {
         let disk = EbsBlockDevice::builder()
             .volume_size(i32::try_from(machine.disk_gib).unwrap_or(i32::MAX))
             .volume_type(VolumeType::Gp3)
@@ -107,7 +108,8 @@ impl Aws {
             .send()
             .await
             .map_err(|error| errors::failure(format!("starting a machine of image `{}`", machine.image), error))?;
-        answer.instances.unwrap_or_default().into_iter().next().ok_or_else(|| {
+        let started = answer.instances.unwrap_or_default().into_iter().next();
+        started.and_then(|instance| instance.instance_id).ok_or_else(|| {
             Failure::new(
                 Exit::Platform,
                 format!("AWS started no machine of image `{}` and gave no reason", machine.image),

@@ -80,31 +80,43 @@ impl Aws {
     }
 
     async fn who(&self) -> Result<Account, Failure> {
+        match self.ask_who().await {
+            // Names of regions are easily mistyped, and nobody at all answers at those addresses.
+            Err(failure) if failure.exit() == Exit::Platform => Err(self.no_such_region().await.unwrap_or(failure)),
+            answer => answer,
+        }
+    }
+
+    async fn ask_who(&self) -> Result<Account, Failure> {
         let region = &self.wanted.region;
         let doing = format!("asking AWS in `{region}` who we are");
-        let answer = self.sts.get_caller_identity().send().await.map_err(|error| errors::failure(doing, error))?;
+        let answer = self.sts.get_caller_identity().send().await.map_err(|error| errors::failure(&doing, error))?;
         let account = answer.account.unwrap_or_default();
         let principal = answer.arn.unwrap_or_default();
-        self.check_region().await?;
         self.check_home(&account, &principal)?;
+        // EC2 answers only where the account may work: the token service answers in regions that are not enabled too.
+        self.ec2.describe_regions().region_names(region).send().await.map_err(|error| errors::failure(doing, error))?;
         Ok(Account { id: account, region: region.clone(), principal })
     }
 
-    /// AWS answers in a region that the account has not opted into as if it were empty or the credentials wrong.
-    async fn check_region(&self) -> Result<(), Failure> {
+    /// The failure that names the region as the culprit, if the partition's first region says that it is.
+    async fn no_such_region(&self) -> Option<Failure> {
         let region = &self.wanted.region;
-        let answer = self.ec2.describe_regions().send().await;
-        let regions = answer.map_err(|error| errors::failure(format!("asking whether `{region}` exists"), error))?;
-        let names: Vec<&str> = regions.regions().iter().filter_map(|region| region.region_name()).collect();
-        if names.is_empty() || names.contains(&region.as_str()) {
-            return Ok(());
+        let home = match self.wanted.partition.as_str() {
+            "aws" => "us-east-1",
+            "aws-us-gov" => "us-gov-west-1",
+            "aws-cn" => "cn-north-1",
+            _ => return None,
+        };
+        let config = self.ec2.config().to_builder().region(Region::new(home)).retry_config(RetryConfig::disabled());
+        let answer = aws_sdk_ec2::Client::from_conf(config.build()).describe_regions().send().await.ok()?;
+        let names: Vec<&str> = answer.regions().iter().filter_map(|region| region.region_name()).collect();
+        if names.contains(&region.as_str()) {
+            return None;
         }
+        let near = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, region))?;
         let failure = Failure::new(Exit::Environment, format!("aws.region: this account has no region `{region}`"));
-        let near = names.iter().min_by_key(|name| strsim::damerau_levenshtein(name, region));
-        Err(match near {
-            Some(near) => failure.hint(format!("did you mean `{near}`? `aws.region` in the environment file says it")),
-            None => failure,
-        })
+        Some(failure.hint(format!("did you mean `{near}`? `aws.region` in the environment file says it")))
     }
 
     fn check_home(&self, account: &str, principal: &str) -> Result<(), Failure> {
