@@ -99,74 +99,94 @@ fn cause(code: &str, message: &str) -> String {
     if message.is_empty() { code.to_owned() } else { format!("{code}: {}", message.trim_end_matches('.')) }
 }
 
+/// What the services call the same thing; what is not here is told by a part of its name.
+const CODES: [(Verdict, &[&str]); 6] = [
+    (
+        Verdict::Throttled,
+        &[
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "RequestLimitExceeded",
+            "TooManyRequestsException",
+            "EC2ThrottledException",
+            "BandwidthLimitExceeded",
+            "SlowDown",
+            "PriorRequestNotComplete",
+            "LimitExceededException",
+        ],
+    ),
+    (
+        Verdict::Credentials,
+        &[
+            "AuthFailure",
+            "UnrecognizedClientException",
+            "InvalidClientTokenId",
+            "SignatureDoesNotMatch",
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "RequestExpired",
+            "InvalidAccessKeyId",
+            "InvalidSignatureException",
+            "IncompleteSignature",
+            "InvalidToken",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "OptInRequired",
+            "Blocked",
+            "PendingVerification",
+        ],
+    ),
+    (Verdict::Right, &["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "UnauthorizedException"]),
+    (
+        Verdict::Busy,
+        &[
+            "DependencyViolation",
+            "ResourceInUse",
+            "ResourceInUseException",
+            "InvalidSnapshot.InUse",
+            "InvalidIPAddress.InUse",
+            "InvalidNetworkInterface.InUse",
+            "VolumeInUse",
+            "DeleteConflict",
+            "OperationAborted",
+            "OperationAbortedException",
+            "ConcurrentModification",
+            "IncorrectState",
+            "IncorrectInstanceState",
+        ],
+    ),
+    (
+        Verdict::Inside,
+        &[
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "ServiceFailure",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "Unavailable",
+            "RequestTimeout",
+            "RequestTimeoutException",
+        ],
+    ),
+    (
+        Verdict::Gone,
+        &["NoSuchEntity", "NoSuchEntityException", "InvalidAMIID.Unavailable", "Gateway.NotAttached", "InvalidTarget"],
+    ),
+];
+
 fn verdict(code: &str) -> Verdict {
-    match code {
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "EC2ThrottledException"
-        | "BandwidthLimitExceeded"
-        | "SlowDown"
-        | "PriorRequestNotComplete"
-        | "LimitExceededException"
-        | "Client.RequestLimitExceeded" => Verdict::Throttled,
-        "AuthFailure"
-        | "UnrecognizedClientException"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "ExpiredToken"
-        | "ExpiredTokenException"
-        | "RequestExpired"
-        | "InvalidAccessKeyId"
-        | "OptInRequired"
-        | "MissingAuthenticationToken"
-        | "MissingAuthenticationTokenException"
-        | "InvalidSignatureException"
-        | "IncompleteSignature"
-        | "InvalidToken"
-        | "Blocked"
-        | "PendingVerification" => Verdict::Credentials,
-        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" | "UnauthorizedException" => Verdict::Right,
-        "DependencyViolation"
-        | "ResourceInUse"
-        | "ResourceInUseException"
-        | "InvalidSnapshot.InUse"
-        | "DeleteConflict"
-        | "InvalidIPAddress.InUse"
-        | "VolumeInUse"
-        | "InvalidNetworkInterface.InUse"
-        | "OperationAborted"
-        | "OperationAbortedException"
-        | "ConcurrentModification"
-        | "IncorrectState"
-        | "IncorrectInstanceState" => Verdict::Busy,
-        "InternalError"
-        | "InternalFailure"
-        | "InternalServerError"
-        | "ServiceUnavailable"
-        | "Unavailable"
-        | "ServiceFailure"
-        | "ServiceUnavailableException"
-        | "RequestTimeout"
-        | "RequestTimeoutException" => Verdict::Inside,
-        "NoSuchEntity"
-        | "NoSuchEntityException"
-        | "ResourceNotFoundException"
-        | "InvalidAMIID.Unavailable"
-        | "NatGatewayNotFound"
-        | "InvalidVpcEndpointId.NotFound"
-        | "Gateway.NotAttached"
-        | "InvalidTarget" => Verdict::Gone,
-        _ if code.starts_with("Insufficient") && code.contains("Capacity") => Verdict::Capacity,
-        _ if code.contains("NotFound") => Verdict::Gone,
-        _ if code.contains("LimitExceeded") || code.contains("QuotaExceeded") || code.starts_with("TooMany") => {
+    match CODES.iter().find(|(_, codes)| codes.contains(&code)) {
+        Some((verdict, _)) => *verdict,
+        None if code.starts_with("Insufficient") && code.contains("Capacity") => Verdict::Capacity,
+        None if code.contains("NotFound") => Verdict::Gone,
+        None if code.contains("LimitExceeded") || code.contains("QuotaExceeded") || code.starts_with("TooMany") => {
             Verdict::Quota
         }
-        _ => Verdict::Refused,
+        None => Verdict::Refused,
     }
 }
 
