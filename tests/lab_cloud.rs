@@ -2,6 +2,11 @@
 //!
 //! Runs in the lab (`lab/lab exec -- …` sets SRE_LAB=1 and AWS_ENDPOINT_URL). Outside it each test says that it was not
 //! run; inside it a lab that does not answer is a failure. Each test works in an environment of its own.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "whether this is the lab is asked of the environment and told"
+)]
 
 use std::collections::BTreeSet;
 

@@ -81,6 +81,7 @@ fn unread(workspace: &Workspace, name: &str, file: &str, error: &std::io::Error)
 mod tests {
     use super::*;
     use crate::environment::{LoadBalancerKind, Nat};
+    use crate::workspace::{RealDisk, make_dir, write_atomic};
 
     const DEV: &str = include_str!("../../environments/dev.yaml");
 
@@ -255,8 +256,8 @@ mod tests {
     #[test]
     fn a_missing_file_names_the_environment_that_was_meant() {
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::create_dir(dir.path().join("environments")).expect("created");
-        std::fs::write(dir.path().join("environments/prod-east.yaml"), "").expect("written");
+        make_dir(&RealDisk, &dir.path().join("environments"), 0o700).expect("made");
+        write_atomic(&dir.path().join("environments/prod-east.yaml"), b"", 0o600).expect("written");
         let workspace = Workspace::open(dir.path()).expect("a workspace");
 
         let failure = load(&workspace, "prod-eats").expect_err("missing");

@@ -91,24 +91,23 @@ impl Aws {
     }
 
     async fn seen_without_state(&self, resource_type: &str, filters: Vec<Filter>) -> Result<Vec<Seen>, Failure> {
-        let by = Some(filters);
         Ok(match resource_type {
             "aws_eip" => {
-                let answer = self.ec2.describe_addresses().set_filters(by).send().await;
+                let answer = self.ec2.describe_addresses().set_filters(Some(filters)).send().await;
                 let answer = answer.map_err(|error| errors::failure("looking for elastic addresses", error))?;
                 answer.addresses().iter().filter_map(|one| Seen::exists(one.allocation_id())).collect()
             }
             "aws_internet_gateway" => {
-                let answer = self.ec2.describe_internet_gateways().set_filters(by).send().await;
+                let answer = self.ec2.describe_internet_gateways().set_filters(Some(filters)).send().await;
                 let answer = answer.map_err(|error| errors::failure("looking for internet gateways", error))?;
                 answer.internet_gateways().iter().filter_map(|one| Seen::exists(one.internet_gateway_id())).collect()
             }
             "aws_route_table" => {
-                let tables = self.tables(by.unwrap_or_default()).await?;
+                let tables = self.tables(filters).await?;
                 tables.iter().filter_map(|one| Seen::exists(one.route_table_id())).collect()
             }
             "aws_security_group" => {
-                let answer = self.ec2.describe_security_groups().set_filters(by).send().await;
+                let answer = self.ec2.describe_security_groups().set_filters(Some(filters)).send().await;
                 let answer = answer.map_err(|error| errors::failure("looking for security groups", error))?;
                 let own = answer.security_groups().iter().filter(|one| one.group_name() != Some("default"));
                 own.filter_map(|one| Seen::exists(one.group_id())).collect()
