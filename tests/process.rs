@@ -5,49 +5,20 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use sre_provision::event::{Event, Events};
 use sre_provision::failure::{Exit, Failure};
 use sre_provision::fingerprint::Digest;
-use sre_provision::process::{Cancel, Children, Ended, HERE, Invocation, Witness};
+use sre_provision::process::{Cancel, Children, Ended, HERE, Invocation};
 use sre_provision::secret::Secret;
 use sre_provision::stop::Stop;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Remembers what it was told.
-#[derive(Default)]
-struct Notes(Mutex<Vec<String>>);
+mod notes;
 
-impl Notes {
-    fn add(&self, note: String) {
-        self.0.lock().expect("notes").push(note);
-    }
-
-    fn all(&self) -> Vec<String> {
-        self.0.lock().expect("notes").clone()
-    }
-}
-
-#[async_trait]
-impl Witness for Notes {
-    async fn started(&self, _id: &str, slot: &str, lock: &Path) -> Result<(), Failure> {
-        self.add(format!("{slot} started, lock {}", lock.exists()));
-        Ok(())
-    }
-
-    async fn ended(&self, _id: &str, code: Option<i32>) -> Result<(), Failure> {
-        self.add(format!("ended {code:?}"));
-        Ok(())
-    }
-
-    async fn state_kept(&self, slot: &str, _copy: &Path, _digest: &Digest) -> Result<(), Failure> {
-        self.add(format!("{slot} kept"));
-        Ok(())
-    }
-}
+use notes::{Notes, until};
 
 /// A state directory on disk and a spool on tmpfs.
 struct World {
@@ -117,15 +88,6 @@ async fn run(children: &Children, invocation: Invocation) -> (Result<Ended, Fail
     let mut lines = vec![];
     let ended = children.run(invocation, &mut |stream, line| lines.push(format!("{stream:?} {line}"))).await;
     (ended, lines)
-}
-
-/// Waits for a condition that another process brings about.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds() {
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn notices(received: &mut UnboundedReceiver<Event>) -> Vec<String> {

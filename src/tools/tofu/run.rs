@@ -15,7 +15,7 @@ use crate::tools::tofu::root::{Root, write_json};
 use crate::tools::tofu::stream::Stream;
 use crate::tools::tofu::{show, state};
 use crate::tools::{Call, ToolCx};
-use crate::workspace::{tree_digest, write_atomic};
+use crate::workspace::{RealDisk, make_dir, tree_digest, write_atomic};
 
 /// What is planned and carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ const VERBS: [&str; 5] = ["init", "plan", "untaint", "apply", "destroy"];
 impl<'a> Run<'a> {
     pub(super) fn new(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Self, Failure> {
         cx.tools.get("tofu")?;
-        crate::workspace::make_dir(&crate::workspace::RealDisk, &root.dir, 0o700)?;
+        make_dir(&RealDisk, &root.dir, 0o700)?;
         Ok(Self { cx, root })
     }
 
@@ -68,6 +68,8 @@ impl<'a> Run<'a> {
         let args = ["init", "-input=false", "-no-color", "-json-into=@here@/events"].into_iter().chain(readonly);
         let (ended, stream) = self.call("init", args, Cancel::Group, 0).await?;
         self.judge(&ended, &stream, None)?;
+        // Without any provider `init` makes no directory.
+        make_dir(&RealDisk, &self.root.dir.join(".terraform"), 0o700)?;
         write_atomic(&self.root.initialised(), stamp.as_str().as_bytes(), 0o600)
     }
 

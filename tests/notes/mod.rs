@@ -1,0 +1,51 @@
+//! What several tests share: a witness that remembers, and waiting for another process.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sre_provision::failure::Failure;
+use sre_provision::fingerprint::Digest;
+use sre_provision::process::Witness;
+
+/// Remembers what it was told.
+#[derive(Default)]
+pub struct Notes(Mutex<Vec<String>>);
+
+impl Notes {
+    fn add(&self, note: String) {
+        self.0.lock().expect("notes").push(note);
+    }
+
+    pub fn all(&self) -> Vec<String> {
+        self.0.lock().expect("notes").clone()
+    }
+}
+
+#[async_trait]
+impl Witness for Notes {
+    async fn started(&self, _id: &str, slot: &str, lock: &Path) -> Result<(), Failure> {
+        self.add(format!("{slot} started, lock {}", lock.exists()));
+        Ok(())
+    }
+
+    async fn ended(&self, _id: &str, code: Option<i32>) -> Result<(), Failure> {
+        self.add(format!("ended {code:?}"));
+        Ok(())
+    }
+
+    async fn state_kept(&self, slot: &str, _copy: &Path, _digest: &Digest) -> Result<(), Failure> {
+        self.add(format!("{slot} kept"));
+        Ok(())
+    }
+}
+
+/// Waits for a condition that another process brings about.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,497 @@
+//! The real Packer, OpenTofu and Ansible, on things that need no platform.
+//!
+//! They are looked for on PATH and among what `lab/lab setup` has made.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use sre_provision::artifact::Kind;
+use sre_provision::environment::NodeName;
+use sre_provision::event::{Event, Events};
+use sre_provision::failure::{Exit, Failure};
+use sre_provision::fingerprint::Digest;
+use sre_provision::process::Children;
+use sre_provision::stop::Stop;
+use sre_provision::tools::ansible::{self, Play};
+use sre_provision::tools::packer::{self, Build};
+use sre_provision::tools::tofu::{self, Finder, Root};
+use sre_provision::tools::{ToolCx, ToolEnvironment, Tools};
+use sre_provision::workspace::{StateDir, Workspace};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+mod notes;
+
+use notes::{Notes, until};
+
+/// PATH, and after it the directories of the lab's cache.
+fn search_path() -> OsString {
+    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME"));
+    let cache = std::env::var_os("SRE_LAB_CACHE").map_or_else(|| home.join(".cache/sre-provision/lab"), PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
+    let made = std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
+    for dir in made.filter(|dir| dir.extension().is_none_or(|end| end != "partial")) {
+        dirs.extend([dir.join("bin"), dir]);
+    }
+    std::env::join_paths(dirs).expect("a search path")
+}
+
+fn tools() -> Tools {
+    let path = search_path();
+    let variables = [("HOME", std::env::var_os("HOME").expect("HOME")), ("PATH", path.clone())];
+    let environment = ToolEnvironment::of(variables.map(|(name, value)| (name.into(), value)));
+    Tools::new(&path, environment)
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    spool: PathBuf,
+    tools: Tools,
+    state: StateDir,
+    events: Events,
+    received: UnboundedReceiver<Event>,
+    notes: Arc<Notes>,
+    stop: Stop,
+    children: Children,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::at(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn at(dir: tempfile::TempDir) -> Self {
+        let state = Workspace::open(dir.path()).expect("a workspace").state("dev");
+        state.create().expect("a state directory");
+        let (events, received) = Events::channel();
+        let (notes, stop) = (Arc::new(Notes::default()), Stop::default());
+        let name = dir.path().file_name().expect("a name").to_string_lossy().trim_start_matches('.').to_owned();
+        let spool = PathBuf::from(format!("/dev/shm/sre-test-{name}"));
+        let children = Children::new(state.children(), events.clone(), stop.clone(), notes.clone())
+            .with_spool(spool.clone())
+            .with_supervisor(env!("CARGO_BIN_EXE_sre-provision").into());
+        Self { dir, spool, tools: tools(), state, events, received, notes, stop, children }
+    }
+
+    fn cx(&self, stage: Kind) -> ToolCx<'_> {
+        ToolCx {
+            children: &self.children,
+            tools: &self.tools,
+            state: &self.state,
+            run: 1,
+            stage,
+            events: &self.events,
+            redact: vec![],
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn root(&self, config: Value) -> Root {
+        Root { dir: self.state.tofu(Kind::Network), config, variables: json!({}), lock: None, protected: vec![] }
+    }
+
+    /// The id of a resource in the state.
+    fn id(&self, name: &str) -> String {
+        let text = std::fs::read(self.state.tofu(Kind::Network).join("terraform.tfstate")).expect("a state");
+        let state: Value = serde_json::from_slice(&text).expect("a state");
+        let resources = state["resources"].as_array().expect("resources");
+        let resource = resources.iter().find(|resource| resource["name"] == name).expect("the resource");
+        resource["instances"][0]["attributes"]["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// The slots that children were started in, in order.
+    fn started(&self) -> Vec<String> {
+        self.notes.all().iter().filter_map(|note| Some(note.split_once(" started")?.0.to_owned())).collect()
+    }
+
+    fn tofu_by_hand(&self, args: &[&str]) {
+        let tofu = &self.tools.get("tofu").expect("tofu").path;
+        let status = Command::new(tofu)
+            .args(args)
+            .current_dir(self.state.tofu(Kind::Network))
+            .env_remove("TF_CLI_CONFIG_FILE")
+            .stdout(Stdio::null())
+            .status();
+        assert!(status.expect("tofu").success());
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.spool));
+    }
+}
+
+/// A platform where things are found by their `input`.
+#[derive(Default)]
+struct Platform {
+    exists: Vec<(&'static str, &'static str)>,
+    is_healthy: bool,
+}
+
+#[async_trait]
+impl Finder for Platform {
+    async fn find(&self, resource_type: &str, values: &Value) -> Result<Option<String>, Failure> {
+        assert_eq!(resource_type, "terraform_data");
+        let input = values["input"].as_str().unwrap_or_default();
+        Ok(self.exists.iter().find(|(name, _)| *name == input).map(|(_, id)| (*id).to_owned()))
+    }
+
+    async fn is_healthy(&self, _resource_type: &str, _id: &str) -> Result<bool, Failure> {
+        Ok(self.is_healthy)
+    }
+}
+
+fn two() -> Value {
+    json!({
+        "resource": { "terraform_data": { "one": { "input": "first" }, "two": { "for_each": { "a b": "second" }, "input": "${each.value}" } } },
+        "output": { "one": { "value": "${terraform_data.one.output}" } }
+    })
+}
+
+#[tokio::test]
+async fn what_is_applied_tells_its_outputs_and_a_second_apply_changes_nothing() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()));
+
+    let outputs = tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+    let again = tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+
+    assert_eq!(outputs.text("one").expect("an output"), "first");
+    assert_eq!(outputs, again);
+    assert_eq!(world.started(), ["network-init", "network-plan", "network-apply", "network-plan"]);
+    assert!(world.notes.all().contains(&"network-apply kept".to_owned()));
+    assert_eq!(std::fs::read_dir(root.dir.join("kept")).expect("copies").count(), 1);
+    let log = std::fs::read_to_string(cx.log()).expect("a log");
+    assert!(log.contains("Apply complete! Resources: 2 added"), "{log}");
+}
+
+#[tokio::test]
+async fn what_exists_but_is_in_no_state_is_imported() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()));
+
+    let platform = Platform { exists: vec![("first", "id-one"), ("second", "id-two")], is_healthy: true };
+    tofu::apply(&cx, &root, &platform).await.expect("applied");
+
+    assert_eq!((world.id("one"), world.id("two")), ("id-one".to_owned(), "id-two".to_owned()));
+    assert!(!root.dir.join("imports.tf.json").exists());
+}
+
+#[tokio::test]
+async fn a_whole_resource_loses_its_mark_and_a_broken_one_is_replaced() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()));
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+    let before = world.id("one");
+
+    world.tofu_by_hand(&["taint", "terraform_data.one"]);
+    tofu::apply(&cx, &root, &Platform { is_healthy: true, ..Platform::default() }).await.expect("applied");
+    let kept = world.id("one");
+    world.tofu_by_hand(&["taint", "terraform_data.one"]);
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+
+    assert_eq!(kept, before);
+    assert_ne!(world.id("one"), before);
+}
+
+#[tokio::test]
+async fn a_plan_that_would_replace_what_is_protected_is_not_carried_out() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()).protecting(&["terraform_data"]));
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+    let before = world.id("one");
+
+    let mut changed = root.clone();
+    changed.config["resource"]["terraform_data"]["one"]["triggers_replace"] = "x".into();
+    let failure = tofu::apply(&cx, &changed, &Platform::default()).await.expect_err("refused");
+
+    assert_eq!(failure.exit(), Exit::Approval);
+    assert!(failure.what().ends_with("`terraform_data.one`"), "{failure}");
+    assert_eq!(world.id("one"), before);
+}
+
+#[tokio::test]
+async fn what_tofu_could_not_do_is_told_in_its_words_and_made_good_by_the_next_apply() {
+    let world = World::new();
+    let cx = world.cx(Kind::Network);
+    let command = format!("test -e {}", world.path("good").display());
+    let root = world.root(json!({ "resource": { "terraform_data": { "one": { "provisioner": { "local-exec": { "command": command } } } } } }));
+
+    let failure = tofu::apply(&cx, &root, &Platform::default()).await.expect_err("refused");
+    std::fs::write(world.path("good"), "").expect("good");
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+
+    assert_eq!(failure.exit(), Exit::Tool);
+    assert!(failure.what().contains("with exit code 1, 0 of 1 changes made"), "{failure}");
+    assert!(failure.causes()[0].starts_with("`terraform_data.one`: local-exec provisioner error: "), "{failure}");
+    assert_eq!(failure.log_path(), Some(cx.log().as_path()));
+}
+
+#[tokio::test]
+async fn what_was_made_is_destroyed() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()));
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+
+    tofu::destroy(&cx, &root, &Platform::default()).await.expect("destroyed");
+
+    let state = std::fs::read_to_string(root.dir.join("terraform.tfstate")).expect("a state");
+    assert!(state.contains(r#""resources": []"#), "{state}");
+    assert_eq!(world.started().last().map(String::as_str), Some("network-destroy"));
+}
+
+/// One resource that waits until the file `go` is there.
+fn slow(dir: &Path) -> Value {
+    let command = format!("echo x >>{0}/effects; while [ ! -e {0}/go ]; do sleep 0.05; done", dir.display());
+    json!({ "resource": { "terraform_data": { "one": { "provisioner": { "local-exec": { "command": command } } } } } })
+}
+
+/// Not a test: the caller that the next one kills.
+#[tokio::test]
+#[ignore = "started by other tests"]
+async fn caller() {
+    let dir = PathBuf::from(std::env::var_os("WORLD").expect("WORLD"));
+    // Keeps the directory: it belongs to the test that started us.
+    let state = Workspace::open(&dir).expect("a workspace").state("dev");
+    let (events, _received) = Events::channel();
+    let children = Children::new(state.children(), events.clone(), Stop::default(), Arc::<Notes>::default())
+        .with_spool(std::env::var_os("SPOOL").expect("SPOOL").into())
+        .with_supervisor(env!("CARGO_BIN_EXE_sre-provision").into());
+    let tools = tools();
+    let cx = ToolCx {
+        children: &children,
+        tools: &tools,
+        state: &state,
+        run: 1,
+        stage: Kind::Network,
+        events: &events,
+        redact: vec![],
+    };
+    let root = Root {
+        dir: state.tofu(Kind::Network),
+        config: slow(&dir),
+        variables: json!({}),
+        lock: None,
+        protected: vec![],
+    };
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+}
+
+#[tokio::test]
+async fn an_apply_whose_caller_was_killed_is_followed_and_nothing_is_made_twice() {
+    let mut world = World::new();
+    let mut caller = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "caller", "--ignored"])
+        .env("WORLD", world.dir.path())
+        .env("SPOOL", &world.spool)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("a caller");
+    until("the apply has begun", || world.path("effects").exists());
+    caller.kill().expect("killed");
+    caller.wait().expect("reaped");
+
+    let (go, mut received) = (world.path("go"), std::mem::replace(&mut world.received, Events::channel().1));
+    let (cx, root, platform) = (world.cx(Kind::Network), world.root(slow(world.dir.path())), Platform::default());
+    let notice = async {
+        while let Some(event) = received.recv().await {
+            if let Event::Notice { text } = event {
+                std::fs::write(&go, "").expect("go");
+                return text;
+            }
+        }
+        String::new()
+    };
+    let (applied, notice) = tokio::join!(tofu::apply(&cx, &root, &platform), notice);
+
+    applied.expect("applied");
+    assert!(notice.starts_with("network-apply: still running since "), "{notice}");
+    assert_eq!(std::fs::read_to_string(world.path("effects")).expect("effects"), "x\n");
+    assert_eq!(world.started(), ["network-plan"]);
+}
+
+#[tokio::test]
+async fn a_stop_lets_tofu_finish() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(slow(world.dir.path())));
+    let (effects, go, stop) = (world.path("effects"), world.path("go"), world.stop.clone());
+
+    let stops = tokio::task::spawn_blocking(move || {
+        until("the apply has begun", || effects.exists());
+        stop.raise();
+        std::fs::write(go, "").expect("go");
+    });
+    let platform = Platform::default();
+    let (applied, stopped) = tokio::join!(tofu::apply(&cx, &root, &platform), stops);
+
+    stopped.expect("stopped");
+    applied.expect("applied");
+    assert!(!world.id("one").is_empty());
+}
+
+const TEMPLATE: &str = r#"
+variable "manifest_path" { type = string }
+variable "work_dir" { type = string }
+variable "ansible_playbook" { type = string }
+variable "command" { type = string }
+source "null" "rocky9" {
+  communicator = "none"
+}
+build {
+  name    = "base"
+  sources = ["source.null.rocky9"]
+  provisioner "shell-local" {
+    inline = ["test -d ${var.work_dir} -a -x ${var.ansible_playbook}", var.command]
+  }
+  post-processor "manifest" {
+    output = var.manifest_path
+  }
+}
+"#;
+
+fn image(world: &World, command: &str) -> Build {
+    let template = world.path("packer");
+    std::fs::create_dir_all(&template).expect("a directory");
+    std::fs::write(template.join("base.pkr.hcl"), TEMPLATE).expect("a template");
+    Build {
+        template,
+        only: "null.rocky9".to_owned(),
+        variables: json!({ "command": command }),
+        fingerprint: Digest::of(command.as_bytes()),
+    }
+}
+
+#[tokio::test]
+async fn packer_tells_the_id_of_what_it_built() {
+    let mut world = World::new();
+
+    let built = packer::build(&world.cx(Kind::BaseImage), &image(&world, "echo 'half, done'")).await.expect("built");
+
+    assert_eq!(built.image_id, "Null");
+    let mut said = vec![];
+    while let Ok(Event::Progress { text, .. }) = world.received.try_recv() {
+        said.push(text);
+    }
+    assert!(said.contains(&"half, done".to_owned()), "{said:?}");
+}
+
+#[tokio::test]
+async fn packer_is_told_from_what_it_says_and_not_given_templates() {
+    let world = World::new();
+    let cx = world.cx(Kind::BaseImage);
+
+    let failed = packer::build(&cx, &image(&world, "exit 7")).await.expect_err("failed");
+    let refused = packer::build(&cx, &image(&world, "echo {{ isotime }}")).await.expect_err("refused");
+
+    assert_eq!(failed.exit(), Exit::Tool);
+    assert!(
+        failed.what().starts_with("packer stopped after ") && failed.what().ends_with(" with exit code 1"),
+        "{failed}"
+    );
+    assert_eq!(failed.causes(), ["Script exited with non-zero exit status: 7. Allowed exit codes are: [0]"]);
+    assert_eq!(refused.what(), "`command` holds `{{`, which Packer would evaluate");
+}
+
+fn playbook(world: &World, name: &str, text: &str) -> Play {
+    let home = world.path("ansible");
+    std::fs::create_dir_all(home.join("roles")).expect("a directory");
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("ansible");
+    std::fs::create_dir_all(home.join("callback_plugins")).expect("a directory");
+    let plugin = "callback_plugins/sre_events.py";
+    std::fs::copy(ours.join(plugin), home.join(plugin)).expect("the plugin");
+    std::fs::write(home.join("ansible.cfg"), "[defaults]\n").expect("a configuration");
+    std::fs::write(home.join("site.yml"), text).expect("a playbook");
+    let host = json!({ "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3" });
+    let inventory = json!({ "all": { "hosts": { "server-1": host, "server-2": host } } });
+    std::fs::write(world.path("hosts.json"), inventory.to_string()).expect("an inventory");
+    Play {
+        name: name.to_owned(),
+        playbook: home.join("site.yml"),
+        inventory: world.path("hosts.json"),
+        limit: vec![NodeName("server-1".to_owned()), NodeName("server-2".to_owned())],
+        vars: json!({ "greeting": "hello", "dir": world.dir.path() }),
+        secret_files: vec![],
+        ssh_args: String::new(),
+        check: false,
+    }
+}
+
+#[tokio::test]
+async fn ansible_tells_each_host_apart() {
+    let world = World::new();
+    let text = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Say it
+      ansible.builtin.command: "echo {{ greeting }}"
+      changed_when: true
+    - name: Fail on one
+      ansible.builtin.fail:
+        msg: no room left
+      when: inventory_hostname == 'server-2'
+"#;
+
+    let played = ansible::play(&world.cx(Kind::Hardening), &playbook(&world, "play", text)).await.expect("played");
+
+    assert_eq!(played.hosts["server-1"].changed, 1);
+    assert!(!played.hosts["server-1"].failed);
+    assert_eq!(played.broken().into_iter().collect::<Vec<_>>(), [("server-2", "task `Fail on one`: no room left")]);
+}
+
+#[tokio::test]
+async fn a_play_that_cannot_begin_says_why_and_a_template_is_refused() {
+    let world = World::new();
+    let cx = world.cx(Kind::Hardening);
+    let broken = playbook(&world, "play", "- hosts: all\n  no_such_key: 1\n");
+    let sly = Play { vars: json!({ "a": "{{ lookup('pipe', 'id') }}" }), ..broken.clone() };
+
+    let failure = ansible::play(&cx, &broken).await.expect_err("broken");
+    let refused = ansible::play(&cx, &sly).await.expect_err("refused");
+
+    assert_eq!(failure.exit(), Exit::Tool);
+    assert!(failure.causes()[0].contains("'no_such_key' is not a valid attribute for a Play"), "{failure}");
+    assert_eq!(refused.what(), "`a` holds `{{`, which Ansible would evaluate");
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_play_between_two_tasks() {
+    let world = World::new();
+    let text = r#"
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Wait
+      ansible.builtin.shell: "touch {{ dir }}/begun; while [ ! -e {{ dir }}/go ]; do sleep 0.05; done; touch {{ dir }}/waited"
+      changed_when: false
+    - name: Go on
+      ansible.builtin.command: "touch {{ dir }}/too-far"
+"#;
+    let play = playbook(&world, "play", text);
+    let (begun, go, stop, spool) = (world.path("begun"), world.path("go"), world.stop.clone(), world.spool.clone());
+    let stops = tokio::task::spawn_blocking(move || {
+        until("the play has begun", || begun.exists());
+        stop.raise();
+        let asked =
+            || std::fs::read_dir(&spool).expect("spool").flatten().any(|child| child.path().join("stop").exists());
+        until("the play is asked to stop", asked);
+        std::fs::write(go, "").expect("go");
+    });
+
+    let cx = world.cx(Kind::Hardening);
+    let (played, stopped) = tokio::join!(ansible::play(&cx, &play), stops);
+
+    stopped.expect("stopped");
+    let failure = played.expect_err("cancelled");
+    assert!(failure.is_cancelled(), "{failure}");
+    assert_eq!(failure.what(), "ansible-playbook stopped before `Go on`");
+    assert!(world.path("waited").exists() && !world.path("too-far").exists());
+}
