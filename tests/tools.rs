@@ -1,6 +1,7 @@
 //! The real Packer, OpenTofu and Ansible, on things that need no platform.
 //!
 //! They are looked for on PATH and among what `lab/lab setup` has made.
+#![expect(clippy::disallowed_methods, reason = "tests build worlds of files and scripted programs")]
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -398,6 +399,25 @@ async fn packer_is_told_from_what_it_says_and_not_given_templates() {
     );
     assert_eq!(failed.causes(), ["Script exited with non-zero exit status: 7. Allowed exit codes are: [0]"]);
     assert_eq!(refused.what(), "`command` holds `{{`, which Packer would evaluate");
+}
+
+#[tokio::test]
+async fn a_stop_cancels_packer_at_once() {
+    let world = World::new();
+    let (begun, stop) = (world.path("begun"), world.stop.clone());
+    let build = image(&world, &format!("touch {}; sleep 60", world.path("begun").display()));
+    let stops = tokio::task::spawn_blocking(move || {
+        until("the build has begun", || begun.exists());
+        stop.raise();
+    });
+
+    let (cx, at) = (world.cx(Kind::BaseImage), std::time::Instant::now());
+    let (built, stopped) = tokio::join!(packer::build(&cx, &build), stops);
+
+    stopped.expect("stopped");
+    let failure = built.expect_err("cancelled");
+    assert!(failure.is_cancelled(), "{failure}");
+    assert!(at.elapsed().as_secs() < 30, "{:?}", at.elapsed());
 }
 
 fn playbook(world: &World, name: &str, text: &str) -> Play {

@@ -5,6 +5,7 @@
 
 pub mod ansible;
 mod environment;
+mod memory;
 pub mod packer;
 mod refusals;
 

@@ -32,7 +32,7 @@ const REFUSALS: [Refusal; 7] = [
         signs: &["unauthorizedoperation", "accessdenied", "not authorized to perform"],
         exit: Exit::Missing,
         class: Class::NeedsPerson,
-        hint: Some("the right named above is missing; docs/aws-policy.json lists all that are needed"),
+        hint: Some("the right named above is missing; docs/aws-iam-policy.json lists all that are needed"),
     },
     Refusal {
         signs: &["error acquiring the state lock"],

@@ -11,6 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::{Output, quick};
 use crate::tools::ToolEnvironment;
+use crate::tools::memory::{Looks, Memory};
 use crate::workspace::file_digest;
 
 /// A tool that was found and is of an accepted version.
@@ -82,13 +83,21 @@ fn ansible_version(output: &str) -> Option<String> {
 pub struct Tools {
     path: OsString,
     environment: ToolEnvironment,
+    memory: Option<PathBuf>,
     found: [OnceLock<Tool>; KNOWN.len()],
 }
 
 impl Tools {
     /// `path` is a search path such as `PATH`.
     pub fn new(path: &OsStr, environment: ToolEnvironment) -> Self {
-        Self { path: path.to_owned(), environment, found: Default::default() }
+        Self { path: path.to_owned(), environment, memory: None, found: Default::default() }
+    }
+
+    /// Remembers in this file what each program said of itself, as long as its file is the same: asking Ansible takes half
+    /// a second, and reading 100 MB as long.
+    pub fn with_memory(mut self, file: PathBuf) -> Self {
+        self.memory = Some(file);
+        self
     }
 
     pub fn environment(&self) -> &ToolEnvironment {
@@ -118,21 +127,37 @@ impl Tools {
                 .hint(known.hint)
         })?;
         self.check_configuration(name)?;
-        let output = quick(&path, known.ask, &self.asking(), Duration::from_secs(60))
-            .map_err(|failure| failure.hint(known.hint))?;
-        let version = (known.read)(&output.stdout).ok_or_else(|| unreadable(&path, known, &output))?;
-        if !is_accepted(known, &version) {
+        let tool = self.asked(known, path)?;
+        if !is_accepted(known, &tool.version) {
             let ((from, from_minor), (below, below_minor)) = (known.from, known.below);
-            return Err(Failure::new(Exit::Missing, format!("`{}` is version {version}", path.display()))
+            let what = format!("`{}` is version {}", tool.path.display(), tool.version);
+            return Err(Failure::new(Exit::Missing, what)
                 .because(format!("accepted are versions from {from}.{from_minor} on, below {below}.{below_minor}"))
                 .hint(known.hint));
         }
+        Ok(tool)
+    }
+
+    /// What a program says of itself, or said when its file was the same.
+    fn asked(&self, known: &Known, path: PathBuf) -> Result<Tool, Failure> {
+        let mut memory = Memory::read(self.memory.as_deref());
+        let looks = Looks::of(&path);
+        if let Some(tool) = looks.as_ref().and_then(|looks| memory.recall(&path, looks)) {
+            return Ok(tool);
+        }
+        let output = quick(&path, known.ask, &self.asking(), Duration::from_secs(60))
+            .map_err(|failure| failure.hint(known.hint))?;
+        let version = (known.read)(&output.stdout).ok_or_else(|| unreadable(&path, known, &output))?;
         // A script of a few lines says nothing; what it prints of itself names its Python and modules too.
-        let digest = match name {
+        let digest = match known.name {
             "ansible-playbook" => Digest::of_value(&(file_digest(&path)?, &output.stdout)),
             _ => file_digest(&path)?,
         };
-        Ok(Tool { path, version, digest })
+        let tool = Tool { path, version, digest };
+        if let (Some(looks), Some(file)) = (looks, &self.memory) {
+            memory.learn(&tool, looks).write(file)?;
+        }
+        Ok(tool)
     }
 
     fn search(&self, name: &str) -> Option<PathBuf> {
@@ -247,13 +272,26 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_is_asked_once() {
-        let (dir, tools) = tools("tofu", r#"echo x >>"$0.asked"; echo '{"terraform_version":"1.12.6"}'"#, &[]);
+    fn a_tool_is_asked_once_and_again_only_when_its_file_has_changed() {
+        let script = r#"echo x >>"${0%/*}/asked"; echo '{"terraform_version":"1.12.6"}'"#;
+        let (dir, first) = tools("tofu", script, &[]);
+        let path = dir.path().join("tofu");
+        let asked = || std::fs::read_to_string(dir.path().join("asked")).expect("asked").lines().count();
+        let fresh = |tools: Tools| tools.with_memory(dir.path().join("tools.json"));
+        let again = || fresh(Tools::new(dir.path().as_os_str(), ToolEnvironment::default()));
 
-        let versions =
-            [tools.get("tofu").expect("found").version.clone(), tools.get("tofu").expect("found").version.clone()];
+        let first = fresh(first);
+        first.get("tofu").expect("found");
+        first.get("tofu").expect("found");
+        let once = asked();
+        let recalled = again().get("tofu").expect("found").clone();
+        let still_once = asked();
+        std::fs::write(&path, std::fs::read_to_string(&path).expect("script").replace("1.12.6", "1.12.7"))
+            .expect("written");
+        let changed = again().get("tofu").expect("found").version.clone();
 
-        assert_eq!(versions, ["1.12.6", "1.12.6"]);
-        assert_eq!(std::fs::read_to_string(dir.path().join("tofu.asked")).expect("asked"), "x\n");
+        assert_eq!((once, still_once, asked()), (1, 1, 2));
+        assert_eq!(&recalled, first.get("tofu").expect("found"));
+        assert_eq!(changed, "1.12.7");
     }
 }
