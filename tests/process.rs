@@ -153,7 +153,13 @@ async fn a_process_that_keeps_the_output_open_holds_nobody_up() {
     let (children, _events) = world.children();
 
     let begun = Instant::now();
-    let (ended, lines) = run(&children, world.invocation("setsid sleep 30 & echo $!")).await;
+    let (ended, lines) = run(
+        &children,
+        world.invocation(
+            "setsid bash -c 'echo $$ >out; exec sleep 30' & while [ ! -s out ]; do sleep 0.05; done; cat out",
+        ),
+    )
+    .await;
 
     assert_eq!(ended.expect("an end").code, Some(0));
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
