@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import time
 import unittest
@@ -80,7 +81,9 @@ class Lab:
         return json.loads(self.do("exec", "--", "python3", "-c", CALL, service, call, json.dumps(given)))
 
     def down(self) -> None:
+        """Takes the lab down, saved states included."""
         self.do("down")
+        shutil.rmtree(self.dir, ignore_errors=True)
 
     def put(self, **parts: Any) -> None:
         """Changes parts of the network and applies it."""

@@ -35,7 +35,7 @@ class Labs(unittest.TestCase):
         self.machine(lab)
         left_running = lab.do("exec", "--", "sh", "-c", "sleep 600 >/dev/null 2>&1 & echo $!").strip()
 
-        lab.down()
+        lab.do("down")
 
         self.assertEqual(lab.remains(), [])
         self.assertFalse(alive(left_running))
