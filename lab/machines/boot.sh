@@ -47,7 +47,7 @@ guest() {
   [ ! -d "$DIR/seed" ] || seed=("--bind-ro=$DIR/seed:/var/lib/cloud/seed/nocloud-net")
   SYSTEMD_NSPAWN_API_VFS_WRITABLE=network SYSTEMD_NSPAWN_TMPFS_TMP=0 SYSTEMD_LOG_LEVEL=warning \
     systemd-nspawn --quiet --directory="$DIR/root" --machine="$ID" --boot --keep-unit --register=no \
-    --network-namespace-path=/run/netns/guest --capability=CAP_NET_ADMIN,CAP_SYSLOG \
+    --network-namespace-path=/run/netns/guest --capability=CAP_NET_ADMIN,CAP_SYSLOG,CAP_IPC_LOCK \
     --resolv-conf=off --timezone=off --link-journal=no --console=read-only "${seed[@]}" \
     </dev/null >>"$DIR/console.log" 2>&1
 }

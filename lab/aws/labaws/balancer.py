@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from . import health, settings, world
 
 DIVERT = 4566  # mark and routing table of the packets that go back to a transparent socket
 PATIENCE = 2.0  # seconds haproxy is given before it is told again
+FOLLOWING = threading.Lock()
 written = ""
 told = 0.0
 confirmed = ""
@@ -154,10 +156,17 @@ def server(group, target_id, ip, port, reserve) -> str:
 
 
 def follow() -> None:
-    """A follower of world.change: writes the configuration and reloads haproxy if it differs."""
+    """A follower of world.change: writes the configuration and reloads haproxy if it differs.
+
+    One at a time: two changes at the same moment would each start a haproxy, and the second listens beside the first.
+    """
+    if settings.current.haproxy:
+        with FOLLOWING:
+            catch_up()
+
+
+def catch_up() -> None:
     global written, told
-    if not settings.current.haproxy:
-        return
     wanted = configuration()
     if wanted == written and (not wanted or (master() and heeded(wanted))):
         return
