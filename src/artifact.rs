@@ -160,8 +160,16 @@ one_of_many!(Bundle, Network, LoadBalancer, Nodes, Access, Hardening, Servers, A
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bundle {
     pub version: String,
-    /// File name to its SHA-256.
-    pub files: BTreeMap<String, Digest>,
+    /// By official file name.
+    pub files: BTreeMap<String, BundleFile>,
+}
+
+/// One verified file of a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BundleFile {
+    pub sha256: Digest,
+    /// In bytes.
+    pub size: u64,
 }
 
 /// A machine image of the platform.
@@ -189,11 +197,17 @@ pub struct Network {
     pub zones: Vec<String>,
     /// In the order of `zones`.
     pub private_subnets: Vec<String>,
+    /// Their ranges, in the same order.
+    pub private_ranges: Vec<String>,
+    /// Where load balancers have their addresses.
+    pub balancer_subnets: Vec<String>,
+    pub balancer_ranges: Vec<String>,
     pub public_subnets: Vec<String>,
+    pub public_ranges: Vec<String>,
 }
 
 /// The fixed registration and API address.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadBalancer {
     /// ARN, or the address itself where there is nothing behind it.
     pub id: String,
@@ -225,6 +239,7 @@ pub struct Node {
     /// The image it was made from; kept when the environment moves on to a newer one.
     pub image: String,
     pub size: String,
+    pub disk_gib: u64,
     pub zone: String,
     pub user: String,
 }

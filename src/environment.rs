@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{ByteSize, Span};
+pub use crate::wanted::{NodeName, Role, WantedNode};
 
 /// A cluster to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -393,80 +394,5 @@ impl HardeningProfile {
             Self::Cis => "cis",
             Self::None => "none",
         }
-    }
-}
-
-/// What a node is in the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Role {
-    Server,
-    Agent,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Server => "server",
-            Self::Agent => "agent",
-        })
-    }
-}
-
-/// The name of a node within its environment: a DNS label such as `server-1`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NodeName(pub String);
-
-impl fmt::Display for NodeName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A node as the environment file wants it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct WantedNode {
-    pub name: NodeName,
-    pub role: Role,
-    pub size: String,
-    pub disk: ByteSize,
-    /// Index of its zone, from 0.
-    pub zone: u8,
-    pub labels: BTreeMap<String, String>,
-    pub taints: Vec<String>,
-}
-
-impl Environment {
-    /// Every node the file asks for: servers by number, then the pools by name.
-    pub fn wanted_nodes(&self) -> Vec<WantedNode> {
-        let servers = &self.nodes.servers;
-        let mut wanted: Vec<WantedNode> = (0..servers.count)
-            .map(|index| WantedNode {
-                name: NodeName(format!("server-{}", index + 1)),
-                role: Role::Server,
-                size: servers.size.clone(),
-                disk: servers.disk,
-                zone: self.zone_of(index),
-                labels: BTreeMap::new(),
-                taints: Vec::new(),
-            })
-            .collect();
-        for (name, agents) in &self.nodes.agents {
-            wanted.extend((0..agents.count).map(|index| WantedNode {
-                name: NodeName(format!("{name}-{}", index + 1)),
-                role: Role::Agent,
-                size: agents.size.clone(),
-                disk: agents.disk,
-                zone: self.zone_of(index),
-                labels: agents.labels.clone(),
-                taints: agents.taints.clone(),
-            }));
-        }
-        wanted
-    }
-
-    fn zone_of(&self, index: u16) -> u8 {
-        (index % u16::from(self.network.zones.max(1))) as u8
     }
 }

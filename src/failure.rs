@@ -116,6 +116,11 @@ impl Failure {
         self
     }
 
+    /// As [`log`](Self::log), unless a log is named already.
+    pub fn log_if_none(self, path: impl AsRef<Path>) -> Self {
+        if self.0.log.is_some() { self } else { self.log(path) }
+    }
+
     /// Something to type or change; several are shown in order.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hints.push(hint.into());

@@ -24,6 +24,7 @@
 
 // words
 pub mod artifact;
+pub mod decision;
 pub mod environment;
 pub mod event;
 pub mod failure;
@@ -32,15 +33,21 @@ pub mod identity;
 pub mod secret;
 pub mod stop;
 pub mod units;
+pub mod wanted;
 
 // rooms
+pub mod cli;
 pub mod cloud;
 pub mod compliance;
 pub mod config;
+pub mod execute;
 pub mod journal;
 pub mod node;
+pub mod plan;
 pub mod process;
+pub mod report;
 pub mod rke2;
 pub mod secrets;
+pub mod stages;
 pub mod tools;
 pub mod workspace;

@@ -1,12 +1,45 @@
-//! The program: what a supervisor of a child does, until the commands are here.
+//! Traps signals, calls `cli`, turns a failure into an exit code.
 
-use std::path::Path;
 use std::process::ExitCode;
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use sre_provision::cli;
+use sre_provision::failure::Exit;
+use sre_provision::stop::{Level, Stop};
+
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    match (args.next(), args.next()) {
-        (Some(word), Some(dir)) if word == "__supervise" => sre_provision::process::supervise(Path::new(&dir)),
-        _ => ExitCode::from(2),
+    if let Some(code) = cli::supervisor() {
+        return code;
     }
+    let stop = Stop::default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(_) => return ExitCode::from(Exit::Bug as u8),
+    };
+    runtime.block_on(async {
+        let Ok(terminated) = trap(&stop) else { return ExitCode::from(Exit::Bug as u8) };
+        let code = cli::run(std::env::args_os(), &stop).await;
+        if code == Exit::Interrupted as u8 && terminated.load(std::sync::atomic::Ordering::Relaxed) {
+            return ExitCode::from(Exit::Terminated as u8);
+        }
+        ExitCode::from(code)
+    })
+}
+
+/// Raises the level with each Ctrl-C, SIGTERM or lost terminal; tells afterwards whether the first was a SIGTERM.
+fn trap(stop: &Stop) -> std::io::Result<std::sync::Arc<std::sync::atomic::AtomicBool>> {
+    let terminated = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signals = signal(kind)?;
+        let (stop, terminated) = (stop.clone(), terminated.clone());
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if stop.raise() == Level::Finish && kind == SignalKind::terminate() {
+                    terminated.store(true, std::sync::atomic::Ordering::Relaxed);
+                }
+            }
+        });
+    }
+    Ok(terminated)
 }

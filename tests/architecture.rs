@@ -23,7 +23,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("compliance", &["node"]),
     ("stages", &["tools", "cloud", "node", "rke2", "compliance", "secrets", "workspace", "process"]),
     ("plan", &["stages", "journal", "workspace"]),
-    ("execute", &["plan", "stages", "journal"]),
+    // `cloud`: what `down` sweeps by tag after the stages; `process`: the book is told of children.
+    ("execute", &["plan", "stages", "journal", "cloud", "process"]),
     ("cli", EVERY_ROOM),
 ];
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sre_provision::artifact::{Artifact, Bundle, Kind, Node, Nodes};
+use sre_provision::artifact::{Artifact, Bundle, BundleFile, Kind, Node, Nodes};
 use sre_provision::environment::{EnvironmentClass, NodeName, Platform, Role};
 use sre_provision::event::Outcome;
 use sre_provision::fingerprint::{Digest, Reading};
@@ -59,7 +59,7 @@ async fn journal() -> Journal {
 #[tokio::test]
 async fn the_golden_journal_is_in_order_up_to_its_last_entry() {
     let number = u64::try_from(records().len()).expect("a number");
-    let digest = Digest::parse("6fee4115c05f1e6176aeb09edade7454156bc9e3b806a92880202fc1428917f7").expect("a digest");
+    let digest = Digest::parse("05659f2775be2cef222eb75f77cf226b54844142906cea602cca566756d8d633").expect("a digest");
 
     let verdict = verify(&store(), ENVIRONMENT, Some(&Anchor { number, digest })).await.expect("read");
 
@@ -158,6 +158,7 @@ fn nodes() -> Artifact {
         address: "10.20.0.11".to_owned(),
         image: "ami-0f3".to_owned(),
         size: "m6i.xlarge".to_owned(),
+        disk_gib: 100,
         zone: "us-gov-west-1a".to_owned(),
         user: "ec2-user".to_owned(),
     };
@@ -165,7 +166,8 @@ fn nodes() -> Artifact {
 }
 
 fn bundle() -> Artifact {
-    let files = BTreeMap::from([("rke2.linux-amd64.tar.gz".to_owned(), Digest::of(b"rke2"))]);
+    let file = BundleFile { sha256: Digest::of(b"rke2"), size: 4 };
+    let files = BTreeMap::from([("rke2.linux-amd64.tar.gz".to_owned(), file)]);
     Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files })
 }
 

@@ -199,6 +199,8 @@ pub trait Cloud: Send + Sync {
     /// What a machine wrote to its console so far.
     async fn console(&self, id: &str) -> Result<String, Failure>;
 
+    /// The availability zones that machines can be made in, in the platform's order.
+    async fn zones(&self) -> Result<Vec<String>, Failure>;
     /// Which of these ids exist, for a probe: VPCs and subnets.
     async fn existing_networks(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure>;
     /// Whether the load balancer serves: its state in the platform's word, or `None` if it is gone.

@@ -80,6 +80,9 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
+    /// Where the role keeps its rules, in the assets.
+    pub const DIR: &str = "ansible/roles/os_hardening/vars/main";
+
     /// Reads the rules from `dir`, the `vars/main/` of the role `os_hardening`. The profile `none` has none.
     ///
     /// # Errors

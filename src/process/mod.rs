@@ -17,6 +17,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this room starts programs and streams what they say into files")]
 
+mod attach;
 mod cancel;
 mod children;
 mod encodings;
@@ -40,6 +41,7 @@ use crate::failure::Failure;
 use crate::fingerprint::Digest;
 use crate::secret::Secret;
 
+pub use attach::attach;
 pub use children::Children;
 pub use quick::{Output, quick};
 pub use redact::Redactor;

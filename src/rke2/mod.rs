@@ -21,7 +21,7 @@ pub use gate::{Member, joined};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
-pub use release::{ARCH, Checksums, bundle_file, checksum_file, release_files, release_url};
+pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};
 pub use state::{QUESTION, State, Unit, UnitActivity, question};
 pub use symptom::{Symptom, recognised};
 pub use token::{Token, ca_hash, is_password};

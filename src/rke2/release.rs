@@ -23,8 +23,13 @@ pub fn bundle_file() -> String {
 /// What is fetched beside the checksums: the bundle, the core images and those of the CNI. The combined archive is
 /// left out: it holds the same images again.
 pub fn release_files(cni: Cni) -> Vec<String> {
-    let images = |set: &str| format!("rke2-images-{set}.linux-{ARCH}.tar.zst");
-    vec![bundle_file(), images("core"), images(cni.name())]
+    let images = image_sets(cni).map(|set| format!("rke2-images-{set}.linux-{ARCH}.tar.zst"));
+    std::iter::once(bundle_file()).chain(images).collect()
+}
+
+/// The sets of images that a node needs, as the names of their archives have them.
+pub fn image_sets(cni: Cni) -> [&'static str; 2] {
+    ["core", cni.name()]
 }
 
 /// The URL or path of one file, where releases lie under `base` by their version. `+` is escaped in URLs only: a

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::failure::{Class, Exit, Failure};
 use crate::identity::Identity;
 use crate::secret::Secret;
-use crate::workspace::{Published, RealDisk, StateDir, TmpFile, make_dir, publish};
+use crate::workspace::{Published, RealDisk, StateDir, TmpFile, make_dir, publish, remove_tree};
 
 use key::Key;
 pub use key::KeySource;
@@ -127,6 +127,13 @@ impl Secrets {
     pub fn for_child(&self, name: &str) -> Result<TmpFile, Failure> {
         let value = self.get(name)?.ok_or_else(|| Failure::bug(format!("secret `{name}` was asked for too early")))?;
         TmpFile::create(&self.scope(), name, value.expose())
+    }
+
+    /// Removes every sealed value: the environment is gone and nothing of it is to be opened again. The key stays where
+    /// it is; it is the person's.
+    pub fn forget(&self) -> Result<(), Failure> {
+        self.values().clear();
+        remove_tree(&self.state.secrets())
     }
 
     /// The scope of this store's files on tmpfs, for [`crate::workspace::sweep_temporary`].

@@ -98,6 +98,7 @@ impl Step {
 }
 
 /// What a stage works with.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     pub stage: Kind,
     pub run: u32,
@@ -148,18 +149,42 @@ impl Context<'_> {
     where
         T: Serialize + DeserializeOwned,
     {
-        let reading = self.reader.read(&step.inputs)?;
-        let fingerprint = reading.fingerprint(&format!("{}/{}", self.stage, step.name));
-        if let Some(kept) = self.kept(&step.name, &fingerprint)
-            && still(&kept).await?
-        {
+        if let Some(kept) = self.kept_step(&step, still).await? {
             return Ok(kept);
         }
-        self.checkpoint()?;
-        self.ledger.intend(self.stage, &step.name, &reading, &step.effect).await?;
+        self.begin(&step).await?;
         let result = act().await;
-        self.settle(&step.name, &result).await?;
+        self.finish(&step, &result).await?;
         result
+    }
+
+    /// What an earlier run made in this step, if it had the same fingerprint and `still` says that it holds.
+    pub async fn kept_step<T: DeserializeOwned>(
+        &self,
+        step: &Step,
+        still: impl AsyncFnOnce(&T) -> Result<bool, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        let reading = self.reader.read(&step.inputs)?;
+        let fingerprint = reading.fingerprint(&format!("{}/{}", self.stage, step.name));
+        let Some(kept) = self.kept(&step.name, &fingerprint) else { return Ok(None) };
+        Ok(still(&kept).await?.then_some(kept))
+    }
+
+    /// Makes the intent of a step durable. Steps that one tool carries out together are begun and finished one by one.
+    pub async fn begin(&self, step: &Step) -> Result<(), Failure> {
+        self.checkpoint()?;
+        let reading = self.reader.read(&step.inputs)?;
+        self.ledger.intend(self.stage, &step.name, &reading, &step.effect).await
+    }
+
+    /// Records what came of a step that was begun.
+    pub async fn finish<T: Serialize>(&self, step: &Step, result: &Result<T, Failure>) -> Result<(), Failure> {
+        let (outcome, output, why) = match result {
+            Ok(output) => (Outcome::Succeeded, serde_json::to_value(output).ok(), None),
+            Err(failure) if failure.is_cancelled() => (Outcome::Interrupted, None, Some(failure.to_string())),
+            Err(failure) => (Outcome::Failed, None, Some(failure.to_string())),
+        };
+        self.ledger.settle(self.stage, &step.name, outcome, output, why).await
     }
 
     /// What an earlier run recorded for this step, if it succeeded with the same fingerprint.
@@ -167,14 +192,5 @@ impl Context<'_> {
         let memory = self.ledger.step(self.stage, step)?;
         let holds = memory.outcome == Outcome::Succeeded && memory.fingerprint == *fingerprint;
         serde_json::from_value(memory.output.filter(|_| holds)?).ok()
-    }
-
-    async fn settle<T: Serialize>(&self, step: &str, result: &Result<T, Failure>) -> Result<(), Failure> {
-        let (outcome, output, why) = match result {
-            Ok(output) => (Outcome::Succeeded, serde_json::to_value(output).ok(), None),
-            Err(failure) if failure.is_cancelled() => (Outcome::Interrupted, None, Some(failure.to_string())),
-            Err(failure) => (Outcome::Failed, None, Some(failure.to_string())),
-        };
-        self.ledger.settle(self.stage, step, outcome, output, why).await
     }
 }

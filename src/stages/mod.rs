@@ -3,8 +3,22 @@
 //! A stage says which artifacts it needs and which one it makes; `plan/` draws the graph. All stages are listed in
 //! [`all`]; a new one is a file beside this one and a line there.
 
+mod access;
+mod agents;
+mod base_image;
+mod bundle;
 mod context;
+mod hardening;
+mod health;
+mod image;
+mod infrastructure;
+mod joining;
+mod load_balancer;
+mod network;
+mod node_image;
+mod nodes;
 mod reading;
+mod servers;
 
 use async_trait::async_trait;
 
@@ -13,6 +27,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
+pub use access::named_jump;
 pub use context::{Context, Given, Ledger, Step, StepMemory};
 pub use reading::Reader;
 
@@ -54,5 +69,17 @@ pub trait Stage: Send + Sync {
 
 /// Every stage, in the order of the road.
 pub fn all() -> Vec<Box<dyn Stage>> {
-    vec![]
+    vec![
+        Box::new(bundle::BundleStage),
+        Box::new(base_image::BaseImageStage),
+        Box::new(node_image::NodeImageStage),
+        Box::new(network::NetworkStage),
+        Box::new(load_balancer::LoadBalancerStage),
+        Box::new(nodes::NodesStage),
+        Box::new(access::AccessStage),
+        Box::new(hardening::HardeningStage),
+        Box::new(servers::ServersStage),
+        Box::new(agents::AgentsStage),
+        Box::new(health::HealthStage),
+    ]
 }

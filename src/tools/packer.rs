@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::artifact::Kind;
+use crate::environment::Platform;
 use crate::event::Events;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
@@ -31,6 +32,15 @@ pub struct Build {
     pub variables: Value,
     /// A build of the same fingerprint that an earlier run has left running, or finished, is taken over.
     pub fingerprint: Digest,
+}
+
+/// The source in our templates that builds an image of this kind on a platform.
+pub fn source(platform: Platform, which: &str) -> &'static str {
+    match (platform, which) {
+        (Platform::Vsphere, "base") => "vsphere-iso.rocky9",
+        (Platform::Vsphere, _) => "vsphere-clone.rocky9",
+        (Platform::Aws | Platform::Hosts, _) => "amazon-ebs.rocky9",
+    }
 }
 
 /// What was built.

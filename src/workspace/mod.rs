@@ -5,6 +5,7 @@
 //! one directory per environment, closed to others.
 
 mod disk;
+mod incoming;
 mod state_dir;
 mod temporary;
 mod tree;
@@ -17,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::units::ByteSize;
 
 pub use disk::{Disk, RealDisk};
+pub use incoming::Incoming;
 pub use state_dir::StateDir;
 pub use temporary::{TmpFile, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, tree_digest};
@@ -104,6 +106,11 @@ impl Workspace {
         self.root.join(STATE).join("store")
     }
 
+    /// The files of one RKE2 release in the store, under their official names.
+    pub fn release(&self, version: &str) -> PathBuf {
+        self.store().join("rke2").join(version)
+    }
+
     /// A path as people type it: relative to the workspace where it lies in it.
     pub fn shown<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)
@@ -120,7 +127,7 @@ pub fn check_name(name: &str) -> Result<(), Failure> {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with('-')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if shape && name != "store" {
+    if shape && !["store", "gone"].contains(&name) {
         return Ok(());
     }
     Err(Failure::new(Exit::Usage, format!("`{name}` cannot be the name of an environment"))

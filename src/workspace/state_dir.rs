@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{RealDisk, make_dir};
+use uuid::Uuid;
+
+use super::{RealDisk, make_dir, put_aside};
 use crate::artifact::Kind;
 use crate::failure::Failure;
 
@@ -22,6 +24,18 @@ impl StateDir {
 
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Puts the directory of an environment that is gone aside, where its journal and logs stay readable.
+    ///
+    /// # Errors
+    /// It cannot be renamed.
+    pub fn retire(&self, id: Uuid) -> Result<PathBuf, Failure> {
+        let aside = self.0.with_file_name("gone");
+        make_dir(&RealDisk, &aside, 0o700)?;
+        let to = aside.join(format!("{}-{id}", self.name()));
+        put_aside(&RealDisk, &self.0, &to)?;
+        Ok(to)
     }
 
     /// The environment's name.

@@ -25,7 +25,8 @@ pub fn file_digest(path: &Path) -> Result<Digest, Failure> {
 /// Of the mode only the executable bit counts, as in git: the rest is the umask of whoever made the checkout.
 ///
 /// # Errors
-/// The tree is missing, or holds something that is neither file nor directory: a link's target is not in the digest.
+/// The tree is missing, or holds something that is neither a file nor a directory nor a link to a file. Of a link the
+/// content of the file counts, as for the tool that reads it.
 pub fn tree_digest(root: &Path) -> Result<Digest, Failure> {
     let mut lines = Vec::new();
     for entry in WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(|entry| !is_skipped(entry)) {
@@ -33,13 +34,13 @@ pub fn tree_digest(root: &Path) -> Result<Digest, Failure> {
         if entry.file_type().is_dir() {
             continue;
         }
-        if !entry.file_type().is_file() {
+        if !entry.path().is_file() {
             return Err(Failure::new(
                 Exit::NotDone,
                 format!("`{}` is neither a file nor a directory", entry.path().display()),
             )
             .because("its content would not count among what the tree was made from")
-            .hint("replace the link by a copy of what it points at"));
+            .hint("put a file in its place"));
         }
         lines.push(line(root, &entry)?);
     }
@@ -49,7 +50,7 @@ pub fn tree_digest(root: &Path) -> Result<Digest, Failure> {
 fn line(root: &Path, entry: &DirEntry) -> Result<(String, bool, Digest), Failure> {
     let path = entry.path();
     let relative = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
-    let mode = entry.metadata().map_err(|error| failed("cannot read", path, &error))?.permissions().mode();
+    let mode = path.metadata().map_err(|error| failed("cannot read", path, &error))?.permissions().mode();
     Ok((relative, mode & 0o100 != 0, file_digest(path)?))
 }
 
@@ -120,9 +121,22 @@ mod tests {
     }
 
     #[test]
-    fn a_symbolic_link_is_refused_by_name() {
+    fn of_a_link_to_a_file_the_content_counts() {
+        let other = tree(&[("x", "a")]);
+        let dir = tree(&[]);
+        std::os::unix::fs::symlink(other.path().join("x"), dir.path().join("x")).expect("linked");
+        let before = digest(&dir);
+
+        std::fs::write(other.path().join("x"), "b").expect("written");
+
+        assert_ne!(digest(&dir), before);
+        assert_eq!(digest(&dir), digest(&other));
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_refused_by_name() {
         let dir = tree(&[("x", "a")]);
-        std::os::unix::fs::symlink("x", dir.path().join("y")).expect("linked");
+        std::os::unix::fs::symlink("nothing", dir.path().join("y")).expect("linked");
 
         let failure = tree_digest(dir.path()).expect_err("a link");
 

@@ -187,6 +187,10 @@ impl Cloud for Aws {
         self.console_of(id).await
     }
 
+    async fn zones(&self) -> Result<Vec<String>, Failure> {
+        self.open_zones().await
+    }
+
     async fn existing_networks(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure> {
         self.existing(vpc, subnets).await
     }

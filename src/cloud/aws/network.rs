@@ -16,6 +16,19 @@ const TAG_ROLE: &str = "sre:role";
 const SSH: i32 = 22;
 
 impl Aws {
+    /// Zones of the region itself, by name; local and wavelength zones have no NAT gateways and few machine sizes.
+    pub(super) async fn open_zones(&self) -> Result<Vec<String>, Failure> {
+        let call = self.ec2.describe_availability_zones();
+        let call = call
+            .filters(tagged::filter("state", "available"))
+            .filters(tagged::filter("zone-type", "availability-zone"));
+        let answer = call.send().await.map_err(|error| errors::failure("looking for availability zones", error))?;
+        let mut zones: Vec<String> =
+            answer.availability_zones().iter().filter_map(|zone| zone.zone_name().map(str::to_owned)).collect();
+        zones.sort();
+        Ok(zones)
+    }
+
     pub(super) async fn existing(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure> {
         let within = vec![tagged::filter("vpc-id", vpc)];
         let (vpcs, found) = tokio::try_join!(self.vpcs(within.clone()), self.subnets(within))?;

@@ -1,6 +1,6 @@
 //! Brings state and platform together: what exists but is not recorded, and what is marked as broken but whole.
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -34,10 +34,14 @@ impl Mends {
 /// Asks the platform about every resource that the plan would make or replace for its mark.
 pub(super) async fn look(plan: &Plan, finder: &dyn Finder) -> Result<Mends, Failure> {
     let mut mends = Mends::default();
-    let new = plan.resource_changes.iter().filter(|resource| resource.is_new());
-    let found =
-        stream::iter(new.map(|resource| find(resource, finder))).buffered(AT_ONCE).try_collect::<Vec<_>>().await?;
-    mends.import.extend(found.into_iter().flatten());
+    let new: Vec<&Resource> = plan.resource_changes.iter().filter(|resource| resource.is_new()).collect();
+    for some in new.chunks(AT_ONCE) {
+        let mut questions = Vec::new();
+        for resource in some {
+            questions.push(find(resource, finder));
+        }
+        mends.import.extend(try_join_all(questions).await?.into_iter().flatten());
+    }
     for resource in plan.resource_changes.iter().filter(|resource| resource.is_tainted()) {
         if is_whole(resource, finder).await? {
             mends.untaint.push(resource.address.clone());

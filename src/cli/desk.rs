@@ -1,0 +1,203 @@
+//! What a command that touches an environment needs laid out: its file, identity, journal, secrets, platform and tools.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::Common;
+use crate::artifact::Access;
+use crate::cloud::{Account, Cloud, aws};
+use crate::compliance::Catalogue;
+use crate::config;
+use crate::environment::{Environment, EnvironmentClass};
+use crate::event::Events;
+use crate::failure::{Exit, Failure};
+use crate::identity::Identity;
+use crate::journal::{Actor, Journal, LocalStore, Memory, load_identity};
+use crate::node::{Connections, Keys};
+use crate::process::{Children, Witness};
+use crate::rke2;
+use crate::secret::Secret;
+use crate::secrets::{KeySource, Secrets};
+use crate::stages::Given;
+use crate::stop::Stop;
+use crate::tools::{ToolEnvironment, Tools};
+use crate::workspace::{StateDir, Workspace, tmpfs_dir};
+
+/// A directory that holds a release, in the variable that RKE2's own installer knows.
+const RELEASE_VARIABLE: &str = "INSTALL_RKE2_ARTIFACT_PATH";
+const KEY_VARIABLE: &str = "SRE_PROVISION_KEY_FILE";
+
+impl Common {
+    pub fn open(&self) -> Result<Workspace, Failure> {
+        let workspace = Workspace::open(&self.workspace)?;
+        match &self.assets {
+            Some(dir) => {
+                let dir = dir.canonicalize().map_err(|error| {
+                    Failure::new(Exit::Usage, format!("no assets in `{}`", dir.display())).because(error)
+                })?;
+                Ok(workspace.with_assets(dir))
+            }
+            None => Ok(workspace),
+        }
+    }
+}
+
+/// An environment laid out.
+pub struct Desk {
+    pub workspace: Workspace,
+    pub env: Environment,
+    pub state: StateDir,
+    pub tools: Tools,
+}
+
+impl Desk {
+    /// Reads the environment file; asks nobody.
+    pub fn open(common: &Common, name: &str) -> Result<Self, Failure> {
+        let workspace = common.open()?;
+        let mut env = config::load(&workspace, name)?;
+        if env.rke2.release.is_none() {
+            env.rke2.release = std::env::var(RELEASE_VARIABLE).ok().filter(|dir| !dir.is_empty());
+        }
+        let state = workspace.state(name);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os()));
+        Ok(Self { workspace, env, state, tools })
+    }
+
+    /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
+    pub async fn cloud(&self, identity: Option<&Identity>) -> Result<(Box<dyn Cloud>, Account), Failure> {
+        let Some(section) = &self.env.aws else {
+            return Err(Failure::new(Exit::Environment, format!("`{}` is not an AWS environment", self.env.name))
+                .hint("this version knows the platform `aws`"));
+        };
+        let cloud = aws::Aws::connect(section).await?;
+        let account = cloud.account().await?;
+        let pinned = identity.map(|identity| &identity.account).or(section.account.as_ref());
+        if let Some(pinned) = pinned.filter(|pinned| **pinned != account.id) {
+            return Err(wrong_target(&self.env.name, "account", pinned, &account.id));
+        }
+        if let Some(identity) = identity.filter(|identity| identity.region != account.region) {
+            return Err(wrong_target(&self.env.name, "region", &identity.region, &account.region));
+        }
+        Ok((cloud, account))
+    }
+
+    /// The identity as recorded, or a new one that is not recorded yet.
+    pub fn identity(&self, account: &Account) -> Result<Identity, Failure> {
+        match load_identity(&self.state)? {
+            Some(identity) => Ok(identity),
+            None => Ok(new_identity(&self.env, account, Uuid::new_v4())),
+        }
+    }
+
+    pub fn recorded_identity(&self) -> Result<Option<Identity>, Failure> {
+        load_identity(&self.state)
+    }
+
+    pub async fn journal(&self, identity: &Identity) -> Result<Journal, Failure> {
+        Journal::open(Box::new(LocalStore::new(&self.state)), identity).await
+    }
+
+    pub fn secrets(&self, identity: &Identity) -> Result<Secrets, Failure> {
+        open_secrets(&self.state, identity)
+    }
+
+    /// Connections to the environment's nodes, with its own key and a jump machine's where the file names one.
+    pub fn connections(&self, secrets: &Secrets, identity: &Identity) -> Result<Connections, Failure> {
+        let jump = self.env.access.jump.as_ref().and_then(|jump| jump.key.as_deref());
+        // Looking must not make a key; `up` makes it before it gets here.
+        let node = if secrets.version("ssh-key") > 0 { Some(secrets.ssh_key()?.private) } else { None };
+        let keys = Keys { node, jump: jump.map(|reference| self.key_of(reference)).transpose()? };
+        let rules = self.workspace.asset(Path::new(Catalogue::DIR));
+        let catalogue = Catalogue::read(&rules, self.env.hardening.profile)?;
+        let questions = vec![rke2::question(), catalogue.question()];
+        Ok(Connections::new(&connections_dir(identity)?, keys, questions))
+    }
+
+    /// Reads a `file:` reference, relative to the workspace.
+    fn key_of(&self, reference: &str) -> Result<Secret, Failure> {
+        let refused = |cause: String| {
+            Failure::new(Exit::Environment, format!("cannot read `access.jump.key` (`{reference}`)")).because(cause)
+        };
+        let path = reference.strip_prefix("file:").ok_or_else(|| refused("only `file:PATH` is known".to_owned()))?;
+        let bytes = std::fs::read(self.workspace.root().join(path)).map_err(|error| refused(error.to_string()))?;
+        Ok(Secret::new(bytes))
+    }
+
+    pub fn children(&self, events: &Events, stop: &Stop, witness: Arc<dyn Witness>) -> Children {
+        Children::new(self.state.children(), events.clone(), stop.clone(), witness)
+    }
+}
+
+/// The artifacts as recorded.
+pub fn known(memory: &Memory) -> Given {
+    let mut known = Given::default();
+    memory.stages.values().filter_map(|stage| stage.made.as_ref()).for_each(|made| known.insert(made.artifact.clone()));
+    known
+}
+
+/// The way to the nodes as recorded; fails with what to type where there is none yet.
+pub fn recorded_access(known: &Given, name: &str) -> Result<Access, Failure> {
+    use crate::artifact::Kind;
+    known.get(Kind::Access).map_err(|_| {
+        Failure::new(Exit::NotDone, format!("`{name}` has no nodes that can be reached yet"))
+            .hint(format!("sre-provision up {name}"))
+    })
+}
+
+/// Who is at the keyboard, for the journal.
+pub fn actor() -> Actor {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let login = variable("SUDO_USER");
+    let job = variable("CI_JOB_URL").or_else(|| variable("GITHUB_RUN_ID")).or_else(|| variable("BUILD_URL"));
+    Actor::here().with_login(login).with_job(job)
+}
+
+pub fn open_secrets(state: &StateDir, identity: &Identity) -> Result<Secrets, Failure> {
+    let source = match std::env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => KeySource::File(PathBuf::from(path)),
+        None => KeySource::usual(&config_home()?, identity),
+    };
+    Secrets::open(state, identity, source)
+}
+
+fn config_home() -> Result<PathBuf, Failure> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config"))).ok_or_else(|| {
+        Failure::new(Exit::Missing, "nowhere to keep the key of the secrets")
+            .because("neither HOME nor XDG_CONFIG_HOME is set")
+            .hint(format!("name a file with {KEY_VARIABLE}"))
+    })
+}
+
+/// A short directory on tmpfs, the same for every run of an environment: open connections are found again.
+pub fn connections_dir(identity: &Identity) -> Result<PathBuf, Failure> {
+    Ok(tmpfs_dir()?.join(Path::new(&format!("c-{}", identity.short()))))
+}
+
+pub fn new_identity(env: &Environment, account: &Account, id: Uuid) -> Identity {
+    let created = Timestamp::now();
+    let ephemeral = env.class == EnvironmentClass::Ephemeral;
+    let expires = env.expires_after.filter(|_| ephemeral).and_then(|span| created.checked_add(span.0).ok());
+    Identity {
+        version: 1,
+        id,
+        name: env.name.clone(),
+        platform: env.platform,
+        class: env.class,
+        account: account.id.clone(),
+        region: account.region.clone(),
+        created,
+        created_by: account.principal.clone(),
+        expires,
+    }
+}
+
+fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {
+    Failure::new(Exit::Missing, format!("`{name}` belongs to another {what}"))
+        .because(format!("it was made in `{pinned}`, the credentials and the file lead to `{found}`"))
+        .hint(format!("use credentials and settings of `{pinned}`; nothing was asked or changed there"))
+}

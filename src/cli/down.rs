@@ -1,0 +1,214 @@
+//! `sre-provision down`: takes the environment away and proves that nothing is left.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Common;
+use super::desk::{Desk, actor, known, new_identity};
+use super::look::Layout;
+use crate::cloud::{Account, Candidate, Cloud, Tags, Thing, ThingKind};
+use crate::environment::EnvironmentClass;
+use crate::event::{Event, Events, Outcome};
+use crate::execute::{Book, World, down};
+use crate::failure::{Exit, Failure};
+use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::journal::{Lease, Writer, save_identity};
+use crate::plan::Graph;
+use crate::report::{Screen, took};
+use crate::stages::{self, Reader, Stage};
+use crate::stop::Stop;
+
+#[derive(Debug, clap::Args)]
+pub struct Down {
+    /// The environment
+    environment: String,
+    /// Do not ask for its name
+    #[arg(long, short)]
+    yes: bool,
+    /// Remove the images that this environment built, too
+    #[arg(long)]
+    images: bool,
+    /// The environment's id, where its state is lost
+    #[arg(long, value_name = "ID")]
+    environment_id: Option<Uuid>,
+}
+
+impl Down {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let desk = Desk::open(common, &self.environment)?;
+        let lease = Lease::take(&desk.state, actor())?;
+        let recorded = desk.recorded_identity()?;
+        let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
+        let identity = match recorded {
+            Some(identity) => identity,
+            None => self.found(&desk, cloud.as_ref(), &account, screen).await?,
+        };
+        refuse_protected(&desk, &identity)?;
+        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
+        let things = cloud.things(&tags).await?;
+        self.confirm(&identity, &things, screen)?;
+        save_identity(&desk.state, &identity)?;
+        self.carry_out(&desk, lease, &identity, cloud.as_ref(), &tags, screen, stop).await
+    }
+
+    /// The environment of this name that the platform knows, once its id was given.
+    async fn found(
+        &self,
+        desk: &Desk,
+        cloud: &dyn Cloud,
+        account: &Account,
+        screen: Screen,
+    ) -> Result<Identity, Failure> {
+        let candidates = cloud.candidates(&desk.env.name).await?;
+        if candidates.is_empty() {
+            let what = format!("`{}` has left nothing in {} {}", desk.env.name, account.id, account.region);
+            return Err(
+                Failure::new(Exit::NotDone, what).because("there is no state here and nothing carries its name")
+            );
+        }
+        let listed = candidates.iter().map(describe).collect::<Vec<_>>().join("\n");
+        let wanted = match self.environment_id {
+            Some(id) => Some(id.to_string()),
+            None => screen.ask(&format!(
+                "the state of `{}` is lost; {} carry its name:\n{listed}\ntype the id to go on:",
+                desk.env.name,
+                candidates.len()
+            )),
+        };
+        let chosen = candidates.iter().find(|candidate| wanted.as_deref() == Some(&candidate.id));
+        let id = chosen.and_then(|candidate| candidate.id.parse().ok()).ok_or_else(|| {
+            Failure::new(Exit::Approval, format!("down: the state of `{}` is lost, and no id was given", desk.env.name))
+                .because(listed.clone())
+                .hint(format!("sre-provision down {} --environment-id ID", desk.env.name))
+        })?;
+        let mut identity = new_identity(&desk.env, account, id);
+        if chosen.is_some_and(|candidate| candidate.class == "protected") {
+            identity.class = EnvironmentClass::Protected;
+        }
+        Ok(identity)
+    }
+
+    fn confirm(&self, identity: &Identity, things: &[Thing], screen: Screen) -> Result<(), Failure> {
+        let goes = |thing: &&Thing| self.images || !matches!(thing.kind, ThingKind::Image | ThingKind::Snapshot);
+        let going: Vec<&Thing> = things.iter().filter(goes).collect();
+        screen.remark(&format!(
+            "removes {} things in {} ({} {}), all tagged {TAG_ENVIRONMENT}={}: {}",
+            going.len(),
+            identity.name,
+            identity.platform,
+            identity.region,
+            identity.id,
+            counted(&going)
+        ));
+        if things.len() > going.len() {
+            screen.remark(&format!("keeps   {} images and snapshots", things.len() - going.len()));
+        }
+        if self.yes {
+            return Ok(());
+        }
+        match screen.ask(&format!("type the name to go on: {} >", identity.name)) {
+            Some(answer) if answer == identity.name => Ok(()),
+            Some(_) => Err(Failure::new(Exit::Approval, "down: nothing was removed")),
+            None => Err(Failure::new(Exit::Approval, "down: nobody can answer whether to go on")
+                .because("standard input is no terminal")
+                .hint(format!("sre-provision down {} --yes", identity.name))),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what one run of `down` holds, passed on once")]
+    async fn carry_out(
+        &self,
+        desk: &Desk,
+        lease: Lease,
+        identity: &Identity,
+        cloud: &dyn Cloud,
+        tags: &Tags,
+        screen: Screen,
+        stop: &Stop,
+    ) -> Result<(), Failure> {
+        let started = Instant::now();
+        let journal = desk.journal(identity).await?;
+        let secrets = desk.secrets(identity)?;
+        let connections = desk.connections(&secrets, identity)?;
+        let known = known(journal.memory());
+        let writer = Writer::begin(journal, lease, &format!("down {}", identity.name), None).await?;
+        let run = writer.run();
+        let book = Arc::new(Book::new(writer, identity));
+        let (events, received) = Events::channel();
+        let follower = tokio::spawn(screen.follow(received));
+        events.send(Event::RunStarted { run, environment: identity.name.clone() });
+        let result = {
+            let layout =
+                Layout { desk, identity, cloud, secrets: &secrets, connections: &connections, events: &events, stop };
+            let children = desk.children(&events, stop, book.clone());
+            let reader = Reader::new(&desk.workspace, &desk.tools);
+            let view = layout.view(run, &known, &reader, book.as_ref(), &children);
+            let world = World { view, book: book.clone() };
+            let stages = stages::all();
+            down(&in_order(&stages, desk)?, tags, self.images, &world).await
+        };
+        connections.close().await;
+        let outcome = match &result {
+            Ok(_) => Outcome::Succeeded,
+            Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
+            Err(_) => Outcome::Failed,
+        };
+        drop(events);
+        // A report that failed has nothing more to say than the run itself.
+        drop(follower.await);
+        if let Some(book) = Arc::into_inner(book) {
+            book.close(outcome, result.as_ref().err().map(ToString::to_string)).await?;
+        }
+        let removed = result?;
+        secrets.forget()?;
+        desk.state.retire(identity.id)?;
+        let name = &identity.name;
+        let text = format!(
+            "{name} is gone · {} removed, 0 left · asked {} by tag: nothing found · {}",
+            removed.found,
+            identity.platform,
+            took(started.elapsed())
+        );
+        screen.result(&text, &json!({ "event": "down", "environment": name, "id": identity.id, "removed": removed }));
+        Ok(())
+    }
+}
+
+/// The stages after all that they need; `down` goes through them from the end.
+fn in_order<'a>(stages: &'a [Box<dyn Stage>], desk: &Desk) -> Result<Vec<&'a dyn Stage>, Failure> {
+    let order = Graph::new(stages, &desk.env).order();
+    let order = order.map_err(|circle| Failure::bug(format!("stages need each other: {circle:?}")))?;
+    let by_kind: BTreeMap<_, &dyn Stage> = stages.iter().map(|stage| (stage.makes(), stage.as_ref())).collect();
+    Ok(order.iter().filter_map(|kind| by_kind.get(kind).copied()).collect())
+}
+
+fn refuse_protected(desk: &Desk, identity: &Identity) -> Result<(), Failure> {
+    let protected = EnvironmentClass::Protected;
+    if desk.env.class != protected && identity.class != protected {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Approval, format!("`{}` is protected: it is not taken down", identity.name))
+        .hint("set `class: standard` in its file, `up` it once so that everybody sees the change, then take it down"))
+}
+
+fn describe(candidate: &Candidate) -> String {
+    format!(
+        "  {}  {} things, class {}, made by {}",
+        candidate.id, candidate.things, candidate.class, candidate.created_by
+    )
+}
+
+/// `5 instances, 1 VPC, 6 subnets`.
+fn counted(things: &[&Thing]) -> String {
+    let mut counts: BTreeMap<ThingKind, usize> = BTreeMap::new();
+    things.iter().for_each(|thing| *counts.entry(thing.kind).or_default() += 1);
+    let counted: Vec<String> = counts
+        .iter()
+        .map(|(kind, count)| format!("{count} {}{}", kind.name(), if *count == 1 { "" } else { "s" }))
+        .collect();
+    counted.join(", ")
+}

@@ -1,0 +1,143 @@
+//! The command line: one file per command, and the only room that connects the others and reads the variables of its own
+//! process.
+
+#![expect(clippy::disallowed_methods, reason = "this room reads the variables of the process")]
+
+mod completions;
+mod desk;
+mod down;
+mod history;
+mod kubeconfig;
+mod logs;
+mod look;
+mod nodes;
+mod plan;
+mod schema;
+mod ssh;
+mod status;
+mod up;
+mod validate;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::failure::{Exit, Failure};
+use crate::report::{Format, Screen};
+use crate::stop::Stop;
+
+/// Brings RKE2 clusters into being and takes them away again; may be stopped anywhere and goes on where it was.
+#[derive(Debug, Parser)]
+#[command(name = "sre-provision", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+struct Common {
+    /// `human` for people, `json` for programs: one object a line
+    #[arg(long, global = true, value_parser = ["human", "json"], default_value = "human", value_name = "FORMAT")]
+    output: String,
+    /// The directory with `environments/`; state is kept in `.sre-provision/` below it
+    #[arg(long, global = true, env = "SRE_PROVISION_WORKSPACE", default_value = ".", value_name = "DIR")]
+    workspace: PathBuf,
+    /// The directory with `tofu/`, `ansible/` and `packer/`, where it is not the workspace
+    #[arg(long, global = true, env = "SRE_PROVISION_ASSETS", value_name = "DIR")]
+    assets: Option<PathBuf>,
+    /// Say more
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// No colour; also by `NO_COLOR`
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the environment, or go on where it was stopped
+    Up(up::Up),
+    /// Take the environment away and prove that nothing is left
+    Down(down::Down),
+    /// Show what `up` would do
+    Plan(plan::PlanArgs),
+    /// Show every environment of the workspace
+    Status(status::Status),
+    /// Check an environment file without asking anybody
+    Validate(validate::Validate),
+    /// Print the JSON Schema of environment files
+    Schema(schema::Schema),
+    /// Show the machines of an environment
+    Nodes(nodes::NodesArgs),
+    /// Write the kubeconfig, or merge it into yours
+    Kubeconfig(kubeconfig::Kubeconfig),
+    /// Open a shell on a node, or run a command there
+    Ssh(ssh::Ssh),
+    /// Show the logs of a run
+    Logs(logs::Logs),
+    /// Show what was run, by whom, and what came of it
+    History(history::History),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+/// Runs a command and gives the exit code; whatever went wrong has been said.
+pub async fn run(args: impl IntoIterator<Item = OsString>, stop: &Stop) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(refusal) => return usage(&refusal),
+    };
+    let screen = cli.common.screen();
+    match dispatch(cli, screen, stop).await {
+        Ok(()) => 0,
+        Err(failure) => {
+            screen.failure(&failure);
+            failure.exit() as u8
+        }
+    }
+}
+
+async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+    let common = &cli.common;
+    match cli.command {
+        Command::Up(command) => command.run(common, screen, stop).await,
+        Command::Down(command) => command.run(common, screen, stop).await,
+        Command::Plan(command) => command.run(common, screen, stop).await,
+        Command::Status(command) => command.run(common, screen).await,
+        Command::Validate(command) => command.run(common, screen),
+        Command::Schema(command) => command.run(screen),
+        Command::Nodes(command) => command.run(common, screen, stop).await,
+        Command::Kubeconfig(command) => command.run(common, screen).await,
+        Command::Ssh(command) => command.run(common, screen).await,
+        Command::Logs(command) => command.run(common, screen),
+        Command::History(command) => command.run(common, screen).await,
+        Command::Completions(command) => command.run(Cli::command()),
+    }
+}
+
+/// Help and version end well; anything else is a mistake in the command line.
+fn usage(refusal: &clap::Error) -> u8 {
+    // A closed standard output is no reason to fail.
+    drop(refusal.print());
+    if refusal.use_stderr() { Exit::Usage as u8 } else { 0 }
+}
+
+impl Common {
+    fn screen(&self) -> Screen {
+        let format = if self.output == "json" { Format::Json } else { Format::Human };
+        let color = !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Screen::new(format, color, std::env::var_os("CI").is_some_and(|value| !value.is_empty()))
+    }
+}
+
+/// The hidden form in which the program starts itself to watch over a child; `None` when it is not that.
+pub fn supervisor() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    let is_supervisor = args.next()? == "__supervise";
+    is_supervisor.then(|| crate::process::supervise(&PathBuf::from(args.next().unwrap_or_default())))
+}

@@ -1,0 +1,79 @@
+//! `sre-provision plan`: what `up` would do, and why.
+
+use serde_json::json;
+
+use super::Common;
+use super::desk::Desk;
+use super::look::Layout;
+use crate::decision::Plan;
+use crate::event::Events;
+use crate::failure::{Exit, Failure};
+use crate::identity::Identity;
+use crate::report::{Screen, plan_text};
+use crate::stages;
+use crate::stop::Stop;
+
+#[derive(Debug, clap::Args)]
+pub struct PlanArgs {
+    /// The environment
+    environment: String,
+    /// Exit with 10 when there is something to do
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+impl PlanArgs {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let desk = Desk::open(common, &self.environment)?;
+        let recorded = desk.recorded_identity()?;
+        let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
+        let identity = desk.identity(&account)?;
+        let journal = desk.journal(&identity).await?;
+        let secrets = desk.secrets(&identity)?;
+        let connections = desk.connections(&secrets, &identity)?;
+        // Nobody follows the events of a look.
+        let (events, _) = Events::channel();
+        let layout = Layout {
+            desk: &desk,
+            identity: &identity,
+            cloud: cloud.as_ref(),
+            secrets: &secrets,
+            connections: &connections,
+            events: &events,
+            stop,
+        };
+        let looked = layout.look(&stages::all(), &journal).await?;
+        connections.close().await;
+        let text =
+            format!("{}\n\n{}\n\n{}", heading(&desk, &identity), plan_text(&looked.plan), next(&desk, &looked.plan));
+        screen.result(
+            &text,
+            &json!({ "environment": desk.env.name, "id": recorded.map(|it| it.id), "plan": looked.plan }),
+        );
+        if let Some(stopped) = looked.plan.stopped() {
+            return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason)));
+        }
+        if self.detailed_exitcode && !looked.plan.is_noop() {
+            return Err(Failure::new(Exit::Changes, format!("`{}` is not as described", desk.env.name)));
+        }
+        Ok(())
+    }
+}
+
+/// The first line of a plan: what is planned, where.
+pub fn heading(desk: &Desk, identity: &Identity) -> String {
+    let env = &desk.env;
+    format!(
+        "{} · {} {} · account {} · RKE2 {}",
+        env.name, env.platform, identity.region, identity.account, env.rke2.version
+    )
+}
+
+fn next(desk: &Desk, plan: &Plan) -> String {
+    let name = &desk.env.name;
+    if plan.is_noop() {
+        format!("{name} is as described: `sre-provision up {name}` would do nothing")
+    } else {
+        format!("next: `sre-provision up {name}` does this and asks first")
+    }
+}

@@ -1,0 +1,47 @@
+//! `sre-provision ssh`: a shell on a node, by the same pinned way that the program itself uses.
+
+use std::ffi::OsString;
+
+use super::Common;
+use super::desk::{Desk, known, recorded_access};
+use crate::environment::NodeName;
+use crate::failure::{Exit, Failure};
+use crate::process::attach;
+use crate::report::Screen;
+
+#[derive(Debug, clap::Args)]
+pub struct Ssh {
+    /// The environment
+    environment: String,
+    /// The node, such as `server-1`
+    node: String,
+    /// A command to run there instead of a shell
+    #[arg(last = true)]
+    command: Vec<OsString>,
+}
+
+impl Ssh {
+    pub async fn run(self, common: &Common, _: Screen) -> Result<(), Failure> {
+        let desk = Desk::open(common, &self.environment)?;
+        let identity = desk.recorded_identity()?.ok_or_else(|| {
+            Failure::new(Exit::NotDone, format!("`{}` was never made here", self.environment))
+                .hint(format!("sre-provision up {}", self.environment))
+        })?;
+        let journal = desk.journal(&identity).await?;
+        let access = recorded_access(&known(journal.memory()), &self.environment)?;
+        let node = NodeName(self.node);
+        if !access.nodes.contains_key(&node) {
+            let names: Vec<&str> = access.nodes.keys().map(|name| name.0.as_str()).collect();
+            return Err(Failure::new(Exit::Usage, format!("`{}` has no node `{node}`", self.environment))
+                .hint(format!("the nodes are {}", names.join(", "))));
+        }
+        let connections = desk.connections(&desk.secrets(&identity)?, &identity)?;
+        connections.write_config(&access).await?;
+        let mut words = connections.ssh_command(&node);
+        words.extend(self.command);
+        match attach(&words)? {
+            0 => Ok(()),
+            code => Err(Failure::new(Exit::NotDone, format!("ssh to `{node}` ended with exit code {code}"))),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `sre-provision up`: makes the environment, or goes on where it was stopped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::Common;
+use super::desk::{Desk, actor};
+use super::look::{Layout, Looked};
+use super::plan::heading;
+use crate::artifact::{Health, Kind, LoadBalancer};
+use crate::cloud::Cloud;
+use crate::environment::Via;
+use crate::event::{Event, Events, Outcome};
+use crate::execute::{Book, Report, World, up};
+use crate::failure::{Exit, Failure};
+use crate::identity::Identity;
+use crate::journal::{Journal, Lease, Writer, save_identity};
+use crate::node::Connections;
+use crate::report::{Format, Screen, StageLine, ago, closing_table, plan_text, took};
+use crate::secrets::Secrets;
+use crate::stages::{self, Reader, Stage};
+use crate::stop::Stop;
+
+#[derive(Debug, clap::Args)]
+pub struct Up {
+    /// The environment
+    environment: String,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// What `up` has in hand once it may write.
+struct Ready {
+    desk: Desk,
+    cloud: Box<dyn Cloud>,
+    identity: Identity,
+    secrets: Secrets,
+    lease: Lease,
+    journal: Journal,
+}
+
+impl Up {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let started = Instant::now();
+        let ready = Ready::new(Desk::open(common, &self.environment)?).await?;
+        let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
+        let (events, received) = Events::channel();
+        let stages = stages::all();
+        let layout = ready.layout(&connections, &events, stop);
+        let looked = layout.look(&stages, &ready.journal).await?;
+        if let Some(stopped) = looked.plan.stopped() {
+            screen.remark(&plan_text(&looked.plan));
+            return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason))
+                .hint("what is not ours or does not answer is not touched; look at it, then try again"));
+        }
+        if looked.plan.is_noop() {
+            connections.close().await;
+            return as_described(&ready, &looked, started, screen);
+        }
+        self.ask(&ready, &looked, screen)?;
+        preflight(&ready, &connections).await?;
+        let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
+        connections.close().await;
+        report
+    }
+
+    fn ask(&self, ready: &Ready, looked: &Looked, screen: Screen) -> Result<(), Failure> {
+        screen.remark(&format!("{}\n\n{}\n", heading(&ready.desk, &ready.identity), plan_text(&looked.plan)));
+        if self.yes {
+            return Ok(());
+        }
+        match screen.ask("go on? [y/N]").as_deref() {
+            Some("y" | "Y" | "yes") => Ok(()),
+            Some(_) => Err(Failure::new(Exit::Approval, "up: nothing was done")),
+            None => Err(Failure::new(Exit::Approval, "up: nobody can answer whether to go on")
+                .because("standard input is no terminal")
+                .hint(format!("sre-provision up {} --yes", self.environment))),
+        }
+    }
+}
+
+impl Ready {
+    async fn new(desk: Desk) -> Result<Self, Failure> {
+        let lease = Lease::take(&desk.state, actor())?;
+        let recorded = desk.recorded_identity()?;
+        let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
+        let identity = desk.identity(&account)?;
+        if recorded.is_none() {
+            save_identity(&desk.state, &identity)?;
+        }
+        let journal = desk.journal(&identity).await?;
+        let secrets = desk.secrets(&identity)?;
+        secrets.ssh_key()?;
+        Ok(Self { desk, cloud, identity, secrets, lease, journal })
+    }
+
+    fn layout<'a>(&'a self, connections: &'a Connections, events: &'a Events, stop: &'a Stop) -> Layout<'a> {
+        Layout {
+            desk: &self.desk,
+            identity: &self.identity,
+            cloud: self.cloud.as_ref(),
+            secrets: &self.secrets,
+            connections,
+            events,
+            stop,
+        }
+    }
+}
+
+/// What must be there before anything is made: the tools, and the way in where it can be walked already.
+async fn preflight(ready: &Ready, connections: &Connections) -> Result<(), Failure> {
+    for tool in ["packer", "tofu", "ansible-playbook"] {
+        ready.desk.tools.get(tool)?;
+    }
+    let access = &ready.desk.env.access;
+    if access.via == Via::Jump
+        && let Some(reach) = access.jump.as_ref().and_then(stages::named_jump)
+    {
+        connections.open_jump(&reach).await.map_err(|failure| failure.of("access"))?;
+    }
+    Ok(())
+}
+
+async fn carry_out(
+    ready: Ready,
+    looked: &Looked,
+    stages: &[Box<dyn Stage>],
+    connections: &Connections,
+    (events, received): (Events, tokio::sync::mpsc::UnboundedReceiver<Event>),
+    screen: Screen,
+    stop: &Stop,
+) -> Result<(), Failure> {
+    let Ready { desk, cloud, identity, secrets, lease, journal } = ready;
+    let started = Instant::now();
+    let command = format!("up {}", desk.env.name);
+    let writer = Writer::begin(journal, lease, &command, Some(looked.plan.digest())).await?;
+    let run = writer.run();
+    let book = Arc::new(Book::new(writer, &identity));
+    let follower = tokio::spawn(screen.follow(received));
+    events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
+    let report = {
+        let layout = Layout {
+            desk: &desk,
+            identity: &identity,
+            cloud: cloud.as_ref(),
+            secrets: &secrets,
+            connections,
+            events: &events,
+            stop,
+        };
+        let children = desk.children(&events, stop, book.clone());
+        let reader = Reader::new(&desk.workspace, &desk.tools);
+        let view = layout.view(run, &looked.known, &reader, book.as_ref(), &children);
+        let world = World { view, book: book.clone() };
+        up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await
+    };
+    let why = report.failure().map(ToString::to_string);
+    let outcome = report.outcome();
+    events.send(Event::RunEnded { run, outcome, took: started.elapsed() });
+    drop(events);
+    // A report that failed has nothing more to say than the run itself.
+    drop(follower.await);
+    match Arc::into_inner(book) {
+        Some(book) => book.close(outcome, why).await?,
+        None => return Err(Failure::bug("somebody still writes to the journal after the run")),
+    }
+    conclude(&desk, &identity, &report, run, started, screen)
+}
+
+/// The closing table, then how it ended.
+fn conclude(
+    desk: &Desk,
+    identity: &Identity,
+    report: &Report,
+    run: u32,
+    started: Instant,
+    screen: Screen,
+) -> Result<(), Failure> {
+    let lines: Vec<StageLine> = report
+        .stages
+        .iter()
+        .map(|(stage, settled)| StageLine {
+            stage: *stage,
+            outcome: settled.outcome,
+            reused: settled.reused,
+            took: settled.took,
+            summary: settled.summary.clone(),
+        })
+        .collect();
+    screen.remark(&format!("\n{}\n", closing_table(&lines)));
+    match report.failure() {
+        None => {
+            let text = arrived(desk, identity, report, started);
+            let health: Option<Health> = report.given.get(Kind::Health).ok();
+            screen.result(&text, &json!({ "event": "up", "run": run, "stages": lines, "health": health }));
+            Ok(())
+        }
+        Some(failure) => {
+            let made = lines.iter().filter(|line| line.outcome == Outcome::Succeeded).count();
+            let skipped = lines.iter().filter(|line| line.outcome == Outcome::Skipped).count();
+            let ended = lines.len() - made - skipped;
+            screen.remark(&format!(
+                "{made} stages made or reused, {ended} ended early, {skipped} not started · nothing was undone"
+            ));
+            let hint = format!("sre-provision up {}   goes on where this run stopped", desk.env.name);
+            Err(failure.clone().log_if_none(desk.state.run(run)).hint(hint))
+        }
+    }
+}
+
+fn arrived(desk: &Desk, identity: &Identity, report: &Report, started: Instant) -> String {
+    let name = &desk.env.name;
+    let agents: u16 = desk.env.nodes.agents.values().map(|pool| pool.count).sum();
+    let mut text = format!(
+        "{name} is up · {} servers, {agents} agents · {}",
+        desk.env.nodes.servers.count,
+        took(started.elapsed())
+    );
+    if let Ok(health) = report.given.get::<Health>(Kind::Health) {
+        text.push_str(&format!("\n  api         {}", health.api));
+    } else if let Ok(balancer) = report.given.get::<LoadBalancer>(Kind::LoadBalancer) {
+        text.push_str(&format!("\n  address     {}", balancer.address));
+    }
+    let kubeconfig = desk.state.kubeconfig();
+    text.push_str(&format!("\n  kubeconfig  {}", desk.workspace.shown(&kubeconfig).display()));
+    if let Some(expires) = identity.expires {
+        text.push_str(&format!("\n  expires     {expires}"));
+    }
+    text
+}
+
+/// Nothing to do: one line.
+fn as_described(ready: &Ready, looked: &Looked, started: Instant, screen: Screen) -> Result<(), Failure> {
+    let name = &ready.desk.env.name;
+    let nodes = ready.desk.env.wanted_nodes().len();
+    let since = ready.journal.memory().last_run.as_ref().and_then(|run| run.ended);
+    let checked = format!("checked in {:.1} s", started.elapsed().as_secs_f64());
+    let text = format!("{name} is up and as described · {nodes} nodes ready · {checked}");
+    let last = since.map(|at| ago(std::time::Duration::try_from(jiff::Timestamp::now() - at).unwrap_or_default()));
+    if screen.format == Format::Human {
+        for line in plan_text(&looked.plan).lines().filter(|line| line.trim_start().starts_with("keeps")) {
+            screen.remark(line);
+        }
+    }
+    screen
+        .result(&text, &json!({ "event": "as-described", "environment": name, "nodes": nodes, "last-run-ago": last }));
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Writes what happens to the journal: intents and outcomes of stages and steps, facts, children.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use crate::artifact::{Artifact, Kind};
+use crate::event::Outcome;
+use crate::failure::Failure;
+use crate::fingerprint::{Digest, Reading};
+use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::journal::{Deed, Intent, Record, Settled, Writer};
+use crate::process::Witness;
+use crate::stages::{Ledger, StepMemory};
+
+/// The journal as stages, executor and supervisors use it.
+pub struct Book {
+    writer: Writer,
+    /// The tag that everything of the environment carries.
+    tag: String,
+    /// When the steps that are open were begun.
+    begun: Mutex<BTreeMap<(Kind, String), Instant>>,
+}
+
+impl Book {
+    pub fn new(writer: Writer, identity: &Identity) -> Self {
+        Self { writer, tag: format!("{TAG_ENVIRONMENT}={}", identity.id), begun: Mutex::default() }
+    }
+
+    /// Ends the run and gives the lease back.
+    pub async fn close(self, outcome: Outcome, why: Option<String>) -> Result<(), Failure> {
+        self.writer.end(outcome, why).await.map(drop)
+    }
+
+    /// What a stage's artifact was made with.
+    pub fn made_with(&self, stage: Kind) -> Option<Reading> {
+        self.writer.look(|memory| {
+            let remembered = memory.stages.get(&stage).filter(|stage| stage.last == Outcome::Succeeded)?;
+            remembered.made.as_ref().map(|made| made.reading.clone())
+        })
+    }
+
+    pub async fn stage_intended(&self, stage: Kind, attempt: u32, reading: &Reading) -> Result<(), Failure> {
+        self.intend(stage, None, Deed::Make, attempt, reading, self.tag.clone()).await
+    }
+
+    pub async fn stage_ended(
+        &self,
+        stage: Kind,
+        outcome: Outcome,
+        artifact: Option<&Artifact>,
+        failure: Option<&Failure>,
+        took: Duration,
+    ) -> Result<(), Failure> {
+        let (artifact, why) = (artifact.cloned(), failure.map(ToString::to_string));
+        self.settle(Settled { artifact, why, took, ..settled(stage, Deed::Make, outcome) }).await
+    }
+
+    pub async fn destroy_intended(&self, stage: Kind) -> Result<(), Failure> {
+        self.intend(stage, None, Deed::Remove, 1, &Reading::default(), self.tag.clone()).await
+    }
+
+    pub async fn destroy_ended(&self, stage: Kind, outcome: Outcome, failure: Option<&Failure>) -> Result<(), Failure> {
+        let why = failure.map(ToString::to_string);
+        self.settle(Settled { why, ..settled(stage, Deed::Remove, outcome) }).await
+    }
+
+    async fn intend(
+        &self,
+        stage: Kind,
+        step: Option<String>,
+        deed: Deed,
+        attempt: u32,
+        reading: &Reading,
+        effect: String,
+    ) -> Result<(), Failure> {
+        let subject = step.as_ref().map_or_else(|| stage.name().to_owned(), |step| format!("{stage}/{step}"));
+        let fingerprint = reading.fingerprint(&subject);
+        let (reading, tools) = (reading.clone(), BTreeMap::new());
+        let intent = Intent { stage, step, deed, attempt, fingerprint, reading, effect, tools };
+        self.writer.append(Record::Intent(intent)).await.map(drop)
+    }
+
+    async fn settle(&self, settled: Settled) -> Result<(), Failure> {
+        self.writer.append(Record::Outcome(settled)).await.map(drop)
+    }
+
+    fn take_begun(&self, stage: Kind, step: &str) -> Duration {
+        let begun = self.begun.lock().ok().and_then(|mut begun| begun.remove(&(stage, step.to_owned())));
+        begun.map(|begun| begun.elapsed()).unwrap_or_default()
+    }
+}
+
+fn settled(stage: Kind, deed: Deed, outcome: Outcome) -> Settled {
+    Settled {
+        stage,
+        step: None,
+        deed,
+        attempt: 1,
+        outcome,
+        artifact: None,
+        output: None,
+        why: None,
+        took: Duration::ZERO,
+    }
+}
+
+#[async_trait]
+impl Ledger for Book {
+    fn step(&self, stage: Kind, step: &str) -> Option<StepMemory> {
+        self.writer.look(|memory| {
+            let memory = memory.steps.get(&(stage, step.to_owned()))?;
+            let (outcome, output) = (memory.outcome, memory.output.clone());
+            Some(StepMemory { outcome, fingerprint: memory.fingerprint.clone(), output })
+        })
+    }
+
+    async fn intend(&self, stage: Kind, step: &str, reading: &Reading, effect: &str) -> Result<(), Failure> {
+        Self::intend(self, stage, Some(step.to_owned()), Deed::Make, 1, reading, effect.to_owned()).await?;
+        if let Ok(mut begun) = self.begun.lock() {
+            begun.insert((stage, step.to_owned()), Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn settle(
+        &self,
+        stage: Kind,
+        step: &str,
+        outcome: Outcome,
+        output: Option<Value>,
+        why: Option<String>,
+    ) -> Result<(), Failure> {
+        let took = self.take_begun(stage, step);
+        let step = Some(step.to_owned());
+        Self::settle(self, Settled { step, output, why, took, ..settled(stage, Deed::Make, outcome) }).await
+    }
+
+    fn fact(&self, name: &str) -> Option<Value> {
+        self.writer.look(|memory| memory.facts.get(name).cloned())
+    }
+
+    async fn record_fact(&self, name: &str, value: Value) -> Result<(), Failure> {
+        self.writer.append(Record::Fact { name: name.to_owned(), value }).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Witness for Book {
+    async fn started(&self, id: &str, slot: &str, lock: &Path) -> Result<(), Failure> {
+        let lock = lock.display().to_string();
+        self.writer.append(Record::ChildStarted { id: id.to_owned(), slot: slot.to_owned(), lock }).await.map(drop)
+    }
+
+    async fn ended(&self, id: &str, code: Option<i32>) -> Result<(), Failure> {
+        self.writer.append(Record::ChildEnded { id: id.to_owned(), code }).await.map(drop)
+    }
+
+    async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure> {
+        let value = json!({ "copy": copy, "sha256": digest });
+        self.record_fact(&format!("tofu-state/{slot}"), value).await
+    }
+}

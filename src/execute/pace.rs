@@ -1,0 +1,40 @@
+//! How long a stage may take, and how long to wait before it is tried again.
+
+use std::time::Duration;
+
+use crate::artifact::Kind;
+
+/// How often a stage is tried when its failures are transient.
+pub const ATTEMPTS: u32 = 3;
+
+/// The time a stage has for all its attempts. Generous: they end what would never end, not what is slow.
+pub fn deadline(stage: Kind) -> Duration {
+    let minutes = match stage {
+        Kind::Bundle | Kind::Network | Kind::LoadBalancer | Kind::Nodes => 30,
+        Kind::BaseImage | Kind::NodeImage => 90,
+        Kind::Access => 20,
+        Kind::Hardening | Kind::Agents => 45,
+        Kind::Servers => 75,
+        Kind::Health => 15,
+    };
+    Duration::from_secs(minutes * 60)
+}
+
+/// The wait before attempt `next` (2, 3, …): doubles from 2 s; `spread` in 0.0..1.0 takes up to half of it away, so
+/// that runs that failed together do not return together.
+pub fn backoff(next: u32, spread: f64) -> Duration {
+    let full = Duration::from_secs(1 << next.clamp(1, 6));
+    full.mul_f64(1.0 - spread.clamp(0.0, 1.0) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_wait_is_twice_the_last_and_never_less_than_half_of_it() {
+        assert_eq!(backoff(2, 0.0), Duration::from_secs(4));
+        assert_eq!(backoff(3, 0.0), Duration::from_secs(8));
+        assert_eq!(backoff(3, 1.0), Duration::from_secs(4));
+    }
+}

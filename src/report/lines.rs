@@ -1,0 +1,62 @@
+//! Progress without a terminal: each line once, when it is settled.
+
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::event::{Event, NodeState, Outcome};
+use crate::report::{complain, took};
+
+pub async fn follow(mut events: UnboundedReceiver<Event>) {
+    while let Some(event) = events.recv().await {
+        if let Some(line) = line(&event) {
+            complain(&line);
+        }
+    }
+}
+
+/// The line of an event that settles something; `None` for what passes.
+pub fn line(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::StageReused { stage, summary } => format!("  ✓ {stage:<14} reused  {summary}"),
+        Event::StageStarted { stage, attempt: 1 } => format!("  → {stage:<14} started"),
+        Event::StageStarted { stage, attempt } => format!("  → {stage:<14} started, attempt {attempt}"),
+        Event::NodeProgress { stage, node, state: NodeState::Done | NodeState::Failed, text } => {
+            format!("    {stage:<14} {node}: {text}")
+        }
+        Event::Retry { stage, why, after, .. } => {
+            format!("  ↻ {stage:<14} {why}; once more in {}", took(*after))
+        }
+        Event::StageEnded { stage, outcome, took: time, summary } => ended(*stage, *outcome, *time, summary),
+        Event::Notice { text } => text.clone(),
+        Event::RunStarted { run, environment } => {
+            format!("run {run:04} of {environment} · Ctrl-C stops it, the same command resumes it")
+        }
+        Event::Progress { .. } | Event::NodeProgress { .. } | Event::RunEnded { .. } => return None,
+    })
+}
+
+pub fn ended(stage: crate::artifact::Kind, outcome: Outcome, time: std::time::Duration, summary: &str) -> String {
+    let time = took(time);
+    match outcome {
+        Outcome::Succeeded => format!("  ✓ {stage:<14} made in {time:<8} {summary}"),
+        Outcome::Skipped => format!("  · {stage:<14} not started    {summary}"),
+        Outcome::Failed | Outcome::Partial => format!("  ✗ {stage:<14} failed after {time}  {summary}"),
+        Outcome::Interrupted | Outcome::Indeterminate | Outcome::Fenced => {
+            format!("  ‖ {stage:<14} {} after {time}", outcome.name())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Kind;
+
+    #[test]
+    fn what_passes_leaves_no_line_and_what_is_settled_leaves_one() {
+        let passing = Event::Progress { stage: Kind::Nodes, text: "12 of 40".to_owned() };
+        let settled = Event::StageReused { stage: Kind::Bundle, summary: "v1.35.4+rke2r1".to_owned() };
+
+        assert_eq!(line(&passing), None);
+        assert_eq!(line(&settled).as_deref(), Some("  ✓ bundle         reused  v1.35.4+rke2r1"));
+    }
+}

@@ -1,0 +1,81 @@
+//! A plan as people read it.
+
+use std::fmt::Write;
+
+use crate::decision::{Decision, NodeChange, Plan, Verdict};
+
+/// One line a stage with its reason, then what it means for single nodes.
+pub fn plan_text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for decision in &plan.decisions {
+        // Writing to a string cannot fail.
+        _ = writeln!(text, "  {:<6} {:<14} {}", word(decision), decision.stage, decision.reason);
+    }
+    for line in node_lines(&plan.nodes) {
+        _ = writeln!(text, "  {line}");
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn word(decision: &Decision) -> &'static str {
+    match decision.verdict {
+        Verdict::Run | Verdict::Follow => "run",
+        Verdict::Reuse => "reuse",
+        Verdict::Blocked => "wait",
+        Verdict::Stop => "STOP",
+    }
+}
+
+fn node_lines(changes: &[NodeChange]) -> Vec<String> {
+    let mut added = Vec::new();
+    let mut lines = Vec::new();
+    for change in changes {
+        match change {
+            NodeChange::Add { node } => added.push(node.to_string()),
+            NodeChange::Outdated { node, what } => {
+                lines.push(format!("keeps  {node:<14} {}: `up` replaces no running node", what.join("; ")));
+            }
+            NodeChange::Unwanted { node } => {
+                lines.push(format!("keeps  {node:<14} no longer in the file: `up` removes no running node"));
+            }
+        }
+    }
+    if !added.is_empty() {
+        lines.insert(0, format!("new    {:<14} {}", "nodes", added.join(", ")));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Kind;
+    use crate::environment::NodeName;
+
+    #[test]
+    fn a_plan_shows_a_reason_for_every_stage_and_names_new_and_outdated_nodes() {
+        let decision =
+            |stage, verdict, reason: &str| Decision { stage, verdict, reason: reason.to_owned(), changed: vec![] };
+        let plan = Plan {
+            decisions: vec![
+                decision(Kind::Network, Verdict::Reuse, "vpc-1, 3 zones"),
+                decision(Kind::Nodes, Verdict::Run, "changed: nodes.agents"),
+            ],
+            nodes: vec![
+                NodeChange::Outdated {
+                    node: NodeName("server-1".to_owned()),
+                    what: vec!["size a, wanted b".to_owned()],
+                },
+                NodeChange::Add { node: NodeName("general-3".to_owned()) },
+            ],
+        };
+
+        insta::assert_snapshot!(plan_text(&plan), @r"
+          reuse  network        vpc-1, 3 zones
+          run    nodes          changed: nodes.agents
+          new    nodes          general-3
+          keeps  server-1       size a, wanted b: `up` replaces no running node
+        ");
+    }
+}

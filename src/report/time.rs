@@ -1,0 +1,36 @@
+//! Lengths of time as people read them.
+
+use std::time::Duration;
+
+/// `0m 41s`, `14m 07s`, `1h 02m`; below ten seconds `1.3 s`.
+pub fn took(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", duration.as_secs_f64()),
+        10..3_600 => format!("{}m {:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+    }
+}
+
+/// `12 s`, `4 min`, `2 h`, `41 d`: how long ago something was.
+pub fn ago(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_has_the_precision_that_matters() {
+        let texts = [1_340, 41_000, 847_000, 3_720_000].map(|millis| took(Duration::from_millis(millis)));
+
+        assert_eq!(texts, ["1.3 s", "0m 41s", "14m 07s", "1h 02m"]);
+        assert_eq!(ago(Duration::from_secs(90_000)), "25 h");
+    }
+}

@@ -1,0 +1,242 @@
+//! Opens the way to every node: host keys pinned from the console before the first connection, strict ever after.
+//!
+//! A pin belongs to a machine, not to an address: a new machine of the same name is pinned anew, the same machine with
+//! another key is refused.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
+use crate::cloud::MachineState;
+use crate::environment::{Environment, Jump, NodeName, Role, Via};
+use crate::event::NodeState;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Inputs;
+use crate::node::{Look, Wait};
+use crate::stages::image::pinned_keys;
+use crate::stages::{Context, Given, Presence, Stage, Step};
+use crate::workspace::{RealDisk, make_dir, write_atomic};
+
+pub struct AccessStage;
+
+/// How long a machine may take from its start to a login.
+const LOGIN: Duration = Duration::from_secs(10 * 60);
+
+#[async_trait]
+impl Stage for AccessStage {
+    fn makes(&self) -> Kind {
+        Kind::Access
+    }
+
+    fn needs(&self, _: &Environment) -> Vec<Kind> {
+        vec![Kind::Network, Kind::Nodes]
+    }
+
+    fn inputs(&self, env: &Environment) -> Inputs {
+        Inputs::new().value("access", &env.access)
+    }
+
+    /// One census a node, side by side; the later stages' probes read the same answers.
+    async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
+        let Artifact::Access(access) = recorded else { return Ok(Presence::Gone) };
+        let looks = access.nodes.keys().map(|node| cx.connections.census(node, access));
+        let silent: Vec<String> = join_all(looks)
+            .await
+            .into_iter()
+            .filter_map(|look| look.err().map(|failure| failure.to_string()))
+            .collect();
+        Ok(match silent[..] {
+            [] if inventory_is(cx, access) => Presence::Standing,
+            [] => Presence::Altered("the inventory is not as written".to_owned()),
+            // Whether a machine that does not answer is gone is for `nodes` to see; here it is looked at again.
+            _ => Presence::Altered(silent.join("; ")),
+        })
+    }
+
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+        let nodes: Nodes = given.get(Kind::Nodes)?;
+        let jump = jump(&nodes, cx).await?;
+        let opened = nodes.nodes.iter().map(|(name, node)| open(name, node, jump.as_ref(), cx));
+        let mut reached = BTreeMap::new();
+        let mut failures = Vec::new();
+        for (name, result) in nodes.nodes.keys().zip(join_all(opened).await) {
+            match result {
+                Ok(reach) => drop(reached.insert(name.clone(), reach)),
+                Err(failure) => failures.push((name, failure)),
+            }
+        }
+        if !failures.is_empty() {
+            return Err(unreached(&failures, nodes.nodes.len()));
+        }
+        let access = Access { nodes: reached, jump };
+        cx.connections.write_config(&access).await?;
+        let file = cx.workspace.inventory_file(&cx.env.name);
+        make_dir(&RealDisk, file.parent().unwrap_or(cx.workspace.root()), 0o755)?;
+        write_atomic(&file, inventory(cx, &access).as_bytes(), 0o644)?;
+        Ok(Artifact::Access(access))
+    }
+
+    async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        cx.connections.close().await;
+        crate::workspace::remove(&RealDisk, &cx.workspace.inventory_file(&cx.env.name))
+    }
+}
+
+/// Of several failures the first is told whole, with how many there are and their names.
+fn unreached(failures: &[(&NodeName, Failure)], of: usize) -> Failure {
+    let names: Vec<String> = failures.iter().map(|(name, _)| name.to_string()).collect();
+    let (_, first) = &failures[0];
+    let what = format!("access: {} of {of} nodes are not reached: {}", failures.len(), names.join(", "));
+    let failure = Failure::new(first.exit(), what).class(first.kind()).because(first);
+    first.hints().iter().fold(failure, |failure, hint| failure.hint(hint))
+}
+
+/// The jump machine: one that the file names with its key, or the environment's own.
+async fn jump(nodes: &Nodes, cx: &Context<'_>) -> Result<Option<Reach>, Failure> {
+    if cx.env.access.via == Via::Direct {
+        return Ok(None);
+    }
+    if let Some(reach) = cx.env.access.jump.as_ref().and_then(named_jump) {
+        return Ok(Some(reach));
+    }
+    let Some(machine) = &nodes.jump else {
+        return Err(Failure::bug("access goes through a jump machine and `nodes` made none"));
+    };
+    let node = Node {
+        machine: machine.machine.clone(),
+        role: Role::Agent,
+        address: machine.public_address.clone(),
+        image: String::new(),
+        size: String::new(),
+        disk_gib: 0,
+        zone: String::new(),
+        user: machine.user.clone(),
+    };
+    let reach = open(&NodeName("jump".to_owned()), &node, None, cx).await?;
+    Ok(Some(Reach { role: None, ..reach }))
+}
+
+/// A jump machine that was there before: its host key is in the file.
+pub fn named_jump(jump: &Jump) -> Option<Reach> {
+    Some(Reach {
+        machine: "jump".to_owned(),
+        role: None,
+        address: jump.host.clone()?,
+        port: jump.port,
+        user: jump.user.clone(),
+        host_keys: vec![jump.host_key.clone()?],
+    })
+}
+
+/// Pins one machine's keys, once in its life, and logs in.
+async fn open(name: &NodeName, node: &Node, jump: Option<&Reach>, cx: &Context<'_>) -> Result<Reach, Failure> {
+    cx.node(name, NodeState::Working, "booting");
+    let inputs = Inputs::new().value("machine", &node.machine).value("address", &node.address);
+    let step = Step::new(name.0.clone(), inputs, format!("host keys of {}", node.machine));
+    let pin = async || {
+        let host_keys = pinned_keys(cx, &node.machine).await?;
+        Ok(Reach {
+            machine: node.machine.clone(),
+            role: Some(node.role),
+            address: node.address.clone(),
+            port: 22,
+            user: node.user.clone(),
+            host_keys,
+        })
+    };
+    let result = async {
+        running(name, node, cx).await?;
+        let reach = cx.step(step, async |_: &Reach| Ok(true), pin).await?;
+        login(name, &reach, jump, cx).await?;
+        Ok(reach)
+    };
+    let result: Result<Reach, Failure> = result.await;
+    match &result {
+        Ok(_) => cx.node(name, NodeState::Done, "reached"),
+        Err(failure) => cx.node(name, NodeState::Failed, failure.what()),
+    }
+    result
+}
+
+async fn running(name: &NodeName, node: &Node, cx: &Context<'_>) -> Result<(), Failure> {
+    let tell = |text: &str| cx.node(name, NodeState::Working, text);
+    let what = format!("`{name}` ({}) does not run", node.machine);
+    let wait = Wait::within(LOGIN, cx.stop, &tell);
+    wait.until(&what, Exit::Platform, Duration::from_secs(2), || async {
+        Ok(match cx.cloud.machine(&node.machine).await?.map(|machine| machine.state) {
+            Some(MachineState::Running) => Look::Done(()),
+            Some(MachineState::Gone) | None => {
+                return Err(Failure::new(Exit::Platform, format!("{what}: the platform ended it")));
+            }
+            Some(MachineState::Starting | MachineState::Stopping | MachineState::Stopped) => {
+                Look::NotYet("starting".to_owned())
+            }
+        })
+    })
+    .await
+}
+
+/// Logs in and waits until the machine is done with its first boot.
+async fn login(name: &NodeName, reach: &Reach, jump: Option<&Reach>, cx: &Context<'_>) -> Result<(), Failure> {
+    let tell = |text: &str| cx.node(name, NodeState::Working, text);
+    let wait = Wait::within(LOGIN, cx.stop, &tell);
+    let what = format!("no login on `{name}`");
+    wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
+        let connection = cx.connections.open(&name.0, reach, jump).await?;
+        let output = connection.run(FIRST_BOOT, true).await?;
+        Ok(match output.stdout.trim() {
+            "done" => Look::Done(()),
+            "error" => {
+                return Err(Failure::new(Exit::Platform, format!("cloud-init failed on `{name}`"))
+                    .because(output.stderr.trim())
+                    .hint(format!("`sudo cloud-init status --long` on `{name}` says what failed")));
+            }
+            state => Look::NotYet(format!("first boot: {state}")),
+        })
+    })
+    .await
+}
+
+const FIRST_BOOT: &str = r"
+cloud-init status --wait >/dev/null 2>&1
+cloud-init status | sed -n 's/^status: //p'
+";
+
+/// The inventory that our plays and a person's own use.
+fn inventory(cx: &Context<'_>, access: &Access) -> String {
+    let wanted = cx.env.wanted_nodes();
+    let group = |role: Role| {
+        let hosts: BTreeMap<&str, _> = access
+            .nodes
+            .iter()
+            .filter(|(_, reach)| reach.role == Some(role))
+            .map(|(name, reach)| {
+                let want = wanted.iter().find(|want| want.name == *name);
+                let vars = json!({
+                    "ansible_host": name.0,
+                    "ansible_user": reach.user,
+                    "rke2_node_ip": reach.address,
+                    "rke2_node_labels": want.map(|want| &want.labels),
+                    "rke2_node_taints": want.map(|want| &want.taints),
+                });
+                (name.0.as_str(), vars)
+            })
+            .collect();
+        json!({ "hosts": hosts })
+    };
+    let vars = json!({
+        "ansible_ssh_common_args": cx.connections.ansible_ssh_args(),
+        "ansible_python_interpreter": "/usr/bin/python3",
+    });
+    let all = json!({ "all": { "vars": vars, "children": { "servers": group(Role::Server), "agents": group(Role::Agent) } } });
+    format!("{all:#}\n")
+}
+
+fn inventory_is(cx: &Context<'_>, access: &Access) -> bool {
+    let path = cx.workspace.inventory_file(&cx.env.name);
+    std::fs::read_to_string(path).is_ok_and(|text| text == inventory(cx, access))
+}

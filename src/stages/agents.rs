@@ -1,0 +1,184 @@
+//! Joins the workers, all at once: one that fails does not keep the others out.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::artifact::{Access, Agents, Artifact, Joined, Kind, LoadBalancer, Servers};
+use crate::environment::{Environment, NodeName, Role, WantedNode};
+use crate::event::NodeState;
+use crate::failure::Failure;
+use crate::fingerprint::{Digest, Inputs};
+use crate::rke2::Token;
+use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
+use crate::stages::{Context, Given, Presence, Stage, Step};
+
+pub struct AgentsStage;
+
+/// The target groups that agents serve.
+const INGRESS: [&str; 2] = ["http", "https"];
+
+#[async_trait]
+impl Stage for AgentsStage {
+    fn makes(&self) -> Kind {
+        Kind::Agents
+    }
+
+    fn needs(&self, _: &Environment) -> Vec<Kind> {
+        vec![Kind::Access, Kind::Hardening, Kind::Bundle, Kind::LoadBalancer, Kind::Servers]
+    }
+
+    fn inputs(&self, env: &Environment) -> Inputs {
+        Inputs::new()
+            .value("rke2", &env.rke2_without_source())
+            .value("nodes.agents", &env.nodes.agents)
+            .tree("ansible/agents.yml")
+            .tree("ansible/roles/rke2_common")
+            .tree("ansible/roles/rke2_agent")
+    }
+
+    async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
+        let Artifact::Agents(agents) = recorded else { return Ok(Presence::Gone) };
+        let access: Access = cx.known.get(Kind::Access)?;
+        let mut amiss = Vec::new();
+        for (node, joined) in agents.joined.iter().filter(|(node, _)| access.nodes.contains_key(*node)) {
+            if !still_member(cx, node, Role::Agent, joined, &access).await? {
+                amiss.push(node.to_string());
+            }
+        }
+        Ok(match amiss[..] {
+            [] => Presence::Standing,
+            _ => Presence::Altered(format!("{} does not run as it joined", amiss.join(", "))),
+        })
+    }
+
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+        let access: Access = given.get(Kind::Access)?;
+        let servers: Servers = given.get(Kind::Servers)?;
+        let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
+        let mut joined = BTreeMap::new();
+        let mut pending = Vec::new();
+        for (node, step) in steps(&access, &balancer, cx)? {
+            let still = async |one: &Joined| still_member(cx, &node, Role::Agent, one, &access).await;
+            match cx.kept_step(&step, still).await? {
+                Some(one) => drop(joined.insert(node, one)),
+                None => pending.push((node, step)),
+            }
+        }
+        let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
+        register(&joined, &balancer, cx).await?;
+        if failures.is_empty() {
+            return Ok(Artifact::Agents(Agents { joined }));
+        }
+        Err(not_joined(&failures, access_agents(&access).count()))
+    }
+
+    /// The members go with their machines.
+    async fn destroy(&self, _: Option<&Artifact>, _: &Context<'_>) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+fn access_agents(access: &Access) -> impl Iterator<Item = &NodeName> {
+    access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Agent)).map(|(name, _)| name)
+}
+
+/// Each agent's step with its own share of the inputs.
+fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<Vec<(NodeName, Step)>, Failure> {
+    let wanted = cx.env.wanted_nodes();
+    let one = |node: &NodeName| {
+        let machine = joining::machine(access, node)?;
+        let want: Option<&WantedNode> = wanted.iter().find(|want| want.name == *node);
+        let inputs = joining::node_inputs(cx, &machine, want)
+            .value("load-balancer", &balancer.address)
+            .tree("ansible/roles/rke2_agent");
+        Ok((node.clone(), Step::new(node.0.clone(), inputs, format!("node {node} on {machine}"))))
+    };
+    access_agents(access).map(one).collect()
+}
+
+/// One play for all, then each waits for itself.
+async fn join_pending(
+    pending: &[(NodeName, Step)],
+    access: &Access,
+    servers: &Servers,
+    balancer: &LoadBalancer,
+    joined: &mut BTreeMap<NodeName, Joined>,
+    cx: &Context<'_>,
+) -> Result<Vec<(NodeName, Failure)>, Failure> {
+    if pending.is_empty() {
+        return Ok(vec![]);
+    }
+    for (node, step) in pending {
+        cx.begin(step).await?;
+        cx.node(node, NodeState::Working, "joining");
+    }
+    let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
+    let played = start(&names, servers, balancer, cx).await;
+    let waits = pending.iter().map(async |(node, step)| {
+        let result = match &played {
+            Ok(played) => match played.ok(node) {
+                Ok(()) => member(cx, node, Role::Agent, access).await,
+                Err(failure) => Err(failure),
+            },
+            Err(failure) => Err(failure.clone()),
+        };
+        match &result {
+            Ok(_) => cx.node(node, NodeState::Done, "joined"),
+            Err(failure) => cx.node(node, NodeState::Failed, failure.what()),
+        }
+        cx.finish(step, &result).await?;
+        Ok::<_, Failure>((node.clone(), result))
+    });
+    let mut failures = Vec::new();
+    for result in join_all(waits).await {
+        match result? {
+            (node, Ok(one)) => drop(joined.insert(node, one)),
+            (node, Err(failure)) => failures.push((node, failure)),
+        }
+    }
+    Ok(failures)
+}
+
+async fn start(
+    names: &[NodeName],
+    servers: &Servers,
+    balancer: &LoadBalancer,
+    cx: &Context<'_>,
+) -> Result<joining::Results, Failure> {
+    let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
+    let token = Token::agent(ca, password(cx, AGENT_TOKEN)?).secure();
+    let mut vars = variables(cx);
+    vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
+    play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
+}
+
+/// Agents take the ingress traffic from the moment they are members.
+async fn register(
+    joined: &BTreeMap<NodeName, Joined>,
+    balancer: &LoadBalancer,
+    cx: &Context<'_>,
+) -> Result<(), Failure> {
+    for name in INGRESS {
+        let Some(group) = balancer.target_groups.get(name) else { continue };
+        let targets = cx.cloud.targets(group).await?;
+        for one in joined.values().filter(|one| !targets.iter().any(|target| target.machine == one.machine)) {
+            cx.cloud.register(group, &one.machine).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Which of how many, by name; the first one's cause stands for the rest.
+fn not_joined(failures: &[(NodeName, Failure)], of: usize) -> Failure {
+    let names: Vec<String> = failures.iter().map(|(node, _)| node.to_string()).collect();
+    let first = &failures[0].1;
+    let what = format!("agents: {} of {of} nodes did not join: {}", failures.len(), names.join(", "));
+    let mut failure = Failure::new(first.exit(), what).class(first.kind()).because(first);
+    if let Some(log) = first.log_path() {
+        failure = failure.log(log);
+    }
+    first.hints().iter().fold(failure, |failure, hint| failure.hint(hint))
+}

@@ -1,0 +1,113 @@
+//! Proves that the cluster serves, through the address that its users have, and leaves a kubeconfig.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::artifact::{Access, Artifact, Health, Kind, LoadBalancer, Servers};
+use crate::environment::{Environment, NodeName, Role};
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Inputs;
+use crate::node::{Forward, Wait};
+use crate::rke2::{ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, serves};
+use crate::stages::joining::{fixed_address, version};
+use crate::stages::{Context, Given, Presence, Stage};
+use crate::workspace::{RealDisk, write_atomic};
+
+pub struct HealthStage;
+
+/// The sealed kubeconfig.
+const KUBECONFIG: &str = "kubeconfig";
+/// How long the load balancer may take to send traffic to servers that serve.
+const SERVE: Duration = Duration::from_secs(8 * 60);
+
+#[async_trait]
+impl Stage for HealthStage {
+    fn makes(&self) -> Kind {
+        Kind::Health
+    }
+
+    fn needs(&self, _: &Environment) -> Vec<Kind> {
+        vec![Kind::Access, Kind::LoadBalancer, Kind::Servers, Kind::Agents]
+    }
+
+    fn inputs(&self, env: &Environment) -> Inputs {
+        Inputs::new().value("rke2.version", &env.rke2.version)
+    }
+
+    async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
+        let Artifact::Health(health) = recorded else { return Ok(Presence::Gone) };
+        let Some(sealed) = cx.secrets.get(KUBECONFIG)? else { return Ok(Presence::Gone) };
+        if !cx.state.kubeconfig().exists() {
+            return Ok(Presence::Altered("the kubeconfig is gone".to_owned()));
+        }
+        let access: Access = cx.known.get(Kind::Access)?;
+        let kubeconfig = Kubeconfig::parse(sealed.expose_str().unwrap_or_default())?;
+        let way = Way::open(&health.api, &access, cx).await?;
+        let api = Api::new(&kubeconfig, &health.api, &way.route)?;
+        let expected = expected(&access, cx)?;
+        let wait = Wait::within(Duration::from_secs(5), cx.stop, &|_| {});
+        Ok(match serves(&api, &expected, &wait).await {
+            Ok(_) => Presence::Standing,
+            Err(failure) if failure.is_cancelled() => return Err(failure),
+            Err(failure) => Presence::Altered(failure.to_string()),
+        })
+    }
+
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+        let access: Access = given.get(Kind::Access)?;
+        let servers: Servers = given.get(Kind::Servers)?;
+        let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
+        let server = format!("https://{}:{API_PORT}", fixed_address(cx, &balancer.address, &servers.join_address));
+        let kubeconfig = fetch(&servers, &access, cx).await?;
+        let way = Way::open(&server, &access, cx).await?;
+        let api = Api::new(&kubeconfig, &server, &way.route)?;
+        cx.progress(format!("asking {server}"));
+        let tell = |text: &str| cx.progress(text);
+        let proof = serves(&api, &expected(&access, cx)?, &Wait::within(SERVE, cx.stop, &tell)).await?;
+        let written = kubeconfig.written(&cx.env.name, &server);
+        cx.secrets.put(KUBECONFIG, &written)?;
+        write_atomic(&cx.state.kubeconfig(), written.expose(), 0o600)?;
+        let version = cx.env.rke2.version.clone();
+        Ok(Artifact::Health(Health { api: server, servers: proof.servers, agents: proof.agents, version }))
+    }
+
+    async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        crate::workspace::remove(&RealDisk, &cx.state.kubeconfig())
+    }
+}
+
+fn expected(access: &Access, cx: &Context<'_>) -> Result<Expected, Failure> {
+    let nodes: BTreeMap<NodeName, Role> =
+        access.nodes.iter().filter_map(|(name, reach)| Some((name.clone(), reach.role?))).collect();
+    Ok(Expected { nodes, version: version(cx)? })
+}
+
+/// The administrator's kubeconfig from a server.
+async fn fetch(servers: &Servers, access: &Access, cx: &Context<'_>) -> Result<Kubeconfig, Failure> {
+    let node = servers.joined.keys().find(|node| access.nodes.contains_key(*node));
+    let node = node.ok_or_else(|| Failure::bug("a cluster without a server that can be reached"))?;
+    let connection = cx.connections.get(node, access).await?;
+    let output = connection.run(&format!("cat {ADMIN_KUBECONFIG}"), true).await?;
+    if output.code != 0 {
+        return Err(Failure::new(Exit::Unhealthy, format!("`{node}` has no kubeconfig")).because(output.stderr.trim()));
+    }
+    Kubeconfig::parse(&output.stdout)
+}
+
+/// The way to the API's address: straight, or through the jump machine as everything else.
+struct Way {
+    route: Route,
+    /// The forward lives as long as the way is used.
+    _forward: Option<Forward>,
+}
+
+impl Way {
+    async fn open(server: &str, access: &Access, cx: &Context<'_>) -> Result<Self, Failure> {
+        let Some(jump) = &access.jump else { return Ok(Self { route: Route::Direct, _forward: None }) };
+        let host = server.trim_start_matches("https://").rsplit_once(':').map_or(server, |(host, _)| host);
+        let forward = cx.connections.open_jump(jump).await?.forward(host, API_PORT).await?;
+        Ok(Self { route: Route::Socket(forward.socket().to_owned()), _forward: Some(forward) })
+    }
+}

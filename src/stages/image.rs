@@ -1,0 +1,388 @@
+//! What the two image stages share: an image is found before it is built, and trusted only once a machine booted from it.
+//!
+//! An image is named and tagged by its fingerprint, so a second environment, or a second `up`, finds it. While it is
+//! built its state tag says `building`; it says `ready` after a machine of it was looked at over a pinned connection.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::artifact::{Image, Reach};
+use crate::cloud::{BuildNetwork, FoundImage, FoundMachine, MachineState, NewMachine, Tags};
+use crate::environment::Via;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::{Digest, Inputs};
+use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT, TAG_RKE2, TAG_STATE};
+use crate::node::{Look, Wait, console_host_keys};
+use crate::stages::infrastructure::{own, tool_cx};
+use crate::stages::{Context, Step, named_jump};
+use crate::tools::packer;
+
+const READY: &str = "ready";
+const BUILDING: &str = "building";
+/// The tag of everything temporary that an image's build makes.
+const TAG_BUILD: &str = "sre:build";
+/// How long a machine of a new image may take to say its host keys on its console.
+const BOOT: Duration = Duration::from_secs(15 * 60);
+
+/// How one of the images is made.
+pub struct Recipe<'a> {
+    /// `base` or `node`: the template's directory below `packer/` and the image's tag.
+    pub which: &'static str,
+    /// Everything the image is made of, but its parent.
+    pub inputs: Inputs,
+    /// The image it starts from.
+    pub parent: &'a str,
+    /// The images it stems from, oldest first.
+    pub lineage: Vec<String>,
+    /// The template's own variables.
+    pub values: Value,
+    pub rke2: Option<&'a str>,
+    pub user: &'a str,
+}
+
+/// Whether a recorded image is still there and may be used.
+pub async fn standing(cx: &Context<'_>, image: &Image) -> Result<crate::stages::Presence, Failure> {
+    use crate::stages::Presence;
+    Ok(match cx.cloud.image(&image.id).await? {
+        None => Presence::Gone,
+        Some(found) if found.tags.get(TAG_FINGERPRINT) != Some(&image.fingerprint.to_string()) => {
+            Presence::Foreign(format!("image `{}` does not carry the fingerprint it was built for", image.id))
+        }
+        Some(found) if !found.usable => Presence::Gone,
+        Some(_) => Presence::Standing,
+    })
+}
+
+/// Finds or builds an image, and checks a new one.
+pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failure> {
+    let mut reading = cx.reader.read(&recipe.inputs)?;
+    reading.insert("parent", Digest::of(recipe.parent.as_bytes()));
+    let fingerprint = reading.fingerprint(recipe.which);
+    let name = format!("sre-{}-{}", recipe.which, fingerprint.short());
+    let found = find(cx, recipe, &fingerprint).await?;
+    if let Some(ready) = found.iter().find(|image| image.tags.get(TAG_STATE).is_some_and(|state| state == READY)) {
+        cx.progress(format!("found {}", ready.id));
+        return Ok(artifact(ready.id.clone(), name, fingerprint, recipe));
+    }
+    let result = build_and_check(cx, recipe, &name, &fingerprint, found.first()).await;
+    // What was temporary goes away whatever came of it; what could not be removed now is found by its tag later.
+    let swept = sweep(cx, recipe).await;
+    let id = result?;
+    swept?;
+    Ok(artifact(id, name, fingerprint, recipe))
+}
+
+/// Removes images of this environment's recipes, where `down --images` asks for it.
+pub async fn destroy(cx: &Context<'_>, image: Option<&Image>, which: &'static str) -> Result<(), Failure> {
+    let tags = Tags::from([
+        (TAG_ENVIRONMENT.to_owned(), cx.identity.id.to_string()),
+        (TAG_BUILD.to_owned(), which.to_owned()),
+    ]);
+    remove_all(cx, &tags).await?;
+    if let Some(image) = image {
+        cx.progress(format!("{} stays: other environments may use it", image.id));
+    }
+    Ok(())
+}
+
+fn artifact(id: String, name: String, fingerprint: Digest, recipe: &Recipe<'_>) -> Image {
+    Image {
+        id,
+        name,
+        fingerprint,
+        parent: recipe.parent.to_owned(),
+        rke2: recipe.rke2.map(str::to_owned),
+        user: recipe.user.to_owned(),
+    }
+}
+
+async fn find(cx: &Context<'_>, recipe: &Recipe<'_>, fingerprint: &Digest) -> Result<Vec<FoundImage>, Failure> {
+    let tags = Tags::from([
+        (TAG_IMAGE.to_owned(), recipe.which.to_owned()),
+        (TAG_FINGERPRINT.to_owned(), fingerprint.to_string()),
+    ]);
+    let images = cx.cloud.own_images(&tags).await?;
+    Ok(images.into_iter().filter(|image| image.usable).collect())
+}
+
+async fn build_and_check(
+    cx: &Context<'_>,
+    recipe: &Recipe<'_>,
+    name: &str,
+    fingerprint: &Digest,
+    unchecked: Option<&FoundImage>,
+) -> Result<String, Failure> {
+    if !cx.children.running()?.contains(&slot(recipe)) {
+        sweep_machines(cx, recipe).await?;
+    }
+    let network = network(cx, recipe).await?;
+    let made_of = Inputs::new().value("fingerprint", fingerprint);
+    let id = match unchecked {
+        Some(image) => image.id.clone(),
+        None => {
+            let step = Step::new("build", made_of.clone(), name);
+            let there = async |id: &String| Ok(cx.cloud.image(id).await?.is_some_and(|image| image.usable));
+            cx.step(step, there, async || build(cx, recipe, name, fingerprint, &network).await).await?
+        }
+    };
+    let step = Step::new("check", made_of.value("image", &id), format!("{TAG_BUILD}={}", recipe.which));
+    cx.step(step, async |_: &String| Ok(false), async || check(cx, recipe, fingerprint, &id, &network).await).await
+}
+
+fn slot(recipe: &Recipe<'_>) -> String {
+    format!("{}-image-build", recipe.which)
+}
+
+/// The tags of what a build makes for a while.
+fn build_tags(cx: &Context<'_>, recipe: &Recipe<'_>) -> Tags {
+    let mut tags = cx.identity.tags();
+    tags.insert(TAG_BUILD.to_owned(), recipe.which.to_owned());
+    tags
+}
+
+/// What finds it again.
+fn build_filter(cx: &Context<'_>, recipe: &Recipe<'_>) -> Tags {
+    let mut tags = own(cx);
+    tags.insert(TAG_BUILD.to_owned(), recipe.which.to_owned());
+    tags
+}
+
+/// Where the image is built: where the user says, else in a network of its own.
+async fn network(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<BuildNetwork, Failure> {
+    cx.progress("preparing the build network");
+    let admit: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
+    let tags = build_tags(cx, recipe);
+    match (&cx.env.image.build.vpc, &cx.env.image.build.subnet) {
+        (Some(vpc), Some(subnet)) => {
+            let security_group = cx.cloud.build_group(vpc, &tags, &admit).await?;
+            Ok(BuildNetwork { vpc: vpc.clone(), subnet: subnet.clone(), security_group, public: false })
+        }
+        _ => cx.cloud.build_network(&tags, &admit).await,
+    }
+}
+
+async fn build(
+    cx: &Context<'_>,
+    recipe: &Recipe<'_>,
+    name: &str,
+    fingerprint: &Digest,
+    network: &BuildNetwork,
+) -> Result<String, Failure> {
+    let key = cx.secrets.ssh_key()?;
+    let key_file = cx.secrets.for_child("ssh-key")?;
+    let mut tags = own(cx);
+    tags.extend([
+        (TAG_IMAGE.to_owned(), recipe.which.to_owned()),
+        (TAG_FINGERPRINT.to_owned(), fingerprint.to_string()),
+        (TAG_PARENT.to_owned(), recipe.parent.to_owned()),
+        (TAG_STATE.to_owned(), BUILDING.to_owned()),
+    ]);
+    tags.extend(recipe.rke2.map(|version| (TAG_RKE2.to_owned(), version.to_owned())));
+    let mut values = json!({
+        "image_name": name,
+        "fingerprint": fingerprint,
+        "lineage": recipe.lineage,
+        "tags": tags,
+        "run_tags": build_tags(cx, recipe),
+        "region": cx.identity.region,
+        "source_ami": recipe.parent,
+        "instance_type": cx.env.image.build.size,
+        "volume_size": cx.env.image.build.disk.gib(),
+        "vpc_id": network.vpc,
+        "subnet_id": network.subnet,
+        "security_group_ids": [network.security_group],
+        "ssh_interface": if network.public { "public_ip" } else { "private_ip" },
+        "ssh_username": recipe.user,
+        "ssh_private_key_file": key_file.path(),
+        "ssh_public_key": key.public,
+        "fips": cx.env.image.fips,
+    });
+    if let (Value::Object(all), Value::Object(own)) = (&mut values, &recipe.values) {
+        all.extend(own.clone());
+    }
+    let build = packer::Build {
+        template: cx.workspace.asset(std::path::Path::new("packer")).join(recipe.which),
+        only: packer::source(cx.env.platform, recipe.which).to_owned(),
+        variables: values,
+        fingerprint: fingerprint.clone(),
+    };
+    Ok(packer::build(&tool_cx(cx), &build).await?.image_id)
+}
+
+/// Boots one machine from the image, looks at it, and says in the image's tags that it may be used.
+async fn check(
+    cx: &Context<'_>,
+    recipe: &Recipe<'_>,
+    fingerprint: &Digest,
+    id: &str,
+    network: &BuildNetwork,
+) -> Result<String, Failure> {
+    cx.progress(format!("booting {id} once"));
+    let machine = start(cx, recipe, id, network).await?;
+    let reach = reach(cx, recipe, &machine, network).await?;
+    let jump = match (cx.env.access.via, network.public) {
+        (Via::Jump, false) => Some(jump(cx)?),
+        (Via::Jump, true) | (Via::Direct, _) => None,
+    };
+    let connection = cx.connections.open(&format!("{}-image", recipe.which), &reach, jump.as_ref()).await?;
+    cx.progress(format!("looking at {id}"));
+    let output = connection.run(LOOK, true).await?;
+    judge(recipe, fingerprint, cx.env.image.fips, id, &output.stdout, &output.stderr)?;
+    drop(connection);
+    cx.cloud.tag(&[id.to_owned()], &Tags::from([(TAG_STATE.to_owned(), READY.to_owned())])).await?;
+    Ok(id.to_owned())
+}
+
+/// The jump machine to a network that was there before; the environment's own does not exist yet.
+fn jump(cx: &Context<'_>) -> Result<Reach, Failure> {
+    cx.env.access.jump.as_ref().and_then(named_jump).ok_or_else(|| {
+        Failure::new(Exit::Environment, "images are built in a private subnet, and no jump machine leads there")
+            .hint("name one with `access.jump.host` and `access.jump.host_key`, or leave out `image.build`")
+    })
+}
+
+/// What is asked of a machine of a new image; each answer on a line of its own. The image's own files answer, nothing
+/// that we brought along.
+const LOOK: &str = r"
+cloud-init status --wait >/dev/null 2>&1; echo cloud-init=$(cloud-init status 2>/dev/null | sed -n 's/^status: //p')
+echo fips=$(cat /proc/sys/crypto/fips_enabled 2>/dev/null)
+echo rke2=$(/usr/local/bin/rke2 --version 2>/dev/null | sed -n '1s/^rke2 version \([^ ]*\).*/\1/p')
+echo joined=$(ls -d /var/lib/rancher/rke2/server/tls /var/lib/rancher/rke2/agent/client-ca.crt 2>/dev/null | wc -l)
+echo manifest=$(tr -d '\n' </etc/sre-image.json)
+";
+
+fn judge(
+    recipe: &Recipe<'_>,
+    fingerprint: &Digest,
+    fips: bool,
+    id: &str,
+    stdout: &str,
+    stderr: &str,
+) -> Result<(), Failure> {
+    let answer = |name: &str| {
+        stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().trim().to_owned()
+    };
+    let manifest: Value = serde_json::from_str(&answer("manifest")).unwrap_or(Value::Null);
+    let mut wrong = Vec::new();
+    if manifest["fingerprint"] != fingerprint.as_str() {
+        wrong.push(format!(
+            "/etc/sre-image.json names the fingerprint {}, expected {fingerprint}",
+            manifest["fingerprint"]
+        ));
+    }
+    if fips && answer("fips") != "1" {
+        wrong.push("the kernel is not in FIPS mode".to_owned());
+    }
+    if let Some(version) = recipe.rke2.filter(|version| answer("rke2") != **version) {
+        wrong.push(format!("`rke2 --version` says `{}`, expected `{version}`", answer("rke2")));
+    }
+    if answer("joined") != "0" {
+        wrong.push("it carries the state of a cluster".to_owned());
+    }
+    if answer("cloud-init") != "done" {
+        wrong.push(format!("cloud-init ended as `{}`", answer("cloud-init")));
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::NotDone, format!("image `{id}` booted and is not what was built"));
+    let failure = wrong.into_iter().fold(failure, Failure::because);
+    Err(if stderr.trim().is_empty() { failure } else { failure.because(stderr.trim()) })
+}
+
+async fn start(
+    cx: &Context<'_>,
+    recipe: &Recipe<'_>,
+    id: &str,
+    network: &BuildNetwork,
+) -> Result<FoundMachine, Failure> {
+    let machine = NewMachine {
+        token: format!("check-{}-{id}-{}", cx.identity.short(), cx.run),
+        image: id.to_owned(),
+        size: cx.env.image.build.size.clone(),
+        disk_gib: cx.env.image.build.disk.gib(),
+        subnet: network.subnet.clone(),
+        security_group: network.security_group.clone(),
+        public_address: network.public,
+        public_key: cx.secrets.ssh_key()?.public,
+        user: recipe.user.to_owned(),
+        tags: build_tags(cx, recipe),
+    };
+    let started = cx.cloud.start_machine(&machine).await?;
+    let tell = |text: &str| cx.progress(format!("{}: {text}", started.id));
+    let what = format!("machine `{}` of image `{id}` does not run", started.id);
+    let wait = Wait::within(BOOT, cx.stop, &tell);
+    wait.until(&what, Exit::Platform, Duration::from_secs(2), || async {
+        Ok(match cx.cloud.machine(&started.id).await? {
+            Some(found) if found.state == MachineState::Running => Look::Done(found),
+            Some(found) if found.state == MachineState::Gone => {
+                return Err(Failure::new(Exit::Platform, format!("{what}: the platform ended it")));
+            }
+            Some(_) | None => Look::NotYet("starting".to_owned()),
+        })
+    })
+    .await
+}
+
+/// The way to the machine, with the host keys that it wrote to its console.
+async fn reach(
+    cx: &Context<'_>,
+    recipe: &Recipe<'_>,
+    machine: &FoundMachine,
+    network: &BuildNetwork,
+) -> Result<Reach, Failure> {
+    let address = if network.public { &machine.public_address } else { &machine.private_address };
+    let address = address.clone().ok_or_else(|| {
+        Failure::new(Exit::Platform, format!("machine `{}` has no address to be reached at", machine.id))
+    })?;
+    let host_keys = pinned_keys(cx, &machine.id).await?;
+    Ok(Reach { machine: machine.id.clone(), role: None, address, port: 22, user: recipe.user.to_owned(), host_keys })
+}
+
+/// The host keys that a machine wrote to its console: the channel that the platform vouches for.
+pub async fn pinned_keys(cx: &Context<'_>, machine: &str) -> Result<Vec<String>, Failure> {
+    let tell = |text: &str| cx.progress(format!("{machine}: {text}"));
+    let wait = Wait::within(BOOT, cx.stop, &tell);
+    let what = format!("machine `{machine}` never said its host keys on its console");
+    let look = || async {
+        let keys = console_host_keys(&cx.cloud.console(machine).await?);
+        Ok(if keys.is_empty() {
+            Look::NotYet("waiting for host keys on the console".to_owned())
+        } else {
+            Look::Done(keys)
+        })
+    };
+    wait.until(&what, Exit::Platform, Duration::from_secs(2), look).await.map_err(|failure| {
+        failure.hint("look at the machine's console in the platform: it did not boot as far as cloud-init")
+    })
+}
+
+/// Removes everything temporary of this recipe's builds.
+async fn sweep(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<(), Failure> {
+    remove_all(cx, &build_filter(cx, recipe)).await
+}
+
+/// Removes the machines that an earlier build or check left; its network may serve again.
+async fn sweep_machines(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<(), Failure> {
+    use crate::cloud::ThingKind;
+    for thing in cx.cloud.things(&build_filter(cx, recipe)).await? {
+        if matches!(thing.kind, ThingKind::Machine | ThingKind::KeyPair | ThingKind::Volume) {
+            cx.progress(format!("removing {} {} of an earlier build", thing.kind.name(), thing.id));
+            cx.cloud.remove(&thing).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn remove_all(cx: &Context<'_>, tags: &Tags) -> Result<(), Failure> {
+    use crate::cloud::ThingKind;
+    let mut things = cx.cloud.things(tags).await?;
+    things.retain(|thing| !matches!(thing.kind, ThingKind::Image | ThingKind::Snapshot));
+    things.sort();
+    for thing in things {
+        cx.progress(format!("removing {} {}", thing.kind.name(), thing.id));
+        cx.cloud.remove(&thing).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! What servers and agents share: the play that starts a node's service, and the wait until it is a member.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::artifact::{Access, Joined};
+use crate::environment::{HardeningProfile, LoadBalancerKind, NodeName, Rke2Profile, Role, WantedNode};
+use crate::event::NodeState;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Inputs;
+use crate::node::Wait;
+use crate::rke2::{self, State, Version};
+use crate::secret::Secret;
+use crate::secrets::random_token;
+use crate::stages::Context;
+use crate::stages::infrastructure::tool_cx;
+use crate::tools::ansible::{self, Play, Played};
+use crate::workspace::TmpFile;
+
+/// How long a node may take from the start of its service to its membership; the first server imports its images.
+const JOIN: Duration = Duration::from_secs(15 * 60);
+
+/// The names of the cluster's secrets in the sealed store.
+pub const SERVER_TOKEN: &str = "rke2-server-token";
+pub const AGENT_TOKEN: &str = "rke2-agent-token";
+
+/// The password part of a token: made once, sealed and read back before any server starts with it.
+pub fn password(cx: &Context<'_>, name: &str) -> Result<Secret, Failure> {
+    cx.secrets.get_or_create(name, random_token)
+}
+
+pub fn version(cx: &Context<'_>) -> Result<Version, Failure> {
+    cx.env.rke2.version.parse().map_err(|why: String| Failure::new(Exit::Environment, why))
+}
+
+/// What of the environment makes a node's configuration, apart from what only its role has.
+pub fn node_inputs(cx: &Context<'_>, machine: &str, wanted: Option<&WantedNode>) -> Inputs {
+    let labels = wanted.map(|node| (&node.labels, &node.taints));
+    Inputs::new()
+        .value("machine", &machine)
+        .value("rke2.version", &cx.env.rke2.version)
+        .value("rke2.cni", &cx.env.rke2.cni)
+        .value("rke2.profile", &cx.env.rke2.profile)
+        .value("labels and taints", &labels)
+        .tree("ansible/roles/rke2_common")
+}
+
+/// The variables that both roles take.
+pub fn variables(cx: &Context<'_>) -> Value {
+    json!({
+        "rke2_version": cx.env.rke2.version,
+        "rke2_cni": cx.env.rke2.cni.name(),
+        "rke2_image_sets": rke2::image_sets(cx.env.rke2.cni),
+        "rke2_profile": match cx.env.rke2.profile { Rke2Profile::Cis => "cis", Rke2Profile::None => "none" },
+        "rke2_disable_firewalld": cx.env.hardening.profile != HardeningProfile::None,
+        "rke2_wait": false,
+    })
+}
+
+/// Runs one playbook for some nodes; the token files lie on tmpfs while it runs.
+pub async fn play(
+    cx: &Context<'_>,
+    (name, playbook): (&str, &str),
+    nodes: &[NodeName],
+    mut vars: Value,
+    tokens: &[(&str, &Secret)],
+) -> Result<Results, Failure> {
+    let mut files = Vec::new();
+    for (variable, token) in tokens {
+        let file = TmpFile::create(&cx.secrets.scope(), variable, token.expose())?;
+        vars[*variable] = json!(file.path());
+        files.push(file);
+    }
+    let log = cx.state.run(cx.run).join(format!("{}-{name}.log", cx.stage));
+    let play = Play {
+        name: name.to_owned(),
+        playbook: cx.workspace.asset(std::path::Path::new("ansible")).join(playbook),
+        inventory: cx.workspace.inventory_file(&cx.env.name),
+        limit: nodes.to_vec(),
+        vars,
+        secret_files: vec![],
+        ssh_args: cx.connections.ansible_ssh_args(),
+        check: false,
+    };
+    let played = ansible::play(&tool_cx(cx), &play).await;
+    for node in nodes {
+        cx.connections.forget_census(node).await;
+    }
+    drop(files);
+    Ok(Results { played: played?, log })
+}
+
+/// What came of a play, and where people read it.
+pub struct Results {
+    played: Played,
+    log: PathBuf,
+}
+
+impl Results {
+    /// # Errors
+    /// Exit 5: Ansible did not come through on this node, with what it said; exit 6 where the node did not answer it.
+    pub fn ok(&self, node: &NodeName) -> Result<(), Failure> {
+        let host = self.played.hosts.get(&node.0);
+        let failure = match host {
+            Some(host) if !host.failed && !host.unreachable => return Ok(()),
+            Some(host) if host.unreachable => Failure::new(Exit::Platform, format!("`{node}` did not answer Ansible"))
+                .because(&host.message)
+                .transient(),
+            Some(host) => Failure::new(Exit::Tool, format!("Ansible failed on `{node}`")).because(&host.message),
+            None => Failure::new(Exit::Tool, format!("Ansible never came to `{node}`")),
+        };
+        let full = host.is_some_and(|host| FULL_DISK.iter().any(|sign| host.message.contains(sign)));
+        let failure = if full {
+            failure.hint(format!("free some space on `{node}`: `sudo du -xh --max-depth=2 /var | sort -h | tail`"))
+        } else {
+            failure
+        };
+        Err(failure.log(&self.log))
+    }
+
+    /// # Errors
+    /// As [`ok`](Self::ok), for the first node that did not come through.
+    pub fn all_ok(&self, nodes: &[NodeName]) -> Result<(), Failure> {
+        nodes.iter().try_for_each(|node| self.ok(node))
+    }
+}
+
+/// How a full disk sounds.
+const FULL_DISK: [&str; 2] = ["No space left on device", "ENOSPC"];
+
+/// Waits until a node is a member of the cluster.
+pub async fn member(cx: &Context<'_>, node: &NodeName, role: Role, access: &Access) -> Result<Joined, Failure> {
+    let machine = machine(access, node)?;
+    let tell = |text: &str| cx.node(node, NodeState::Working, text);
+    let wait = Wait::within(JOIN, cx.stop, &tell);
+    let connection = cx.connections.get(node, access).await?;
+    let member = rke2::joined(&connection, node, role, version(cx)?, &wait).await?;
+    Ok(Joined { machine, version: member.version })
+}
+
+/// Whether a node that joined once still runs as it did.
+pub async fn still_member(
+    cx: &Context<'_>,
+    node: &NodeName,
+    role: Role,
+    joined: &Joined,
+    access: &Access,
+) -> Result<bool, Failure> {
+    if machine(access, node)? != joined.machine {
+        return Ok(false);
+    }
+    let census = cx.connections.census(node, access).await?;
+    Ok(State::read(&node.0, &census)?.lacks(role, &joined.version).is_none())
+}
+
+pub fn machine(access: &Access, node: &NodeName) -> Result<String, Failure> {
+    let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
+    Ok(reach.machine.clone())
+}
+
+/// The address that clients outside use, which the API's certificate must hold.
+pub fn fixed_address(cx: &Context<'_>, balancer: &str, first: &str) -> String {
+    match cx.env.load_balancer.kind {
+        LoadBalancerKind::None => first.to_owned(),
+        LoadBalancerKind::Nlb | LoadBalancerKind::KubeVip | LoadBalancerKind::External => balancer.to_owned(),
+    }
+}

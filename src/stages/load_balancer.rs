@@ -1,0 +1,84 @@
+//! Makes the fixed address of the API and of registration: listeners with empty target groups.
+//!
+//! Nobody is behind it yet: a server is registered at the moment it serves. An environment with one server and no load
+//! balancer has that server's own address, known only once there is a machine.
+
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::artifact::{Artifact, Kind, LoadBalancer, Network};
+use crate::environment::{Environment, LoadBalancerKind, Via};
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Inputs;
+use crate::stages::{Context, Given, Presence, Stage, infrastructure};
+
+pub struct LoadBalancerStage;
+
+#[async_trait]
+impl Stage for LoadBalancerStage {
+    fn makes(&self) -> Kind {
+        Kind::LoadBalancer
+    }
+
+    fn needs(&self, _: &Environment) -> Vec<Kind> {
+        vec![Kind::Network]
+    }
+
+    fn inputs(&self, env: &Environment) -> Inputs {
+        Inputs::new()
+            .value("load_balancer", &env.load_balancer)
+            .value("access", &env.access)
+            .tree("tofu/modules/aws/nlb")
+            .tree("tofu/roots/aws/load-balancer")
+    }
+
+    async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
+        let Artifact::LoadBalancer(balancer) = recorded else { return Ok(Presence::Gone) };
+        if cx.env.load_balancer.kind == LoadBalancerKind::None {
+            return Ok(Presence::Standing);
+        }
+        Ok(match cx.cloud.load_balancer(&balancer.id).await?.as_deref() {
+            Some("active") => Presence::Standing,
+            Some(state) => Presence::Altered(format!("it is {state}")),
+            None => Presence::Gone,
+        })
+    }
+
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+        match cx.env.load_balancer.kind {
+            LoadBalancerKind::Nlb => nlb(given, cx).await,
+            LoadBalancerKind::None => Ok(Artifact::LoadBalancer(LoadBalancer::default())),
+            LoadBalancerKind::KubeVip | LoadBalancerKind::External => {
+                Err(Failure::new(Exit::Environment, "load-balancer: this version makes `nlb` and `none` only")
+                    .hint("set `load_balancer.kind` to `nlb`"))
+            }
+        }
+    }
+
+    async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        infrastructure::destroy(cx).await
+    }
+}
+
+async fn nlb(given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    let network: Network = given.get(Kind::Network)?;
+    let mut from: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
+    if cx.env.access.via == Via::Jump {
+        from.extend(network.public_ranges.iter().cloned());
+    }
+    let values = json!({
+        "vpc_id": network.id,
+        "subnet_ids": network.balancer_subnets,
+        "target_cidrs": network.private_ranges,
+        "node_cidrs": network.private_ranges,
+        "api_cidrs": from,
+        "ingress_cidrs": from,
+    });
+    let outputs = infrastructure::apply(cx, values).await?;
+    Ok(Artifact::LoadBalancer(LoadBalancer {
+        id: outputs.get("arn")?,
+        address: outputs.get("dns_name")?,
+        security_group: Some(outputs.get("security_group_id")?),
+        target_groups: outputs.get("target_group_arns")?,
+    }))
+}

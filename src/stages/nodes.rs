@@ -1,0 +1,258 @@
+//! Makes the machines, each a resource of its own.
+//!
+//! A machine that exists keeps its image and size whatever the file says now: what is outdated is shown by the plan and
+//! replaced by nobody here. A machine that the file no longer names is kept too.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::artifact::{Artifact, Image, JumpMachine, Kind, Network, Node, Nodes};
+use crate::cloud::{FoundMachine, MachineState, Tags};
+use crate::environment::{Environment, LoadBalancerKind, Nat, NodeName, Role, Via, WantedNode};
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Inputs;
+use crate::identity::TAG_NODE;
+use crate::stages::{Context, Given, Presence, Stage, infrastructure};
+
+pub struct NodesStage;
+
+/// The jump machine's place among the machines' tags; the tofu module refuses it as the name of a node.
+const JUMP: &str = "jump";
+
+#[async_trait]
+impl Stage for NodesStage {
+    fn makes(&self) -> Kind {
+        Kind::Nodes
+    }
+
+    fn needs(&self, _: &Environment) -> Vec<Kind> {
+        vec![Kind::NodeImage, Kind::Network]
+    }
+
+    fn inputs(&self, env: &Environment) -> Inputs {
+        Inputs::new()
+            .value("nodes.servers", &env.nodes.servers)
+            .value("nodes.agents", &env.nodes.agents)
+            .value("access", &env.access)
+            .value("rke2.cni", &env.rke2.cni)
+            .value("network.nat", &env.network.nat)
+            .tree("tofu/modules/aws/compute")
+            .tree("tofu/roots/aws/nodes")
+    }
+
+    async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
+        let Artifact::Nodes(nodes) = recorded else { return Ok(Presence::Gone) };
+        let machines = cx.cloud.machines(&infrastructure::own(cx)).await?;
+        let jump = nodes.jump.iter().map(|jump| (JUMP.to_owned(), jump.machine.clone()));
+        let expected = nodes.nodes.iter().map(|(name, node)| (name.0.clone(), node.machine.clone())).chain(jump);
+        let amiss: Vec<String> = expected.filter_map(|(name, id)| amiss(&name, &id, &machines)).collect();
+        Ok(match amiss[..] {
+            [] => Presence::Standing,
+            _ => Presence::Altered(amiss.join(", ")),
+        })
+    }
+
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+        let image = node_image(given)?;
+        let network: Network = given.get(Kind::Network)?;
+        let existing = existing(cx).await?;
+        let key = cx.secrets.ssh_key()?.public;
+        let user_data = user_data(&image.user, &key);
+        let wanted = cx.env.wanted_nodes();
+        let mut nodes: BTreeMap<String, Value> = BTreeMap::new();
+        for node in &wanted {
+            nodes.insert(node.name.0.clone(), configured(node, existing.get(&node.name.0), &image, &user_data));
+        }
+        for (name, machine) in unwanted(&existing, &wanted) {
+            nodes.insert(name.clone(), kept(machine, &network, cx, &user_data));
+        }
+        let disks: BTreeMap<String, u64> =
+            nodes.iter().map(|(name, node)| (name.clone(), node["disk_gib"].as_u64().unwrap_or_default())).collect();
+        let outputs = infrastructure::apply(cx, values(cx, &network, &image, nodes, &existing, &user_data)).await?;
+        let made: BTreeMap<NodeName, Made> = outputs.get("nodes")?;
+        // An output that is null is in no state.
+        let jump: Option<MadeJump> = outputs.0.contains_key("jump").then(|| outputs.get("jump")).transpose()?;
+        Ok(Artifact::Nodes(Nodes {
+            nodes: made
+                .into_iter()
+                .map(|(name, node)| {
+                    let disk = disks.get(&name.0).copied().unwrap_or_default();
+                    (name, node.into_node(&image.user, disk))
+                })
+                .collect(),
+            jump: jump.map(|jump| JumpMachine {
+                machine: jump.id,
+                public_address: jump.public_ip,
+                private_address: jump.private_ip,
+                user: image.user.clone(),
+            }),
+        }))
+    }
+
+    async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        infrastructure::destroy(cx).await
+    }
+}
+
+fn node_image(given: &Given) -> Result<Image, Failure> {
+    match given.artifact(Kind::NodeImage) {
+        Some(Artifact::NodeImage(image)) => Ok(image.clone()),
+        Some(_) | None => Err(Failure::bug("nodes was not given an image")),
+    }
+}
+
+/// What is not as it should be with one machine; `None` when it runs.
+fn amiss(name: &str, id: &str, machines: &[FoundMachine]) -> Option<String> {
+    match machines.iter().find(|machine| machine.id == id).map(|machine| machine.state) {
+        Some(MachineState::Running | MachineState::Starting) => None,
+        Some(MachineState::Stopping | MachineState::Stopped) => Some(format!("{name} is stopped")),
+        Some(MachineState::Gone) | None => Some(format!("{name} is gone")),
+    }
+}
+
+/// The machines that are there, by the node they are.
+async fn existing(cx: &Context<'_>) -> Result<BTreeMap<String, FoundMachine>, Failure> {
+    let machines = cx.cloud.machines(&infrastructure::own(cx)).await?;
+    let mut existing: BTreeMap<String, FoundMachine> = BTreeMap::new();
+    for machine in machines {
+        let Some(name) = machine.tags.get(TAG_NODE).cloned() else { continue };
+        if let Some(other) = existing.insert(name.clone(), machine.clone()) {
+            return Err(Failure::new(
+                Exit::Platform,
+                format!("nodes: two machines are `{name}`: {}, {}", other.id, machine.id),
+            )
+            .class(crate::failure::Class::NeedsPerson)
+            .hint("find out which one is the member of the cluster and terminate the other"));
+        }
+    }
+    Ok(existing)
+}
+
+fn unwanted<'a>(
+    existing: &'a BTreeMap<String, FoundMachine>,
+    wanted: &'a [WantedNode],
+) -> impl Iterator<Item = (&'a String, &'a FoundMachine)> {
+    existing.iter().filter(|(name, _)| *name != JUMP && !wanted.iter().any(|node| node.name.0 == **name))
+}
+
+/// A node of the file as the module takes it; an existing machine keeps its image and size.
+fn configured(node: &WantedNode, existing: Option<&FoundMachine>, image: &Image, user_data: &str) -> Value {
+    json!({
+        "role": node.role,
+        "image_id": existing.map_or(&image.id, |machine| &machine.image),
+        "instance_type": existing.map_or(&node.size, |machine| &machine.size),
+        "disk_gib": node.disk.gib(),
+        "subnet": node.zone,
+        "user_data": user_data,
+        "tags": Tags::from([(TAG_NODE.to_owned(), node.name.0.clone())]),
+    })
+}
+
+/// A machine that the file no longer names, as it is.
+fn kept(machine: &FoundMachine, network: &Network, cx: &Context<'_>, user_data: &str) -> Value {
+    let name = machine.tags.get(TAG_NODE).cloned().unwrap_or_default();
+    let recorded = match cx.known.artifact(Kind::Nodes) {
+        Some(Artifact::Nodes(nodes)) => nodes.nodes.get(&NodeName(name.clone())),
+        Some(_) | None => None,
+    };
+    let guessed = if name.starts_with("server-") { Role::Server } else { Role::Agent };
+    let role = recorded.map_or(guessed, |node| node.role);
+    let subnet = network.zones.iter().position(|zone| *zone == machine.zone).unwrap_or(0);
+    json!({
+        "role": role,
+        "image_id": machine.image,
+        "instance_type": machine.size,
+        "disk_gib": recorded.map_or(100, |node| node.disk_gib),
+        "subnet": subnet,
+        "user_data": user_data,
+        "tags": Tags::from([(TAG_NODE.to_owned(), name)]),
+    })
+}
+
+fn values(
+    cx: &Context<'_>,
+    network: &Network,
+    image: &Image,
+    nodes: BTreeMap<String, Value>,
+    existing: &BTreeMap<String, FoundMachine>,
+    user_data: &str,
+) -> Value {
+    let from: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
+    let own_jump = cx.env.access.via == Via::Jump && cx.env.access.jump.as_ref().is_none_or(|jump| jump.host.is_none());
+    let balancer: BTreeMap<String, Value> = match cx.env.load_balancer.kind {
+        LoadBalancerKind::Nlb => {
+            let ranges = network.zones.iter().zip(&network.balancer_ranges);
+            ranges.map(|(zone, range)| (zone.clone(), json!({ "cidr": range }))).collect()
+        }
+        LoadBalancerKind::KubeVip | LoadBalancerKind::External | LoadBalancerKind::None => BTreeMap::new(),
+    };
+    let api: &[String] = if balancer.is_empty() { &from } else { &[] };
+    let jump_image = existing.get(JUMP).map_or(&image.id, |machine| &machine.image);
+    json!({
+        "vpc_id": network.id,
+        "subnet_ids": network.private_subnets,
+        "nodes": nodes,
+        "cni": cx.env.rke2.cni,
+        "ssh_cidrs": if own_jump { &[] } else { &from[..] },
+        "api_cidrs": api,
+        "egress": egress(cx.env.network.nat),
+        "ingress_roles": if cx.env.nodes.agents.values().any(|pool| pool.count > 0) { ["agent"] } else { ["server"] },
+        "load_balancer": balancer,
+        "jump": own_jump.then(|| json!({
+            "image_id": jump_image,
+            "subnet_id": network.public_subnets.first(),
+            "ssh_cidrs": from,
+            "user_data": user_data,
+        })),
+    })
+}
+
+/// Where there is a way out, nodes may use it for HTTPS; an air gap has none.
+fn egress(nat: Nat) -> Value {
+    match nat {
+        Nat::Single | Nat::PerZone => json!({ "https": { "from_port": 443, "to_port": 443, "cidr": "0.0.0.0/0" } }),
+        Nat::None => json!({}),
+    }
+}
+
+/// The environment's public key for the image's user; nothing in it is a secret. Written as JSON, which is YAML too.
+fn user_data(user: &str, key: &str) -> String {
+    let config = json!({ "users": [{ "name": user, "ssh_authorized_keys": [key] }], "preserve_hostname": false });
+    format!("#cloud-config\n{config}\n")
+}
+
+/// One node of the root's output.
+#[derive(Deserialize)]
+struct Made {
+    id: String,
+    private_ip: String,
+    role: Role,
+    image: String,
+    instance_type: String,
+    zone: String,
+}
+
+impl Made {
+    fn into_node(self, user: &str, disk_gib: u64) -> Node {
+        Node {
+            machine: self.id,
+            role: self.role,
+            address: self.private_ip,
+            image: self.image,
+            size: self.instance_type,
+            disk_gib,
+            zone: self.zone,
+            user: user.to_owned(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct MadeJump {
+    id: String,
+    public_ip: String,
+    private_ip: String,
+}
