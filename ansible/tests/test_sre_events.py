@@ -27,9 +27,17 @@ def run(changed):
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
         (work / "play.yml").write_text(PLAY % {"secret": "hunter" "2", "stop": work / "stop", "changed": changed})
-        environment = dict(os.environ, ANSIBLE_CONFIG=str(ANSIBLE / "ansible.cfg"), ANSIBLE_HOME=folder, ANSIBLE_CALLBACK_PLUGINS=str(ANSIBLE / "callback_plugins"),
-                           ANSIBLE_CALLBACKS_ENABLED="sre_events", SRE_EVENTS_FILE=str(work / "events"), SRE_STOP_FILE=str(work / "stop"))
-        code = subprocess.run(["ansible-playbook", "-i", "localhost,", "-c", "local", str(work / "play.yml")], env=environment, capture_output=True, check=False).returncode
+        environment = dict(
+            os.environ,
+            ANSIBLE_CONFIG=str(ANSIBLE / "ansible.cfg"),
+            ANSIBLE_HOME=folder,
+            ANSIBLE_CALLBACK_PLUGINS=str(ANSIBLE / "callback_plugins"),
+            ANSIBLE_CALLBACKS_ENABLED="sre_events",
+            SRE_EVENTS_FILE=str(work / "events"),
+            SRE_STOP_FILE=str(work / "stop"),
+        )
+        command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(work / "play.yml")]
+        code = subprocess.run(command, env=environment, capture_output=True, check=False).returncode
         text = (work / "events").read_text()
     return code, text, [json.loads(line) for line in text.splitlines()]
 

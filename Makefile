@@ -1,0 +1,15 @@
+# The two commands. Both need root (they say so), make what they need once and keep it in the user's cache directory.
+
+.PHONY: demo test clean-demo
+
+# A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
+demo:
+	./lab/demo
+
+# Lints, unit tests, the rooms against scripted and real tools, the binary against the lab.
+test:
+	./tests/run
+
+# Takes the demo's cluster and lab away.
+clean-demo:
+	./lab/demo down
