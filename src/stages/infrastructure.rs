@@ -38,10 +38,14 @@ pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> 
 
 /// Destroys what the root's state knows; nothing to do where there is none.
 pub async fn destroy(cx: &Context<'_>) -> Result<(), Failure> {
-    let root = root(cx, json!({}))?;
-    if !root.dir.join("terraform.tfstate").exists() {
+    let dir = cx.state.tofu(cx.stage);
+    if !dir.join("terraform.tfstate").exists() {
         return Ok(());
     }
+    // A root wants all its variables, also to be destroyed: those it was applied with.
+    let applied = std::fs::read(dir.join("terraform.tfvars.json")).ok();
+    let values = applied.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_else(|| json!({}));
+    let root = root(cx, values)?;
     tofu::destroy(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
 }
 
