@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
+use crate::environment::Via;
 use crate::failure::{Exit, Failure};
+use crate::node::JUMP;
 use crate::report::Screen;
 use crate::workspace::write_atomic;
 
@@ -31,8 +33,33 @@ impl Kubeconfig {
         let path = self.to.clone().unwrap_or_else(|| desk.state.kubeconfig());
         write_atomic(&path, sealed.expose(), 0o600)?;
         let shown = desk.workspace.shown(&path).display().to_string();
-        let text = format!("{shown} (context `{}`)\n  export KUBECONFIG={}", self.environment, path.display());
+        let mut text = format!("{shown} (context `{}`)\n  export KUBECONFIG={}", self.environment, path.display());
+        if desk.env.access.via == Via::Jump {
+            text.push_str(&through_jump(&self.environment));
+        }
         screen.result(&text, &json!({ "environment": self.environment, "path": path }));
         Ok(())
+    }
+}
+
+/// How kubectl goes the way that everything else goes; the API's name is looked up by the jump machine.
+fn through_jump(environment: &str) -> String {
+    format!(
+        "\n  export HTTPS_PROXY=socks5://127.0.0.1:1080   while this runs: \
+         sre-provision ssh {environment} {JUMP} -- -N -D 127.0.0.1:1080"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_jump_machine_it_is_told_how_kubectl_gets_through() {
+        assert_eq!(
+            through_jump("dev"),
+            "\n  export HTTPS_PROXY=socks5://127.0.0.1:1080   while this runs: \
+             sre-provision ssh dev jump -- -N -D 127.0.0.1:1080"
+        );
     }
 }

@@ -254,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn images_are_not_built_where_no_jump_machine_leads() {
+        let build = "image:\n  build: {vpc: vpc-0123456789abcdef0, subnet: subnet-0123456789abcdef0}\nnodes:\n";
+        let own = edited(&[("direct", "jump\n  jump: {}"), ("nodes:\n", build)]);
+        let key = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBJFqtK88a4qFcU/egGfK9k10HytOB4IFWgbsM6c8T23MJ6ShTU8o68+CqRiTpk0ulRzlJS8O7HlTLro0oFvUYFo=";
+        let named = own.replace("jump: {}", &format!("jump: {{host: bastion.example, host_key: {key}}}"));
+
+        assert_eq!(
+            problems(&own),
+            ["19:47 image.build.subnet is a network that the jump machine made here does not lead to; name one with \
+              `access.jump.host`"]
+        );
+        assert!(read("x", "dev", &named).is_ok_and(|environment| environment.image.build.subnet.is_some()));
+    }
+
+    #[test]
     fn a_missing_file_names_the_environment_that_was_meant() {
         let dir = tempfile::tempdir().expect("a directory");
         make_dir(&RealDisk, &dir.path().join("environments"), 0o700).expect("made");

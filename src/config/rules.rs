@@ -94,6 +94,10 @@ fn jump(draft: &mut Draft<'_>, access: &Access) {
     if jump.host.is_none() && jump.key.is_some() {
         draft.tell("access.jump.key", "is given, but no `host` that it opens");
     }
+    if jump.host.is_none() && draft.image.as_ref().is_some_and(|image| image.build.subnet.is_some()) {
+        let wrong = "is a network that the jump machine made here does not lead to; name one with `access.jump.host`";
+        draft.tell("image.build.subnet", wrong);
+    }
     let forms = [
         ("host", jump.host.as_deref().and_then(forms::host)),
         ("host_key", jump.host_key.as_deref().and_then(forms::host_key)),

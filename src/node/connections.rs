@@ -133,9 +133,14 @@ impl Connections {
         self.0.dir.join("config")
     }
 
-    /// Where the environment's private key lies once a configuration was written; for Packer's bastion.
-    pub fn identity_path(&self) -> PathBuf {
-        self.0.dir.join("key")
+    /// Where the private key that opens the jump machine lies once a connection was opened; for Packer's bastion.
+    pub fn jump_identity_path(&self) -> PathBuf {
+        self.0.identity(JUMP)
+    }
+
+    /// Where the pinned host keys lie once a connection was opened.
+    pub fn known_hosts_path(&self) -> PathBuf {
+        self.0.dir.join("known_hosts")
     }
 
     /// What opens a shell on a node; [`write_config`](Self::write_config) comes first.
@@ -162,14 +167,18 @@ impl Connections {
 }
 
 impl Table {
+    fn identity(&self, name: &str) -> PathBuf {
+        let own_key = name == JUMP && self.keys.jump.is_some();
+        self.dir.join(if own_key { "jump-key" } else { "key" })
+    }
+
     /// The entry of a machine; a new one when the machine behind the name is another or has moved.
     fn peer(&self, name: &str, reach: &Reach, behind_jump: bool) -> Result<Arc<Peer>, Failure> {
         if reach.host_keys.is_empty() {
             return Err(Failure::new(Exit::Platform, format!("no host key of `{name}` is pinned"))
                 .because("a machine is not talked to before its platform has vouched for its key"));
         }
-        let own_key = name == JUMP && self.keys.jump.is_some();
-        let identity = self.dir.join(if own_key { "jump-key" } else { "key" });
+        let identity = self.identity(name);
         let host = Host { name: name.to_owned(), reach: reach.clone(), behind_jump, identity, socket: None };
         let mut peers = lock(&self.peers);
         if let Some(peer) = peers.get(name)

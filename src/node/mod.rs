@@ -28,6 +28,7 @@ pub use connection::{Connection, Output, quote};
 pub use connections::{Connections, Keys};
 pub use console::{console_host_keys, host_key_fingerprint};
 pub use forward::Forward;
+pub use ssh_config::JUMP;
 pub use transfer::Sent;
 pub use unit::UnitResult;
 pub use wait::{Look, Wait};

@@ -25,8 +25,8 @@ const HOST_KEY_TYPES: [(&str, &str); 5] = [
     ("ssh-ed25519", "ssh-ed25519"),
 ];
 
-/// The name under which the jump machine stands in the configuration.
-pub(super) const JUMP: &str = "jump";
+/// The name of the jump machine in the configuration and among the tags of machines; no node may have it.
+pub const JUMP: &str = "jump";
 
 /// One machine in the configuration.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
 use crate::cloud::MachineState;
-use crate::environment::{Environment, Jump, NodeName, Role, Via};
+use crate::environment::{Environment, NodeName, Role, Via};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::node::{Look, Wait};
+use crate::node::{JUMP, Look, Wait};
 use crate::stages::image::pinned_keys;
-use crate::stages::{Context, Given, Presence, Stage, Step};
+use crate::stages::{Context, Given, Presence, Stage, Step, named_jump};
 use crate::workspace::{RealDisk, make_dir, write_atomic};
 
 pub struct AccessStage;
@@ -116,20 +116,8 @@ async fn jump(nodes: &Nodes, cx: &Context<'_>) -> Result<Option<Reach>, Failure>
         zone: String::new(),
         user: machine.user.clone(),
     };
-    let reach = open(&NodeName("jump".to_owned()), &node, None, cx).await?;
+    let reach = open(&NodeName(JUMP.to_owned()), &node, None, cx).await?;
     Ok(Some(Reach { role: None, ..reach }))
-}
-
-/// A jump machine that was there before: its host key is in the file.
-pub fn named_jump(jump: &Jump) -> Option<Reach> {
-    Some(Reach {
-        machine: "jump".to_owned(),
-        role: None,
-        address: jump.host.clone()?,
-        port: jump.port,
-        user: jump.user.clone(),
-        host_keys: vec![jump.host_key.clone()?],
-    })
 }
 
 /// Pins one machine's keys, once in its life, and logs in.

@@ -9,13 +9,12 @@ use serde_json::{Value, json};
 
 use crate::artifact::{Image, Reach};
 use crate::cloud::{BuildNetwork, FoundImage, FoundMachine, MachineState, NewMachine, Tags};
-use crate::environment::Via;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT, TAG_RKE2, TAG_STATE};
 use crate::node::{Look, Wait, console_host_keys};
 use crate::stages::infrastructure::{own, tool_cx};
-use crate::stages::{Context, Step, named_jump};
+use crate::stages::{Context, Step, jump};
 use crate::tools::packer;
 
 const READY: &str = "ready";
@@ -171,6 +170,7 @@ async fn build(
 ) -> Result<String, Failure> {
     let key = cx.secrets.ssh_key()?;
     let key_file = cx.secrets.for_child("ssh-key")?;
+    let bastion = jump::bastion(cx, network).await?;
     let mut tags = own(cx);
     tags.extend([
         (TAG_IMAGE.to_owned(), recipe.which.to_owned()),
@@ -196,6 +196,7 @@ async fn build(
         "ssh_username": recipe.user,
         "ssh_private_key_file": key_file.path(),
         "ssh_public_key": key.public,
+        "ssh_bastion": bastion,
         "fips": cx.env.image.fips,
     });
     if let (Value::Object(all), Value::Object(own)) = (&mut values, &recipe.values) {
@@ -221,10 +222,7 @@ async fn check(
     cx.progress(format!("booting {id} once"));
     let machine = start(cx, recipe, id, network).await?;
     let reach = reach(cx, recipe, &machine, network).await?;
-    let jump = match (cx.env.access.via, network.public) {
-        (Via::Jump, false) => Some(jump(cx)?),
-        (Via::Jump, true) | (Via::Direct, _) => None,
-    };
+    let jump = jump::to(cx, network)?;
     let connection = cx.connections.open(&format!("{}-image", recipe.which), &reach, jump.as_ref()).await?;
     cx.progress(format!("looking at {id}"));
     let output = connection.run(LOOK, true).await?;
@@ -232,14 +230,6 @@ async fn check(
     drop(connection);
     cx.cloud.tag(&[id.to_owned()], &Tags::from([(TAG_STATE.to_owned(), READY.to_owned())])).await?;
     Ok(id.to_owned())
-}
-
-/// The jump machine to a network that was there before; the environment's own does not exist yet.
-fn jump(cx: &Context<'_>) -> Result<Reach, Failure> {
-    cx.env.access.jump.as_ref().and_then(named_jump).ok_or_else(|| {
-        Failure::new(Exit::Environment, "images are built in a private subnet, and no jump machine leads there")
-            .hint("name one with `access.jump.host` and `access.jump.host_key`, or leave out `image.build`")
-    })
 }
 
 /// What is asked of a machine of a new image; each answer on a line of its own. The image's own files answer, nothing

@@ -13,6 +13,7 @@ mod health;
 mod image;
 mod infrastructure;
 mod joining;
+mod jump;
 mod load_balancer;
 mod network;
 mod node_image;
@@ -27,8 +28,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
-pub use access::named_jump;
 pub use context::{Context, Given, Ledger, Step, StepMemory};
+pub use jump::named_jump;
 pub use reading::Reader;
 
 /// What a probe saw of an artifact.

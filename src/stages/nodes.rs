@@ -15,12 +15,11 @@ use crate::environment::{Environment, LoadBalancerKind, Nat, NodeName, Role, Via
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::identity::TAG_NODE;
+use crate::node::JUMP;
+use crate::rke2::API_PORT;
 use crate::stages::{Context, Given, Presence, Stage, infrastructure};
 
 pub struct NodesStage;
-
-/// The jump machine's place among the machines' tags; the tofu module refuses it as the name of a node.
-const JUMP: &str = "jump";
 
 #[async_trait]
 impl Stage for NodesStage {
@@ -71,7 +70,7 @@ impl Stage for NodesStage {
         }
         let disks: BTreeMap<String, u64> =
             nodes.iter().map(|(name, node)| (name.clone(), node["disk_gib"].as_u64().unwrap_or_default())).collect();
-        let outputs = infrastructure::apply(cx, values(cx, &network, &image, nodes, &existing, &user_data)).await?;
+        let outputs = infrastructure::apply(cx, values(cx, &network, &image, nodes, &existing, &key)).await?;
         let made: BTreeMap<NodeName, Made> = outputs.get("nodes")?;
         // An output that is null is in no state.
         let jump: Option<MadeJump> = outputs.0.contains_key("jump").then(|| outputs.get("jump")).transpose()?;
@@ -178,7 +177,7 @@ fn values(
     image: &Image,
     nodes: BTreeMap<String, Value>,
     existing: &BTreeMap<String, FoundMachine>,
-    user_data: &str,
+    key: &str,
 ) -> Value {
     let from: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
     let own_jump = cx.env.access.via == Via::Jump && cx.env.access.jump.as_ref().is_none_or(|jump| jump.host.is_none());
@@ -205,7 +204,7 @@ fn values(
             "image_id": jump_image,
             "subnet_id": network.public_subnets.first(),
             "ssh_cidrs": from,
-            "user_data": user_data,
+            "user_data": jump_user_data(&image.user, key),
         })),
     })
 }
@@ -220,7 +219,29 @@ fn egress(nat: Nat) -> Value {
 
 /// The environment's public key for the image's user; nothing in it is a secret. Written as JSON, which is YAML too.
 fn user_data(user: &str, key: &str) -> String {
-    let config = json!({ "users": [{ "name": user, "ssh_authorized_keys": [key] }], "preserve_hostname": false });
+    cloud_config(&first_boot(user, key))
+}
+
+/// As [`user_data`], and the one thing that a node refuses: forwarding, to SSH of nodes and to the API and nowhere else.
+///
+/// The image's own sshd settings say `no`; sshd takes the first value it meets, and this file's name sorts before theirs.
+/// cloud-init writes it before sshd starts for the first time.
+fn jump_user_data(user: &str, key: &str) -> String {
+    let mut config = first_boot(user, key);
+    config["write_files"] = json!([{
+        "path": "/etc/ssh/sshd_config.d/00-jump.conf",
+        "owner": "root:root",
+        "permissions": "0600",
+        "content": format!("AllowTcpForwarding local\nPermitOpen *:22 *:{API_PORT}\n"),
+    }]);
+    cloud_config(&config)
+}
+
+fn first_boot(user: &str, key: &str) -> Value {
+    json!({ "users": [{ "name": user, "ssh_authorized_keys": [key] }], "preserve_hostname": false })
+}
+
+fn cloud_config(config: &Value) -> String {
     format!("#cloud-config\n{config}\n")
 }
 
@@ -255,4 +276,41 @@ struct MadeJump {
     id: String,
     public_ip: String,
     private_ip: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(user_data: &str) -> Value {
+        serde_json::from_str(user_data.strip_prefix("#cloud-config\n").expect("a cloud-config")).expect("JSON")
+    }
+
+    #[test]
+    fn a_jump_machine_forwards_to_ssh_and_the_api_before_the_hardening_says_no() {
+        let config = parsed(&jump_user_data("rocky", "ssh-rsa AAAA"));
+
+        let file = &config["write_files"][0];
+        assert_eq!(file["content"], "AllowTcpForwarding local\nPermitOpen *:22 *:6443\n");
+        assert_eq!(file["permissions"], "0600");
+        let path = file["path"].as_str().expect("a path");
+        // The names that the role os_hardening uses.
+        for hardening in ["00-os-hardening.conf", "00-os-hardening-algorithms.conf"] {
+            assert!(path < format!("/etc/ssh/sshd_config.d/{hardening}").as_str(), "{path} comes after {hardening}");
+        }
+        assert_eq!(config["users"][0]["name"], "rocky");
+    }
+
+    #[test]
+    fn a_node_is_told_its_user_and_key_and_nothing_of_forwarding() {
+        let config = parsed(&user_data("rocky", "ssh-rsa AAAA"));
+
+        assert_eq!(
+            config,
+            json!({
+                "users": [{ "name": "rocky", "ssh_authorized_keys": ["ssh-rsa AAAA"] }],
+                "preserve_hostname": false,
+            })
+        );
+    }
 }
