@@ -1,0 +1,154 @@
+//! The pages under `docs/` know every command, option and exit code, and nothing that does not exist.
+#![expect(clippy::disallowed_methods, reason = "reads pages and asks the program for its help")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page(name: &str) -> String {
+    let path = root().join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the program says of itself, or of one command.
+fn help(command: Option<&str>) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_sre-provision")).args(command).arg("--help").output();
+    String::from_utf8(output.expect("the program starts").stdout).expect("UTF-8")
+}
+
+/// The commands that `--help` lists.
+fn commands() -> BTreeSet<String> {
+    let help = help(None);
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    listed.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// The long options in a help text.
+fn options(help: &str) -> BTreeSet<String> {
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let words = lines.flat_map(|line| line.split([' ', ',']).filter(|word| word.starts_with("--")).take(1));
+    words.map(str::to_owned).collect()
+}
+
+/// The text of a page's section of level two.
+fn section<'a>(page: &'a str, heading: &str) -> Option<&'a str> {
+    let start = page.find(&format!("\n## {heading}\n"))? + 1;
+    let rest = &page[start..];
+    Some(rest.find("\n## ").map_or(rest, |end| &rest[..end]))
+}
+
+#[test]
+fn every_command_and_option_is_on_the_page_of_commands() {
+    let page = page("docs/commands.md");
+    let common = options(&help(None));
+    let shared = section(&page, "Options of every command").expect("a section on common options");
+
+    let mut missing: Vec<String> =
+        common.iter().filter(|option| !shared.contains(&format!("`{option}"))).cloned().collect();
+    for command in commands() {
+        let Some(section) = section(&page, &format!("`{command}`")) else {
+            missing.push(command);
+            continue;
+        };
+        let own = options(&help(Some(&command)));
+        let untold = own.difference(&common).filter(|option| !section.contains(&format!("`{option}")));
+        missing.extend(untold.map(|option| format!("{command} {option}")));
+    }
+
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn the_page_of_commands_tells_of_none_that_does_not_exist() {
+    let page = page("docs/commands.md");
+
+    let told: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'))
+        .map(str::to_owned)
+        .collect();
+
+    assert_eq!(told, commands());
+}
+
+#[test]
+fn the_page_of_exit_codes_has_a_row_for_each_and_no_other() {
+    let source = syn::parse_file(&page("src/failure.rs")).expect("Rust");
+    let exit = source.items.iter().find_map(|item| match item {
+        syn::Item::Enum(item) if item.ident == "Exit" => Some(item),
+        _ => None,
+    });
+    let numbers = exit.expect("the exit codes").variants.iter().map(|variant| match &variant.discriminant {
+        Some((_, syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Int(number), .. }))) => number.to_string(),
+        _ => panic!("`{}` has no number", variant.ident),
+    });
+    let mut known: BTreeSet<String> = numbers.collect();
+    known.insert("0".to_owned());
+
+    let rows: Vec<String> = page("docs/exit-codes.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next())
+        .filter(|word| word.parse::<u8>().is_ok())
+        .map(str::to_owned)
+        .collect();
+
+    assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), known);
+    assert_eq!(rows.len(), known.len(), "a code stands in one row");
+}
+
+#[test]
+fn every_link_of_a_page_leads_to_a_file() {
+    let dead: Vec<String> = pages().iter().flat_map(|path| dead_links(path)).collect();
+
+    assert_eq!(dead, Vec::<String>::new());
+}
+
+#[test]
+fn every_page_that_the_program_names_exists() {
+    let mut missing = Vec::new();
+    for file in files_below(&root().join("src"), "rs") {
+        let text = std::fs::read_to_string(&file).expect("a source file");
+        let named = text.match_indices("docs/").filter_map(|(at, _)| text[at..].split_once(".md"));
+        let names = named.map(|(name, _)| format!("{name}.md")).filter(|name| !name.contains(char::is_whitespace));
+        missing.extend(names.filter(|name| !root().join(name).exists()));
+    }
+
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// The README and every page of the operator's.
+fn pages() -> Vec<PathBuf> {
+    let mut pages = files_below(&root().join("docs"), "md");
+    pages.extend([root().join("README.md"), root().join("environments/README.md")]);
+    pages
+}
+
+/// The targets of relative links that are not there.
+fn dead_links(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    let relative = targets.filter(|target| !target.is_empty() && !target.contains("://"));
+    let dir = path.parent().expect("a directory");
+    relative
+        .filter(|target| !dir.join(target).exists())
+        .map(|target| format!("{}: {target}", path.display()))
+        .collect()
+}
+
+fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(files_below(&path, extension));
+        } else if path.extension().is_some_and(|end| end == extension) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
