@@ -66,11 +66,8 @@ fn every_command_and_option_is_on_the_page_of_commands() {
 fn the_page_of_commands_tells_of_none_that_does_not_exist() {
     let page = page("docs/commands.md");
 
-    let told: BTreeSet<String> = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`'))
-        .map(str::to_owned)
-        .collect();
+    let told: BTreeSet<String> =
+        page.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).map(str::to_owned).collect();
 
     assert_eq!(told, commands());
 }
@@ -133,10 +130,7 @@ fn dead_links(path: &Path) -> Vec<String> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
     let relative = targets.filter(|target| !target.is_empty() && !target.contains("://"));
     let dir = path.parent().expect("a directory");
-    relative
-        .filter(|target| !dir.join(target).exists())
-        .map(|target| format!("{}: {target}", path.display()))
-        .collect()
+    relative.filter(|target| !dir.join(target).exists()).map(|target| format!("{}: {target}", path.display())).collect()
 }
 
 fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
