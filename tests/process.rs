@@ -295,9 +295,14 @@ async fn a_child_goes_on_without_its_supervisor_and_ends_without_a_witness() {
     let (children, _events) = world.children();
     let script = "echo $PPID >begun; while [ ! -e go ]; do sleep 0.05; done; echo done";
     let killer = {
-        let (begun, go) = (world.path("begun"), world.path("go"));
+        let (begun, go, children) = (world.path("begun"), world.path("go"), world.path("children"));
         std::thread::spawn(move || {
             until("the child has begun", || std::fs::read_to_string(&begun).is_ok_and(|text| text.ends_with('\n')));
+            // The child runs a moment before its supervisor has noted that it does.
+            until("its start is noted", || {
+                let records = std::fs::read_dir(&children).expect("children").flatten();
+                records.map(|record| record.path().join("started.json")).any(|started| started.exists())
+            });
             let supervisor = std::fs::read_to_string(&begun).expect("its id");
             assert!(Command::new("kill").args(["-9", supervisor.trim()]).status().expect("kill").success());
             std::fs::write(go, "").expect("go");

@@ -231,16 +231,22 @@ impl Table {
                 std::num::NonZeroUsize::new(IDLE).unwrap_or(std::num::NonZeroUsize::MIN),
             ))
             .known_hosts_check(KnownHosts::Strict);
+        let log = if host.behind_jump { self.jump_log() } else { None };
+        let before = log.as_deref().map_or(0, |log| read_from(log, 0).len());
         match tokio::time::timeout(OPENING, builder.connect_mux(&host.name)).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => {
-                let log = if host.behind_jump { std::fs::read_to_string(self.dir.join("jump.log")).ok() } else { None };
-                Err(not_connected(host, &error, log.as_deref()))
-            }
+            Ok(Err(error)) => Err(not_connected(host, &error, log.map(|log| read_from(&log, before)).as_deref())),
             Err(_) => Err(Failure::new(Exit::Platform, format!("no SSH connection to `{}`", host.name))
                 .because(format!("`{}` took the connection and then said nothing", host.reach.address))
                 .transient()),
         }
+    }
+
+    /// Where the jump machine's master writes why a way could not be opened; who asks it is only told that it failed.
+    fn jump_log(&self) -> Option<PathBuf> {
+        let jump = lock(&self.peers).get(JUMP).cloned()?;
+        let socket = lock(&jump.socket).clone()?;
+        Some(socket.with_file_name("log"))
     }
 
     /// Writes configuration, pinned keys and private keys; atomically, since Ansible may read them at the same time.
@@ -274,6 +280,12 @@ impl Table {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+}
+
+/// What a log holds beyond its first `start` bytes.
+fn read_from(log: &Path, start: usize) -> String {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(bytes.get(start..).unwrap_or_default()).into_owned()
 }
 
 fn known_nodes(access: &Access) -> String {

@@ -83,8 +83,7 @@ fn host_block(dir: &Path, host: &Host) -> String {
         set("ControlPath", &quoted(socket));
     }
     if host.behind_jump {
-        let (config, log) = (dir.join("config"), dir.join("jump.log"));
-        let command = format!("setsid ssh -F {} -E {} -W [%h]:%p {JUMP}", quoted(&config), quoted(&log));
+        let command = format!("setsid ssh -F {} -W [%h]:%p {JUMP}", quoted(&dir.join("config")));
         set("ProxyCommand", &command);
     }
     text
@@ -166,9 +165,7 @@ mod tests {
         assert!(text.contains(
             "Host server-1 10.20.1.5\n  HostName 10.20.1.5\n  Port 22\n  User rocky\n  HostKeyAlias i-server-1\n"
         ));
-        assert!(
-            text.contains("  ProxyCommand setsid ssh -F \"/run/x/config\" -E \"/run/x/jump.log\" -W [%h]:%p jump\n")
-        );
+        assert!(text.contains("  ProxyCommand setsid ssh -F \"/run/x/config\" -W [%h]:%p jump\n"));
     }
 
     #[test]

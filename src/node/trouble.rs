@@ -21,13 +21,16 @@ pub(super) fn not_connected(host: &Host, error: &openssh::Error, jump_log: Optio
             .transient()
             .hint("a machine that is still booting has no keys yet; if it stays so, the machine was made with another key");
     }
-    if let Some(refusal) = jump_log.and_then(jump_refusal) {
-        return failure
+    match jump_log.and_then(jump_refusal) {
+        Some(refusal) if refusal.contains("administratively prohibited") => failure
             .because(format!("the jump machine does not open a way to `{}`: {refusal}", host.reach.address))
             .transient()
-            .hint("its sshd must allow TCP forwarding, and its network must let it reach port 22 of the node");
+            .hint("the sshd of the jump machine must allow TCP forwarding"),
+        Some(refusal) => {
+            failure.because(format!("the jump machine does not reach `{}`: {refusal}", host.reach.address)).transient()
+        }
+        None => failure.because(last_line(&said)).transient(),
     }
-    failure.because(last_line(&said)).transient()
 }
 
 /// Why a command on an open connection did not end well.
@@ -59,11 +62,9 @@ fn is_host_key_trouble(said: &str) -> bool {
     .any(|sign| said.contains(sign))
 }
 
-/// What the jump machine's side of the way said about the last try.
+/// What the jump machine answered, as its master's log tells it: `channel 3: open failed: <why>: <text>`.
 fn jump_refusal(log: &str) -> Option<&str> {
-    log.lines().rev().find(|line| {
-        ["administratively prohibited", "open failed", "forwarding failed"].iter().any(|sign| line.contains(sign))
-    })
+    log.lines().rev().find_map(|line| line.trim().split_once("open failed: ").map(|(_, why)| why))
 }
 
 /// All that an error and its sources say.
@@ -130,8 +131,7 @@ mod tests {
 
         assert_eq!(
             failure.causes(),
-            ["the jump machine does not open a way to `10.20.1.5`: channel 2: open failed: administratively \
-              prohibited: open failed"]
+            ["the jump machine does not open a way to `10.20.1.5`: administratively prohibited: open failed"]
         );
     }
 

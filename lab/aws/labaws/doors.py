@@ -2,7 +2,7 @@
 
 import json
 
-from . import faults, state
+from . import faults, network, state
 from .patches import instances
 
 Answer = tuple[int, list[tuple[str, str]], bytes]
@@ -35,5 +35,5 @@ DOORS = {
     ("POST", "/lab/save"): lambda given: state.save(given["file"]),
     ("POST", "/lab/restore"): lambda given: state.restore(given["file"]),
     ("POST", "/lab/poweroff"): lambda given: {"heard": state.changed(instances.powered_off, given["id"])},
-    ("GET", "/lab/ready"): lambda _: {"ready": True},
+    ("GET", "/lab/ready"): lambda _: {"ready": True, "network": network.failed or "applied"},
 }

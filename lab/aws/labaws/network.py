@@ -9,6 +9,7 @@ import json
 from . import machines, world
 
 told = ""
+failed: str | None = None  # why the machine command did not take the last picture
 
 
 def picture() -> dict:
@@ -74,10 +75,10 @@ def rule(given) -> dict:
 
 def follow() -> None:
     """A follower of world.change: tells the machine command if anything differs from what it was told last."""
-    global told
+    global told, failed
     now = json.dumps(picture(), sort_keys=True)
     if now != told:
-        why = machines.run("network", given=now)
-        told = "" if why else now
-        if why:
-            world.say("machine network failed:", why)
+        failed = machines.run("network", given=now)
+        told = "" if failed else now
+        if failed:
+            world.say("NETWORK NOT APPLIED:", failed)

@@ -31,6 +31,8 @@ def settle(thing: Any) -> None:
 def settle_all() -> None:
     """Brings every thing up to now; interfaces marked `lab_gone` disappear with their address."""
     for backend in world.ec2():
+        for snapshot in backend.snapshots.values():
+            settle(snapshot)
         for gateway in backend.nat_gateways.values():
             settle(gateway)
             if gateway.state == "deleted" and gateway._eni:

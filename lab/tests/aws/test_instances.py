@@ -75,6 +75,23 @@ class Instances(Case):
 
         self.refused("InvalidVolume.NotFound", self.ec2.describe_volumes, VolumeIds=[volume])
 
+    def test_a_snapshot_is_pending_before_it_is_completed(self):
+        volume = self.ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
+        made = self.ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+
+        def state():
+            return self.ec2.describe_snapshots(SnapshotIds=[made])["Snapshots"][0]["State"]
+
+        self.assertEqual("pending", state())
+        eventually(lambda: state() == "completed")
+
+    def test_run_instances_launches_up_to_max_count(self):
+        subnet = self.subnet(self.vpc())
+        self.instance(subnet, MinCount=1, MaxCount=3)
+
+        found = self.ec2.describe_instances(Filters=[{"Name": "subnet-id", "Values": [subnet]}])["Reservations"]
+        self.assertEqual(3, sum(len(r["Instances"]) for r in found))
+
     def test_groups_named_in_network_interfaces_are_the_instances_groups(self):
         vpc = self.vpc()
         subnet, group = self.subnet(vpc), self.group(vpc)

@@ -52,13 +52,15 @@ def iter_tagged(old, self):
 
 @patch(TagBackend, "describe_tags")
 def describe_tags(old, self, filters=None):
+    """A terminated instance keeps its tags for as long as it is listed, but they are not found here."""
     prune(self)
-    return old(self, filters)
+    dead = gone(self)
+    return [tag for tag in old(self, filters) if tag["resource_id"] not in dead]
 
 
 def prune(backend) -> None:
-    """Forgets the tags of everything that no longer exists."""
-    existing = {resource.arn.rsplit("/", 1)[1] for resource in backend.iter_tagged_resources()}
+    """Forgets the tags of everything that is not even listed any more."""
+    existing = {resource.arn.rsplit("/", 1)[1] for resource in backend.iter_tagged_resources()} | gone(backend)
     existing |= set(backend.network_acls) | set(backend.dhcp_options_sets) | set(backend.launch_templates)
     for resource_id in list(backend.tags):
         if resource_id not in existing:
