@@ -8,12 +8,14 @@ import test_images
 import test_instances
 import test_loadbalancers
 import test_networks
+import test_profiles
 
 DOCUMENTED = (
     test_instances.Instances,
     test_images.Images,
     test_networks.Networks,
     test_loadbalancers.LoadBalancers,
+    test_profiles.Profiles,
 )
 
 

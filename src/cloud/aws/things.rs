@@ -141,10 +141,13 @@ impl Aws {
         Ok([lists.0, lists.1, lists.2, lists.3].into_iter().flatten().collect())
     }
 
+    /// What `down` removes by is read in the answer too: a service that ignores the prefix must cost nobody his roles.
     async fn roles(&self, path: &str) -> Result<Vec<Found>, Failure> {
         let pages = self.iam.list_roles().path_prefix(path).into_paginator().items().send();
         let roles: Vec<_> = pages.try_collect().await.map_err(|error| errors::failure("looking for roles", error))?;
-        Ok(roles.iter().map(|role| Found::new(ThingKind::Role, Some(role.role_name()), Tags::new(), None)).collect())
+        let of = |name: &str| Found::new(ThingKind::Role, Some(name), Tags::new(), None);
+        let below = roles.iter().filter(|role| role.path().starts_with(path));
+        Ok(below.map(|role| of(role.role_name())).collect())
     }
 
     async fn profiles(&self, path: &str) -> Result<Vec<Found>, Failure> {
@@ -152,7 +155,8 @@ impl Aws {
         let profiles: Vec<_> =
             pages.try_collect().await.map_err(|error| errors::failure("looking for instance profiles", error))?;
         let of = |name: &str| Found::new(ThingKind::InstanceProfile, Some(name), Tags::new(), None);
-        Ok(profiles.iter().map(|profile| of(profile.instance_profile_name())).collect())
+        let below = profiles.iter().filter(|profile| profile.path().starts_with(path));
+        Ok(below.map(|profile| of(profile.instance_profile_name())).collect())
     }
 
     async fn log_groups(&self, path: &str) -> Result<Vec<Found>, Failure> {

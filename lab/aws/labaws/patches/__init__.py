@@ -9,6 +9,7 @@ from . import (  # noqa: F401
     instances,
     interfaces,
     loadbalancers,
+    profiles,
     tags,
     targets,
     volumes,
