@@ -1,0 +1,170 @@
+"""A workspace with one environment, the built program, and the lab it is driven in.
+
+The tests run outside of the lab's network; each call of the program enters it with `lab/lab exec`, so that its process
+id is the program's own and a test can kill it. `World.keep` and `World.back` save and restore the lab, the workspace
+and the keys together: a test starts in the middle without making what comes before.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CHECKOUT = HERE.parents[1]
+LAB = CHECKOUT / "lab/lab"
+PROGRAM = Path(os.environ.get("SRE_E2E_PROGRAM", CHECKOUT / "target/debug/sre-provision"))
+SCRATCH = Path(os.environ.get("SRE_E2E_DIR", "/var/tmp/sre-provision-e2e")) / os.environ.get("LAB_NAME", "lab")
+NAME = "small"
+# Nothing takes longer on a machine that is not ill; a test that waits longer fails with what it waited for.
+LIMIT = float(os.environ.get("SRE_E2E_LIMIT", "1200"))
+
+
+@dataclass
+class Ended:
+    """A call of the program that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.err + self.out
+
+    def line(self, word: str) -> str:
+        """What stands after `cause:`, `hint:`, `log:` or `error:`; empty without such a line."""
+        found = re.search(rf"^{word}:\s+(.*(?:\n {{7}}.*)*)", self.said, re.MULTILINE)
+        return found[1] if found else ""
+
+
+class World:
+    """One environment called `small` in a workspace of its own."""
+
+    def __init__(self, name: str = "main"):
+        self.dir = SCRATCH / name
+        self.workspace = self.dir / "workspace"
+        self.state = self.workspace / ".sre-provision" / NAME
+        self.assets = self.dir / "assets"
+        (self.workspace / "environments").mkdir(parents=True, exist_ok=True)
+        self.file = self.workspace / "environments" / f"{NAME}.yaml"
+        self.file.write_text((HERE / "small.yaml").read_text())
+        for part in ("ansible", "packer", "tofu"):
+            shutil.copytree(CHECKOUT / part, self.assets / part, dirs_exist_ok=True, symlinks=True)
+
+    # calling the program
+
+    def variables(self, changed: dict[str, str | None]) -> list[str]:
+        settings = {
+            "SRE_PROVISION_ASSETS": str(self.assets),
+            "XDG_CONFIG_HOME": str(self.dir / "config"),
+            "NO_COLOR": "1",
+        } | changed
+        words = ["env"]
+        words += [word for name, value in settings.items() if value is None for word in ("-u", name)]
+        return words + [f"{name}={value}" for name, value in settings.items() if value is not None]
+
+    def start(self, *words: str, **changed: str | None) -> subprocess.Popen:
+        """Starts the program; `changed` are variables to set, or with None to take away."""
+        call = [LAB, "exec", "--", *self.variables(changed), PROGRAM, "--workspace", self.workspace, *words]
+        return subprocess.Popen(
+            [str(word) for word in call],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str, limit: float = LIMIT, **changed: str | None) -> Ended:
+        return self.ended(self.start(*words, **changed), limit)
+
+    def ended(self, process: subprocess.Popen, limit: float = LIMIT) -> Ended:
+        try:
+            out, err = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as slow:
+            process.kill()
+            said = (slow.stderr or b"").decode(errors="replace")[-2000:]
+            raise AssertionError(f"not done within {limit:.0f} s; it said:\n{said}") from None
+        (self.dir / "last.log").write_text(err + out)
+        return Ended(process.returncode, out, err)
+
+    def up(self, **changed: str | None) -> Ended:
+        return self.run("up", NAME, "--yes", **changed)
+
+    def down(self, *words: str) -> Ended:
+        return self.run("down", NAME, "--yes", *words)
+
+    def plan(self) -> dict:
+        """The plan as data: stage → its decision, and `nodes`."""
+        ended = self.run("plan", NAME, "--output", "json")
+        if ended.code != 0:
+            raise AssertionError(f"plan ended with {ended.code}:\n{ended.said}")
+        plan = json.loads(ended.out.splitlines()[-1])["plan"]
+        stages = {decision["stage"]: decision for decision in plan["decisions"]}
+        return {"stages": stages, "nodes": plan["nodes"]}
+
+    # the journal
+
+    def journal(self) -> list[dict]:
+        entries = sorted((self.state / "journal").glob("*.json"))
+        return [json.loads(entry.read_text()) for entry in entries]
+
+    def wait_for_intent(self, stage: str, process: subprocess.Popen, *, after: int, step: str | None = None) -> None:
+        """Returns when the journal holds an intent of the stage (or one of its steps) with a number above `after`."""
+        until = time.monotonic() + LIMIT
+        while time.monotonic() < until:
+            for entry in self.journal():
+                is_intent = entry["kind"] == "intent" and entry["stage"] == stage and entry["number"] > after
+                if is_intent and (step is None or (entry.get("step") or "").startswith(step)):
+                    return
+            if process.poll() is not None:
+                raise AssertionError(f"the program ended before {stage} began:\n{process.stderr.read()}")
+            time.sleep(0.05)
+        raise AssertionError(f"{stage} was not begun within {LIMIT:.0f} s")
+
+    def stop_at(self, stage: str, how: signal.Signals, step: str | None = None) -> Ended:
+        """Starts `up`, sends it a signal as soon as a stage is begun, and waits for its end."""
+        last = len(self.journal())
+        process = self.start("up", NAME, "--yes")
+        self.wait_for_intent(stage, process, after=last, step=step)
+        process.send_signal(how)
+        return self.ended(process)
+
+    # the lab
+
+    def keep(self, name: str) -> None:
+        lab("save", name)
+        shutil.copytree(self.dir, SCRATCH / "kept" / name, symlinks=True)
+
+    def back(self, name: str) -> None:
+        lab("restore", name)
+        shutil.rmtree(self.dir)
+        shutil.copytree(SCRATCH / "kept" / name, self.dir, symlinks=True)
+
+    def machines(self) -> list[str]:
+        """The names of the live machines, one for each: a name twice is a machine twice."""
+        return [line.split()[0] for line in inside("live_machines").splitlines()]
+
+
+def lab(*words: str) -> str:
+    done = subprocess.run([str(LAB), *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"lab {' '.join(words)}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+def inside(script: str, *words: str) -> str:
+    """Runs one of the small programs beside this file in the lab's network."""
+    return lab("exec", "--", "python3", str(HERE / f"{script}.py"), *words)
+
+
+def inventory() -> dict[str, list[str]]:
+    """Kind → ids of everything that lives in the account, images and their snapshots aside."""
+    found = json.loads(lab("exec", "--", str(CHECKOUT / "lab/aws/inventory")))
+    return {kind: ids for kind, ids in found.items() if kind not in ("images", "snapshots")}
