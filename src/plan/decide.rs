@@ -34,18 +34,19 @@ fn decide_one(kind: Kind, needs: &[Kind], observed: &Observed, decided: &BTreeMa
         let reason = format!("changed: {}", observed.changed.join(", "));
         return Decision { changed: observed.changed.clone(), ..Decision::new(kind, Verdict::Run, reason) };
     }
-    match &observed.presence {
-        Some(Presence::Gone) => return Decision::new(kind, Verdict::Run, "gone"),
-        Some(Presence::Altered(what)) => return Decision::new(kind, Verdict::Run, format!("altered: {what}")),
-        Some(Presence::Foreign(what)) => return Decision::new(kind, Verdict::Stop, what.clone()),
-        Some(Presence::Unknown(why)) => return Decision::new(kind, Verdict::Stop, why.clone()),
-        Some(Presence::Standing) | None => {}
-    }
     let moving: Vec<&str> = needs
         .iter()
         .filter(|need| matches!(verdict_of(need), Some(Verdict::Run | Verdict::Follow)))
         .map(|need| need.name())
         .collect();
+    match &observed.presence {
+        Some(Presence::Gone) => return Decision::new(kind, Verdict::Run, "gone"),
+        Some(Presence::Altered(what)) => return Decision::new(kind, Verdict::Run, format!("altered: {what}")),
+        Some(Presence::Foreign(what)) => return Decision::new(kind, Verdict::Stop, what.clone()),
+        Some(Presence::Unknown(why)) if moving.is_empty() => return Decision::new(kind, Verdict::Stop, why.clone()),
+        // Behind a need that is made anew, it is looked at again: a node that booted answers then.
+        Some(Presence::Unknown(_) | Presence::Standing) | None => {}
+    }
     if moving.is_empty() {
         Decision::new(kind, Verdict::Reuse, observed.summary.clone())
     } else {
@@ -123,5 +124,12 @@ mod tests {
         let observed = Observed { presence: Some(Presence::Unknown("aws did not answer".to_owned())), ..standing() };
 
         assert_eq!(verdict(&observed, Verdict::Reuse).0, Verdict::Stop);
+    }
+
+    #[test]
+    fn what_did_not_answer_is_asked_again_after_the_need_that_is_made_first() {
+        let observed = Observed { presence: Some(Presence::Unknown("a node boots".to_owned())), ..standing() };
+
+        assert_eq!(verdict(&observed, Verdict::Run), (Verdict::Follow, "after network".to_owned()));
     }
 }

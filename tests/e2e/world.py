@@ -54,8 +54,9 @@ class World:
         (self.workspace / "environments").mkdir(parents=True, exist_ok=True)
         self.file = self.workspace / "environments" / f"{NAME}.yaml"
         self.file.write_text((HERE / "small.yaml").read_text())
+        shutil.rmtree(self.assets, ignore_errors=True)
         for part in ("ansible", "packer", "tofu"):
-            shutil.copytree(CHECKOUT / part, self.assets / part, dirs_exist_ok=True, symlinks=True)
+            shutil.copytree(CHECKOUT / part, self.assets / part, symlinks=True)
 
     # calling the program
 
@@ -112,29 +113,38 @@ class World:
     # the journal
 
     def journal(self) -> list[dict]:
-        entries = sorted((self.state / "journal").glob("*.json"))
+        entries = sorted((self.state / "journal").glob("[0-9]*.json"))
         return [json.loads(entry.read_text()) for entry in entries]
 
-    def wait_for_intent(self, stage: str, process: subprocess.Popen, *, after: int, step: str | None = None) -> None:
-        """Returns when the journal holds an intent of the stage (or one of its steps) with a number above `after`."""
-        until = time.monotonic() + LIMIT
-        while time.monotonic() < until:
-            for entry in self.journal():
-                is_intent = entry["kind"] == "intent" and entry["stage"] == stage and entry["number"] > after
-                if is_intent and (step is None or (entry.get("step") or "").startswith(step)):
-                    return
-            if process.poll() is not None:
-                raise AssertionError(f"the program ended before {stage} began:\n{process.stderr.read()}")
-            time.sleep(0.05)
-        raise AssertionError(f"{stage} was not begun within {LIMIT:.0f} s")
+    def stop_at(self, moments: list[str], how: signal.Signals) -> tuple[str | None, Ended]:
+        """Starts `up` and sends it a signal at the first of these moments that the journal tells.
 
-    def stop_at(self, stage: str, how: signal.Signals, step: str | None = None) -> Ended:
-        """Starts `up`, sends it a signal as soon as a stage is begun, and waits for its end."""
+        Returns which one it was (None when `up` came to its end without any) and how the program ended.
+        """
         last = len(self.journal())
         process = self.start("up", NAME, "--yes")
-        self.wait_for_intent(stage, process, after=last, step=step)
-        process.send_signal(how)
-        return self.ended(process)
+        until = time.monotonic() + LIMIT
+        while process.poll() is None and time.monotonic() < until:
+            told = [moment_of(entry) for entry in self.journal()[last:]]
+            if moment := next((moment for moment in told if moment in moments), None):
+                process.send_signal(how)
+                return moment, self.ended(process)
+            time.sleep(0.05)
+        return None, self.ended(process)
+
+    def wait_until_as_described(self) -> None:
+        """Machines that were brought back boot; returns when a look finds everything as it was."""
+        until = time.monotonic() + LIMIT
+        ended = self.run("plan", NAME, "--detailed-exitcode")
+        while ended.code != 0:
+            if time.monotonic() > until:
+                raise AssertionError(f"not as it was after {LIMIT:.0f} s:\n{ended.said}")
+            ended = self.run("plan", NAME, "--detailed-exitcode")
+
+    def authorities(self) -> set[str]:
+        """The digests of all cluster authorities that were ever recorded."""
+        facts = [entry["value"] for entry in self.journal() if entry.get("name") == "servers/cluster"]
+        return {fact["ca"] for fact in facts if fact}
 
     # the lab
 
@@ -150,6 +160,28 @@ class World:
     def machines(self) -> list[str]:
         """The names of the live machines, one for each: a name twice is a machine twice."""
         return [line.split()[0] for line in inside("live_machines").splitlines()]
+
+
+def world_that_is_up() -> World:
+    """The environment up and serving: made once, then brought back. `before.json` in it is the inventory before."""
+    world = World()
+    if (SCRATCH / "kept/up").exists():
+        world.back("up")
+        world.wait_until_as_described()
+        return world
+    (world.dir / "before.json").write_text(json.dumps(inventory()))
+    ended = world.up()
+    if ended.code != 0:
+        raise AssertionError(f"the first up ended with {ended.code}:\n{ended.said}")
+    world.keep("up")
+    return world
+
+
+def moment_of(entry: dict) -> str | None:
+    """`network` or `access/server-1` for an intent, `tool network-apply` for a child that was started."""
+    if entry["kind"] == "intent":
+        return "/".join(part for part in (entry["stage"], entry.get("step")) if part)
+    return f"tool {entry['slot']}" if entry["kind"] == "child-started" else None
 
 
 def lab(*words: str) -> str:

@@ -1,0 +1,83 @@
+"""One thing changes: `plan` names the input and exactly the stages and nodes that follow."""
+
+import unittest
+
+from world import NAME, world_that_is_up
+
+
+class Changes(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.world = world_that_is_up()
+        cls.text = cls.world.file.read_text()
+
+    def tearDown(self):
+        self.world.file.write_text(self.text)
+
+    def verdicts(self, plan: dict) -> dict[str, str]:
+        """Every stage that is not simply reused: how it is decided."""
+        return {name: stage["verdict"] for name, stage in plan["stages"].items() if stage["verdict"] != "reuse"}
+
+    def touched(self, path: str, added: str):
+        """Adds a line to a file among the assets and takes it away at the end of the test."""
+        file = self.world.assets / path
+        before = file.read_text()
+        self.addCleanup(file.write_text, before)
+        file.write_text(before + added)
+
+    def test_without_a_change_everything_is_reused_and_up_says_so_in_a_line(self):
+        self.assertEqual({}, self.verdicts(self.world.plan()))
+
+        ended = self.world.up()
+
+        self.assertEqual(ended.code, 0, ended.said)
+        self.assertRegex(ended.out, rf"^{NAME} is up and as described · 2 nodes ready · checked in \d+\.\d s\n$")
+
+    def test_one_more_agent_is_the_only_node_that_is_touched(self):
+        self.world.file.write_text(self.text.replace("general:\n      count: 1", "general:\n      count: 2"))
+
+        plan = self.world.plan()
+
+        self.assertEqual([{"change": "add", "node": "general-2"}], plan["nodes"])
+        self.assertEqual("run", plan["stages"]["nodes"]["verdict"])
+        self.assertEqual(["nodes.agents"], plan["stages"]["nodes"]["changed"])
+        self.assertLessEqual(
+            set(self.verdicts(plan)), {"nodes", "access", "hardening", "servers", "agents", "health"}, plan
+        )
+
+    def test_another_size_replaces_nothing_and_names_the_node(self):
+        self.world.file.write_text(self.text.replace("m6i.2xlarge", "m6i.4xlarge"))
+
+        plan = self.world.plan()
+
+        [change] = plan["nodes"]
+        self.assertEqual(("outdated", "general-1"), (change["change"], change["node"]))
+        self.assertEqual(["size m6i.2xlarge, wanted m6i.4xlarge"], change["what"])
+
+    def test_a_role_names_its_files_and_the_stages_that_play_it(self):
+        self.touched("ansible/roles/rke2_agent/tasks/main.yml", "# a remark\n")
+
+        plan = self.world.plan()
+
+        self.assertEqual({"agents": "run", "health": "follow"}, self.verdicts(plan))
+        self.assertIn("rke2_agent", plan["stages"]["agents"]["reason"])
+
+    def test_a_tofu_module_runs_its_stage_and_what_needs_it_only_if_it_comes_out_otherwise(self):
+        self.touched("tofu/modules/aws/nlb/main.tf", "# a remark\n")
+
+        plan = self.world.plan()
+
+        self.assertEqual("run", plan["stages"]["load-balancer"]["verdict"])
+        self.assertIn("nlb", plan["stages"]["load-balancer"]["reason"])
+        self.assertLessEqual({"follow"}, set(self.verdicts(plan).values()) - {"run"})
+        self.assertNotIn("nodes", self.verdicts(plan))
+
+    def test_the_packer_template_runs_the_image_and_replaces_no_node(self):
+        self.touched("packer/node/build.pkr.hcl", "# a remark\n")
+
+        plan = self.world.plan()
+
+        self.assertEqual("run", plan["stages"]["node-image"]["verdict"])
+        self.assertIn("packer/node", plan["stages"]["node-image"]["reason"])
+        self.assertEqual("reuse", plan["stages"]["base-image"]["verdict"])
+        self.assertEqual([], [change for change in plan["nodes"] if change["change"] == "add"])
