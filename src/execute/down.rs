@@ -80,10 +80,11 @@ async fn sweep(tags: &Tags, stays: impl Fn(&Thing) -> bool, world: &World<'_>) -
             return Ok(things.iter().map(describe).collect());
         }
         for thing in &things {
-            world.events.notice(format!("  ✓ left over: {} removed", describe(thing)));
-            if let Err(failure) = world.cloud.remove(thing).await {
-                world.events.notice(format!("  ✗ {} stays for now: {failure}", describe(thing)));
-            }
+            let told = match world.cloud.remove(thing).await {
+                Ok(()) => format!("  ✓ left over: {} removed", describe(thing)),
+                Err(failure) => format!("  ✗ left over: {} stays for now: {failure}", describe(thing)),
+            };
+            world.events.notice(told);
         }
         before = things;
     }

@@ -40,7 +40,10 @@ def main(environment: str) -> None:
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=tagged("elastic-ip"))["AllocationId"]
     planted["elastic address"] = address
     endpoint = ec2.create_vpc_endpoint(
-        VpcId=vpc, ServiceName="com.amazonaws.us-east-1.s3", RouteTableIds=[table], TagSpecifications=tagged("vpc-endpoint")
+        VpcId=vpc,
+        ServiceName="com.amazonaws.us-east-1.s3",
+        RouteTableIds=[table],
+        TagSpecifications=tagged("vpc-endpoint"),
     )
     planted["VPC endpoint"] = endpoint["VpcEndpoint"]["VpcEndpointId"]
     key = ec2.create_key_pair(KeyName=f"planted-{short}")
@@ -56,10 +59,12 @@ def main(environment: str) -> None:
         DefaultActions=[{"Type": "forward", "TargetGroupArn": planted["target group"]}],
     )
     planted["listener"] = listener["Listeners"][0]["ListenerArn"]
-    trust = {"Version": "2012-10-17", "Statement": []}
+    may = {"Effect": "Allow", "Action": "logs:PutLogEvents", "Resource": "*"}
+    trusts = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    policy, trust = ({"Version": "2012-10-17", "Statement": [one]} for one in (may, trusts))
     path = f"/sre/{short}/"
     iam.create_role(RoleName=f"planted-{short}", Path=path, AssumeRolePolicyDocument=json.dumps(trust))
-    iam.put_role_policy(RoleName=f"planted-{short}", PolicyName="planted", PolicyDocument=json.dumps(trust))
+    iam.put_role_policy(RoleName=f"planted-{short}", PolicyName="planted", PolicyDocument=json.dumps(policy))
     planted["role"] = f"planted-{short}"
     iam.create_instance_profile(InstanceProfileName=f"planted-{short}", Path=path)
     iam.add_role_to_instance_profile(InstanceProfileName=f"planted-{short}", RoleName=f"planted-{short}")

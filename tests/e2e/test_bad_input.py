@@ -1,5 +1,6 @@
 """What is wrong from the start ends at once: the right exit code, what was wrong, what to do about it."""
 
+import json
 import subprocess
 import unittest
 from pathlib import Path
@@ -64,8 +65,8 @@ class BadInput(unittest.TestCase):
         self.refused(ended, 4, "`tofu` is not installed", hint="install OpenTofu 1.12")
 
     def test_a_tool_of_another_version_is_refused_with_the_range(self):
-        old = '{"terraform_version":"1.5.7","platform":"linux_amd64","provider_selections":{},"terraform_outdated":false}'
-        tools = scripted(self.world.dir / "old", "tofu", f"echo '{old}'")
+        old = {"terraform_version": "1.5.7", "platform": "linux_amd64", "provider_selections": {}}
+        tools = scripted(self.world.dir / "old", "tofu", f"echo '{json.dumps(old)}'")
 
         ended = self.world.up(PATH=f"{tools}:{path_of_the_lab()}")
 

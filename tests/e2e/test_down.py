@@ -51,7 +51,7 @@ class Down(unittest.TestCase):
         self.assertNotEqual(self.before, inventory())
 
     def test_what_aws_refuses_to_remove_is_named_and_the_next_down_removes_it(self):
-        lab("fault", "api", "DeleteVpc", "error=UnauthorizedOperation", "status=403")
+        lab("fault", "api", "DeleteVpc", "error=UnauthorizedOperation", "status=403", "count=1000")
         try:
             ended = self.world.down()
         finally:

@@ -5,6 +5,7 @@ the next stage, and the next one goes on. What the stopped one left running (pac
 """
 
 import signal
+import time
 import unittest
 
 from world import NAME, World, inventory
@@ -14,11 +15,13 @@ MOMENTS = [
     "bundle",
     "network",
     "tool network-apply",
+    "base-image",
     "base-image/build",
     "tool base-image-build",
     "base-image/check",
     "load-balancer",
     "tool load-balancer-apply",
+    "node-image",
     "node-image/build",
     "tool node-image-build",
     "node-image/check",
@@ -37,6 +40,9 @@ MOMENTS = [
 class Stops(unittest.TestCase):
     def stopped_everywhere(self, how: signal.Signals, codes: tuple[int, ...]) -> None:
         world = World(how.name.lower())
+        # Another template makes another image: one that an earlier test built would only be found.
+        template = world.assets / "packer/base/build.pkr.hcl"
+        template.write_text(f"{template.read_text()}# {how.name} {time.time_ns()}\n")
         before = inventory()
         left = list(MOMENTS)
         moment, ended = world.stop_at(left, how)

@@ -1,8 +1,8 @@
 """A workspace with one environment, the built program, and the lab it is driven in.
 
-The tests run outside of the lab's network; each call of the program enters it with `lab/lab exec`, so that its process
-id is the program's own and a test can kill it. `World.keep` and `World.back` save and restore the lab, the workspace
-and the keys together: a test starts in the middle without making what comes before.
+The tests run outside of the lab's network; each call of the program enters it with `lab/lab exec`. `World.keep` and
+`World.back` save and restore the lab, the workspace and the keys together: a test starts in the middle without making
+what comes before.
 """
 
 import json
@@ -127,7 +127,7 @@ class World:
         while process.poll() is None and time.monotonic() < until:
             told = [moment_of(entry) for entry in self.journal()[last:]]
             if moment := next((moment for moment in told if moment in moments), None):
-                process.send_signal(how)
+                os.kill(program_of(process.pid), how)
                 return moment, self.ended(process)
             time.sleep(0.05)
         return None, self.ended(process)
@@ -140,6 +140,11 @@ class World:
             if time.monotonic() > until:
                 raise AssertionError(f"not as it was after {LIMIT:.0f} s:\n{ended.said}")
             ended = self.run("plan", NAME, "--detailed-exitcode")
+
+    def machine(self, node: str) -> str:
+        """The instance id of a node."""
+        [found] = [line.split()[1] for line in inside("live_machines").splitlines() if line.split()[0] == node]
+        return found
 
     def authorities(self) -> set[str]:
         """The digests of all cluster authorities that were ever recorded."""
@@ -177,6 +182,13 @@ def world_that_is_up() -> World:
     return world
 
 
+def program_of(pid: int) -> int:
+    """The program below the shell that entered the lab with it."""
+    while Path(f"/proc/{pid}/exe").resolve() != PROGRAM.resolve():
+        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+    return pid
+
+
 def moment_of(entry: dict) -> str | None:
     """`network` or `access/server-1` for an intent, `tool network-apply` for a child that was started."""
     if entry["kind"] == "intent":
@@ -194,6 +206,12 @@ def lab(*words: str) -> str:
 def inside(script: str, *words: str) -> str:
     """Runs one of the small programs beside this file in the lab's network."""
     return lab("exec", "--", "python3", str(HERE / f"{script}.py"), *words)
+
+
+def releases() -> Path:
+    """Where the lab keeps the releases that it serves."""
+    name = os.environ.get("LAB_NAME", "lab")
+    return Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{name}")) / "releases"
 
 
 def inventory() -> dict[str, list[str]]:
