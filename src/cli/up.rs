@@ -157,7 +157,7 @@ async fn carry_out(
         let world = World { view, book: book.clone() };
         up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await
     };
-    let why = report.failure().map(ToString::to_string);
+    let why = report.failure().map(|failure| failure.to_string());
     let outcome = report.outcome();
     events.send(Event::RunEnded { run, outcome, took: started.elapsed() });
     drop(events);
@@ -206,7 +206,7 @@ fn conclude(
                 "{made} stages made or reused, {ended} ended early, {skipped} not started · nothing was undone"
             ));
             let hint = format!("sre-provision up {}   goes on where this run stopped", desk.env.name);
-            Err(failure.clone().log_if_none(desk.state.run(run)).hint(hint))
+            Err(failure.log_if_none(desk.state.run(run)).hint(hint))
         }
     }
 }

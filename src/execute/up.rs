@@ -34,16 +34,22 @@ pub struct Settled {
 
 impl Report {
     /// The failure the run ends with: the first by the order of the road, real ones before interrupts.
-    pub fn failure(&self) -> Option<&Failure> {
+    ///
+    /// A stop that came between two stages failed none of them, and the run is not done all the same.
+    pub fn failure(&self) -> Option<Failure> {
         let failures = || self.stages.values().filter_map(|settled| settled.failure.as_ref());
-        failures().find(|failure| !failure.is_cancelled()).or_else(|| failures().next())
+        let told = failures().find(|failure| !failure.is_cancelled()).or_else(|| failures().next());
+        told.cloned().or_else(|| {
+            let (first, _) = self.stages.iter().find(|(_, settled)| settled.outcome != Outcome::Succeeded)?;
+            Some(Failure::cancelled(format!("stopped before {first} was begun")))
+        })
     }
 
     pub fn outcome(&self) -> Outcome {
         match self.failure() {
-            None if self.stages.values().all(|settled| settled.outcome == Outcome::Succeeded) => Outcome::Succeeded,
+            None => Outcome::Succeeded,
             Some(failure) if failure.is_cancelled() => Outcome::Interrupted,
-            Some(_) | None => Outcome::Failed,
+            Some(_) => Outcome::Failed,
         }
     }
 }
@@ -149,5 +155,51 @@ async fn reusable(
                 same && matches!(stage.probe(&recorded, &world.context(stage.makes())).await, Ok(Presence::Standing));
             stands.then_some(recorded)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+
+    fn report(stages: &[(Kind, Outcome, Option<Failure>)]) -> Report {
+        let settled = |outcome, failure| Settled {
+            outcome,
+            reused: false,
+            took: Duration::ZERO,
+            summary: String::new(),
+            failure,
+        };
+        let stages = stages.iter().map(|(kind, outcome, failure)| (*kind, settled(*outcome, failure.clone())));
+        Report { stages: stages.collect(), given: Given::default() }
+    }
+
+    #[test]
+    fn a_stop_between_two_stages_is_no_success_although_nothing_failed() {
+        let report = report(&[(Kind::Network, Outcome::Succeeded, None), (Kind::Nodes, Outcome::Skipped, None)]);
+
+        let failure = report.failure().expect("not done");
+
+        assert_eq!((failure.what(), failure.exit()), ("stopped before nodes was begun", Exit::Interrupted));
+        assert_eq!(report.outcome(), Outcome::Interrupted);
+    }
+
+    #[test]
+    fn what_really_failed_is_told_before_what_was_only_stopped() {
+        let report = report(&[
+            (Kind::BaseImage, Outcome::Interrupted, Some(Failure::cancelled("packer was stopped"))),
+            (Kind::Network, Outcome::Failed, Some(Failure::new(Exit::Tool, "tofu ended with exit code 1"))),
+        ]);
+
+        assert_eq!(report.failure().expect("failed").what(), "tofu ended with exit code 1");
+        assert_eq!(report.outcome(), Outcome::Failed);
+    }
+
+    #[test]
+    fn a_run_whose_stages_all_succeeded_is_done() {
+        let report = report(&[(Kind::Network, Outcome::Succeeded, None)]);
+
+        assert_eq!((report.failure().map(|failure| failure.to_string()), report.outcome()), (None, Outcome::Succeeded));
     }
 }
