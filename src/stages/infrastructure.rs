@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, Tags};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::identity::TAG_ENVIRONMENT;
 use crate::stages::Context;
 use crate::tools::ToolCx;
@@ -30,23 +30,33 @@ pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
     Root::of(&template, cx.state.tofu(cx.stage), values)
 }
 
-/// Applies the root and reads its outputs.
+/// Applies the root and reads its outputs. No apply destroys or replaces a node, whatever its plan says.
 pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> {
-    let finder = ByCloud(cx.cloud);
-    tofu::apply(&tool_cx(cx), &root(cx, values)?, &finder).await
+    let root = root(cx, values)?.protecting(&["aws_instance.node"]);
+    tofu::apply(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
 }
 
-/// Destroys what the root's state knows; nothing to do where there is none.
+/// Destroys what the root's state knows, after an apply that may still run; nothing to do where there never was a root.
 pub async fn destroy(cx: &Context<'_>) -> Result<(), Failure> {
-    let dir = cx.state.tofu(cx.stage);
-    if !dir.join("terraform.tfstate").exists() {
+    if !cx.state.tofu(cx.stage).join("terraform.tfvars.json").exists() {
         return Ok(());
     }
-    // A root wants all its variables, also to be destroyed: those it was applied with.
-    let applied = std::fs::read(dir.join("terraform.tfvars.json")).ok();
-    let values = applied.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_else(|| json!({}));
-    let root = root(cx, values)?;
+    let root = root(cx, last_values(&cx.state.tofu(cx.stage))?)?;
     tofu::destroy(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
+}
+
+/// The values of the last apply: OpenTofu wants every variable set, also for a destroy.
+fn last_values(dir: &Path) -> Result<Value, Failure> {
+    let file = dir.join("terraform.tfvars.json");
+    let refused = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::NotDone, format!("cannot read `{}`", file.display())).because(error)
+    };
+    match std::fs::read(&file) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| refused(&error)),
+        // A root that was never written whole was never applied.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(json!({})),
+        Err(error) => Err(refused(&error)),
+    }
 }
 
 /// What a tool is given of our world.
@@ -78,5 +88,30 @@ impl Finder for ByCloud<'_> {
 
     async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure> {
         self.0.is_healthy(resource_type, id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destroy_is_given_the_values_of_the_last_apply() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(last_values(dir.path()).expect("none"), json!({}));
+        std::fs::write(dir.path().join("terraform.tfvars.json"), r#"{"vpc_id":"vpc-1"}"#).expect("written");
+
+        assert_eq!(last_values(dir.path()).expect("values"), json!({ "vpc_id": "vpc-1" }));
+    }
+
+    #[test]
+    fn values_that_cannot_be_read_are_named_by_their_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("terraform.tfvars.json");
+        std::fs::write(&file, "{").expect("written");
+
+        let failure = last_values(dir.path()).expect_err("no JSON");
+
+        assert_eq!(failure.what(), format!("cannot read `{}`", file.display()));
     }
 }

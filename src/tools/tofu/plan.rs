@@ -19,6 +19,8 @@ pub(super) struct Resource {
     pub address: String,
     #[serde(rename = "type")]
     pub kind: String,
+    #[serde(default)]
+    name: String,
     pub change: Change,
     action_reason: Option<String>,
 }
@@ -47,6 +49,12 @@ impl Resource {
     /// It is to be made, and no import of it is planned.
     pub(super) fn is_new(&self) -> bool {
         self.change.actions == ["create"] && self.change.importing.is_none()
+    }
+
+    /// Named by its type, or by type and name such as `aws_instance.node`.
+    fn is_one_of(&self, protected: &[String]) -> bool {
+        let full = format!("{}.{}", self.kind, self.name);
+        protected.iter().any(|name| *name == self.kind || *name == full)
     }
 
     /// It is to be replaced for no other reason than its mark.
@@ -80,7 +88,7 @@ impl Plan {
         let doomed = self
             .resource_changes
             .iter()
-            .filter(|resource| resource.change.is("delete") && protected.contains(&resource.kind));
+            .filter(|resource| resource.change.is("delete") && resource.is_one_of(protected));
         let doomed: Vec<_> = doomed.map(|resource| format!("`{}`", short(&resource.address))).collect();
         if doomed.is_empty() {
             return Ok(());
@@ -99,7 +107,7 @@ mod tests {
 
     fn plan(kind: &str, actions: &str, more: &str) -> Plan {
         let text = format!(
-            r#"{{"format_version":"1.2","resource_changes":[{{"address":"module.nodes.{kind}.node[\"server-1\"]","type":"{kind}",
+            r#"{{"format_version":"1.2","resource_changes":[{{"address":"module.nodes.{kind}.node[\"server-1\"]","type":"{kind}","name":"node",
                 "change":{{"actions":{actions},"before":null,"after":{{}}{more}}}}}]}}"#
         );
         Plan::parse(&text).expect("a plan")
@@ -128,5 +136,15 @@ mod tests {
             "tofu would destroy 1 of the machines that are to stay: `aws_instance.node[\"server-1\"]`"
         );
         made.refuse_to_destroy(&protected).expect("nothing is destroyed");
+    }
+
+    #[test]
+    fn one_resource_of_a_type_can_be_protected_without_the_others() {
+        let replaced = plan("aws_instance", r#"["delete","create"]"#, "");
+
+        let failure = replaced.refuse_to_destroy(&["aws_instance.node".to_owned()]).expect_err("refused");
+
+        assert_eq!(failure.causes(), ["machines are only ever replaced one by one, never by an apply"]);
+        replaced.refuse_to_destroy(&["aws_instance.jump".to_owned()]).expect("another one is protected");
     }
 }

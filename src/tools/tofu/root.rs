@@ -20,7 +20,7 @@ pub struct Root {
     pub variables: Value,
     /// `.terraform.lock.hcl`: the providers that are accepted.
     pub lock: Option<String>,
-    /// Resource types that no apply may destroy or replace.
+    /// Resources that no apply may destroy or replace, by type or by type and name.
     pub protected: Vec<String>,
 }
 
@@ -46,9 +46,9 @@ impl Root {
         Ok(Self { dir, config, variables, lock, protected: vec![] })
     }
 
-    /// Refuses every plan that would destroy or replace a resource of these types.
-    pub fn protecting(mut self, types: &[&str]) -> Self {
-        self.protected = types.iter().map(|name| (*name).to_owned()).collect();
+    /// Refuses every plan that would destroy or replace one of these: `aws_instance`, or `aws_instance.node`.
+    pub fn protecting(mut self, names: &[&str]) -> Self {
+        self.protected = names.iter().map(|name| (*name).to_owned()).collect();
         self
     }
 
