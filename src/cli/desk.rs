@@ -1,5 +1,6 @@
 //! What a command that touches an environment needs laid out: its file, identity, journal, secrets, platform and tools.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::config;
 use crate::environment::{Environment, EnvironmentClass};
 use crate::event::Events;
 use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
 use crate::identity::Identity;
 use crate::journal::{Actor, Journal, LocalStore, Memory, load_identity};
 use crate::node::{Connections, Keys};
@@ -21,7 +23,7 @@ use crate::process::{Children, Witness};
 use crate::rke2;
 use crate::secret::Secret;
 use crate::secrets::{KeySource, Secrets};
-use crate::stages::Given;
+use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
 use crate::tools::{ToolEnvironment, Tools};
 use crate::workspace::{StateDir, Workspace, tmpfs_dir};
@@ -29,6 +31,8 @@ use crate::workspace::{StateDir, Workspace, tmpfs_dir};
 /// A directory that holds a release, in the variable that RKE2's own installer knows.
 const RELEASE_VARIABLE: &str = "INSTALL_RKE2_ARTIFACT_PATH";
 const KEY_VARIABLE: &str = "SRE_PROVISION_KEY_FILE";
+/// The tools that `up` needs.
+pub const TOOLS: [&str; 3] = ["packer", "tofu", "ansible-playbook"];
 
 impl Common {
     pub fn open(&self) -> Result<Workspace, Failure> {
@@ -63,7 +67,7 @@ impl Desk {
         }
         let state = workspace.state(name);
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os()));
+        let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
         Ok(Self { workspace, env, state, tools })
     }
 
@@ -105,6 +109,30 @@ impl Desk {
         open_secrets(&self.state, identity)
     }
 
+    /// The secrets of an environment that was made before: what the journal knows must be there.
+    pub fn secrets_known_to(&self, journal: &Journal, identity: &Identity) -> Result<Secrets, Failure> {
+        let secrets = self.secrets(identity)?;
+        if let Some(recorded) = journal.memory().facts.get(SECRETS) {
+            let recorded = serde_json::from_value(recorded.clone())
+                .map_err(|error| Failure::bug("the journal's list of secrets has another shape").because(error))?;
+            secrets.require(&recorded)?;
+        }
+        Ok(secrets)
+    }
+
+    /// The tools that are there, for the journal; what is missing is told by whoever needs it.
+    pub fn programs(&self) -> BTreeMap<String, Digest> {
+        let found = TOOLS.iter().filter_map(|name| Some((*name, self.tools.get(name).ok()?)));
+        found.map(|(name, tool)| (name.to_owned(), tool.digest.clone())).collect()
+    }
+
+    /// Says once which variables of the caller do not count.
+    pub fn tell_refused(&self, events: &Events) {
+        if let Some(notice) = not_counted(self.tools.environment().refused()) {
+            events.notice(notice);
+        }
+    }
+
     /// Connections to the environment's nodes, with its own key and a jump machine's where the file names one.
     pub fn connections(&self, secrets: &Secrets, identity: &Identity) -> Result<Connections, Failure> {
         let jump = self.env.access.jump.as_ref().and_then(|jump| jump.key.as_deref());
@@ -130,6 +158,13 @@ impl Desk {
     pub fn children(&self, events: &Events, stop: &Stop, witness: Arc<dyn Witness>) -> Children {
         Children::new(self.state.children(), events.clone(), stop.clone(), witness)
     }
+}
+
+fn not_counted(refused: &[String]) -> Option<String> {
+    if refused.is_empty() {
+        return None;
+    }
+    Some(format!("not passed on, because it would change what a tool does: {}", refused.join(", ")))
 }
 
 /// The artifacts as recorded.
@@ -200,4 +235,31 @@ fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {
     Failure::new(Exit::Missing, format!("`{name}` belongs to another {what}"))
         .because(format!("it was made in `{pinned}`, the credentials and the file lead to `{found}`"))
         .hint(format!("use credentials and settings of `{pinned}`; nothing was asked or changed there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_do_not_count_are_named_and_nothing_is_said_without_any() {
+        let told = not_counted(&["ANSIBLE_CONFIG".to_owned(), "TF_LOG".to_owned()]);
+
+        assert_eq!(
+            told.as_deref(),
+            Some("not passed on, because it would change what a tool does: ANSIBLE_CONFIG, TF_LOG")
+        );
+        assert_eq!(not_counted(&[]), None);
+    }
+
+    #[test]
+    fn another_account_is_refused_with_both() {
+        let failure = wrong_target("dev", "account", "111111111111", "222222222222");
+
+        assert_eq!(failure.what(), "`dev` belongs to another account");
+        assert_eq!(
+            failure.causes(),
+            ["it was made in `111111111111`, the credentials and the file lead to `222222222222`"]
+        );
+    }
 }

@@ -8,12 +8,13 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Common;
+use super::ask::ask;
 use super::desk::{Desk, actor, known, new_identity};
 use super::look::Layout;
 use crate::cloud::{Account, Candidate, Cloud, Tags, Thing, ThingKind};
 use crate::environment::EnvironmentClass;
 use crate::event::{Event, Events, Outcome};
-use crate::execute::{Book, World, down};
+use crate::execute::{Book, World, down, going};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_ENVIRONMENT};
 use crate::journal::{Lease, Writer, save_identity};
@@ -42,15 +43,20 @@ impl Down {
         let desk = Desk::open(common, &self.environment)?;
         let lease = Lease::take(&desk.state, actor())?;
         let recorded = desk.recorded_identity()?;
+        if let Some(other) = self.environment_id.filter(|id| recorded.as_ref().is_some_and(|it| it.id != *id)) {
+            return Err(Failure::new(Exit::Usage, format!("`{}` is not {other} here", self.environment))
+                .because("its state is not lost and names another id")
+                .hint(format!("sre-provision down {}   takes away the one that is here", self.environment)));
+        }
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         let identity = match recorded {
             Some(identity) => identity,
-            None => self.found(&desk, cloud.as_ref(), &account, screen).await?,
+            None => self.found(&desk, cloud.as_ref(), &account, screen, stop).await?,
         };
         refuse_protected(&desk, &identity)?;
         let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
         let things = cloud.things(&tags).await?;
-        self.confirm(&identity, &things, screen)?;
+        self.confirm(&identity, &things, screen, stop).await?;
         save_identity(&desk.state, &identity)?;
         self.carry_out(&desk, lease, &identity, cloud.as_ref(), &tags, screen, stop).await
     }
@@ -62,6 +68,7 @@ impl Down {
         cloud: &dyn Cloud,
         account: &Account,
         screen: Screen,
+        stop: &Stop,
     ) -> Result<Identity, Failure> {
         let candidates = cloud.candidates(&desk.env.name).await?;
         if candidates.is_empty() {
@@ -73,11 +80,14 @@ impl Down {
         let listed = candidates.iter().map(describe).collect::<Vec<_>>().join("\n");
         let wanted = match self.environment_id {
             Some(id) => Some(id.to_string()),
-            None => screen.ask(&format!(
-                "the state of `{}` is lost; {} carry its name:\n{listed}\ntype the id to go on:",
-                desk.env.name,
-                candidates.len()
-            )),
+            None => {
+                let question = format!(
+                    "the state of `{}` is lost; {} carry its name:\n{listed}\ntype the id to go on:",
+                    desk.env.name,
+                    candidates.len()
+                );
+                ask(screen, question, stop).await?
+            }
         };
         let chosen = candidates.iter().find(|candidate| wanted.as_deref() == Some(&candidate.id));
         let id = chosen.and_then(|candidate| candidate.id.parse().ok()).ok_or_else(|| {
@@ -92,9 +102,8 @@ impl Down {
         Ok(identity)
     }
 
-    fn confirm(&self, identity: &Identity, things: &[Thing], screen: Screen) -> Result<(), Failure> {
-        let goes = |thing: &&Thing| self.images || !matches!(thing.kind, ThingKind::Image | ThingKind::Snapshot);
-        let going: Vec<&Thing> = things.iter().filter(goes).collect();
+    async fn confirm(&self, identity: &Identity, things: &[Thing], screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let going = going(things.to_vec(), self.images);
         screen.remark(&format!(
             "removes {} things in {} ({} {}), all tagged {TAG_ENVIRONMENT}={}: {}",
             going.len(),
@@ -110,7 +119,7 @@ impl Down {
         if self.yes {
             return Ok(());
         }
-        match screen.ask(&format!("type the name to go on: {} >", identity.name)) {
+        match ask(screen, format!("type the name to go on: {} >", identity.name), stop).await? {
             Some(answer) if answer == identity.name => Ok(()),
             Some(_) => Err(Failure::new(Exit::Approval, "down: nothing was removed")),
             None => Err(Failure::new(Exit::Approval, "down: nobody can answer whether to go on")
@@ -137,10 +146,11 @@ impl Down {
         let known = known(journal.memory());
         let writer = Writer::begin(journal, lease, &format!("down {}", identity.name), None).await?;
         let run = writer.run();
-        let book = Arc::new(Book::new(writer, identity));
+        let book = Arc::new(Book::new(writer, identity, desk.programs()));
         let (events, received) = Events::channel();
         let follower = tokio::spawn(screen.follow(received));
         events.send(Event::RunStarted { run, environment: identity.name.clone() });
+        desk.tell_refused(&events);
         let result = {
             let layout =
                 Layout { desk, identity, cloud, secrets: &secrets, connections: &connections, events: &events, stop };
@@ -203,7 +213,7 @@ fn describe(candidate: &Candidate) -> String {
 }
 
 /// `5 instances, 1 VPC, 6 subnets`.
-fn counted(things: &[&Thing]) -> String {
+fn counted(things: &[Thing]) -> String {
     let mut counts: BTreeMap<ThingKind, usize> = BTreeMap::new();
     things.iter().for_each(|thing| *counts.entry(thing.kind).or_default() += 1);
     let counted: Vec<String> = counts

@@ -20,7 +20,7 @@ use crate::plan::{Graph, Survey, decide, node_changes, survey};
 use crate::process::{Children, Witness};
 use crate::secrets::Secrets;
 use crate::stages::{Context, Given, Ledger, Reader, Stage, StepMemory};
-use crate::stop::Stop;
+use crate::stop::{Level, Stop};
 
 /// What a command laid out to look and work with.
 #[derive(Clone, Copy)]
@@ -54,7 +54,11 @@ impl<'a> Layout<'a> {
         let remembered = Arc::new(Remembered(memory.clone()));
         let children = self.desk.children(self.events, self.stop, remembered.clone());
         let view = self.view(memory.next_run(), &known, &reader, remembered.as_ref(), &children);
-        let survey = survey(stages, &graph, memory, |stage| Context { stage, ..view }).await?;
+        // Looking changes nothing, so it may end anywhere.
+        let survey = tokio::select! {
+            survey = survey(stages, &graph, memory, |stage| Context { stage, ..view }) => survey?,
+            () = self.stop.reached(Level::Finish) => return Err(Failure::cancelled("stopped while looking")),
+        };
         let decisions = decide(&graph, &order, &survey);
         let nodes: Option<Nodes> = known.get(Kind::Nodes).ok();
         let nodes = node_changes(&env.wanted_nodes(), nodes.as_ref(), node_image(&known).as_ref());

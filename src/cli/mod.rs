@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this room reads the variables of the process")]
 
+mod ask;
 mod completions;
 mod desk;
 mod down;
@@ -74,7 +75,7 @@ enum Command {
     Schema(schema::Schema),
     /// Show the machines of an environment
     Nodes(nodes::NodesArgs),
-    /// Write the kubeconfig, or merge it into yours
+    /// Write the kubeconfig to its place, or where you say
     Kubeconfig(kubeconfig::Kubeconfig),
     /// Open a shell on a node, or run a command there
     Ssh(ssh::Ssh),

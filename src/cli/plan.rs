@@ -29,7 +29,7 @@ impl PlanArgs {
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         let identity = desk.identity(&account)?;
         let journal = desk.journal(&identity).await?;
-        let secrets = desk.secrets(&identity)?;
+        let secrets = desk.secrets_known_to(&journal, &identity)?;
         let connections = desk.connections(&secrets, &identity)?;
         // Nobody follows the events of a look.
         let (events, _) = Events::channel();
@@ -65,8 +65,20 @@ pub fn heading(desk: &Desk, identity: &Identity) -> String {
     let env = &desk.env;
     format!(
         "{} · {} {} · account {} · RKE2 {}",
-        env.name, env.platform, identity.region, identity.account, env.rke2.version
+        env.name,
+        env.platform,
+        identity.region,
+        grouped(&identity.account),
+        env.rke2.version
     )
+}
+
+/// `1234-5678-9012`, as AWS writes account ids for people; anything else as it is.
+fn grouped(account: &str) -> String {
+    if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+        return account.to_owned();
+    }
+    format!("{}-{}-{}", &account[..4], &account[4..8], &account[8..])
 }
 
 fn next(desk: &Desk, plan: &Plan) -> String {
@@ -75,5 +87,16 @@ fn next(desk: &Desk, plan: &Plan) -> String {
         format!("{name} is as described: `sre-provision up {name}` would do nothing")
     } else {
         format!("next: `sre-provision up {name}` does this and asks first")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_written_in_groups_and_anything_else_as_it_is() {
+        assert_eq!(grouped("123456789012"), "1234-5678-9012");
+        assert_eq!(grouped("vc-east"), "vc-east");
     }
 }

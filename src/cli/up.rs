@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::Common;
-use super::desk::{Desk, actor};
+use super::ask::ask;
+use super::desk::{Desk, TOOLS, actor};
 use super::look::{Layout, Looked};
 use super::plan::heading;
 use crate::artifact::{Health, Kind, LoadBalancer};
@@ -18,7 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
 use crate::journal::{Journal, Lease, Writer, save_identity};
 use crate::node::Connections;
-use crate::report::{Format, Screen, StageLine, ago, closing_table, plan_text, took};
+use crate::report::{Format, Screen, StageLine, ago, closing_table, moment, plan_text, took};
 use crate::secrets::Secrets;
 use crate::stages::{self, Reader, Stage};
 use crate::stop::Stop;
@@ -60,19 +62,19 @@ impl Up {
             connections.close().await;
             return as_described(&ready, &looked, started, screen);
         }
-        self.ask(&ready, &looked, screen)?;
+        self.ask(&ready, &looked, screen, stop).await?;
         preflight(&ready, &connections).await?;
         let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
         connections.close().await;
         report
     }
 
-    fn ask(&self, ready: &Ready, looked: &Looked, screen: Screen) -> Result<(), Failure> {
+    async fn ask(&self, ready: &Ready, looked: &Looked, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         screen.remark(&format!("{}\n\n{}\n", heading(&ready.desk, &ready.identity), plan_text(&looked.plan)));
         if self.yes {
             return Ok(());
         }
-        match screen.ask("go on? [y/N]").as_deref() {
+        match ask(screen, "go on? [y/N]".to_owned(), stop).await?.as_deref() {
             Some("y" | "Y" | "yes") => Ok(()),
             Some(_) => Err(Failure::new(Exit::Approval, "up: nothing was done")),
             None => Err(Failure::new(Exit::Approval, "up: nobody can answer whether to go on")
@@ -87,12 +89,13 @@ impl Ready {
         let lease = Lease::take(&desk.state, actor())?;
         let recorded = desk.recorded_identity()?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
-        let identity = desk.identity(&account)?;
-        if recorded.is_none() {
+        // What may happen to an environment is what its file says now; everything else of it was settled when it began.
+        let identity = Identity { class: desk.env.class, ..desk.identity(&account)? };
+        if recorded.as_ref() != Some(&identity) {
             save_identity(&desk.state, &identity)?;
         }
         let journal = desk.journal(&identity).await?;
-        let secrets = desk.secrets(&identity)?;
+        let secrets = desk.secrets_known_to(&journal, &identity)?;
         secrets.ssh_key()?;
         Ok(Self { desk, cloud, identity, secrets, lease, journal })
     }
@@ -112,9 +115,10 @@ impl Ready {
 
 /// What must be there before anything is made: the tools, and the way in where it can be walked already.
 async fn preflight(ready: &Ready, connections: &Connections) -> Result<(), Failure> {
-    for tool in ["packer", "tofu", "ansible-playbook"] {
+    for tool in TOOLS {
         ready.desk.tools.get(tool)?;
     }
+    ready.desk.tools.require_connecting()?;
     let access = &ready.desk.env.access;
     if access.via == Via::Jump
         && let Some(reach) = access.jump.as_ref().and_then(stages::named_jump)
@@ -138,9 +142,10 @@ async fn carry_out(
     let command = format!("up {}", desk.env.name);
     let writer = Writer::begin(journal, lease, &command, Some(looked.plan.digest())).await?;
     let run = writer.run();
-    let book = Arc::new(Book::new(writer, &identity));
+    let book = Arc::new(Book::new(writer, &identity, desk.programs()));
     let follower = tokio::spawn(screen.follow(received));
     events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
+    desk.tell_refused(&events);
     let report = {
         let layout = Layout {
             desk: &desk,
@@ -227,7 +232,7 @@ fn arrived(desk: &Desk, identity: &Identity, report: &Report, started: Instant) 
     let kubeconfig = desk.state.kubeconfig();
     text.push_str(&format!("\n  kubeconfig  {}", desk.workspace.shown(&kubeconfig).display()));
     if let Some(expires) = identity.expires {
-        text.push_str(&format!("\n  expires     {expires}"));
+        text.push_str(&format!("\n  expires     {}", moment(expires, &TimeZone::UTC)));
     }
     text
 }

@@ -15,20 +15,23 @@ use crate::fingerprint::{Digest, Reading};
 use crate::identity::{Identity, TAG_ENVIRONMENT};
 use crate::journal::{Deed, Intent, Record, Settled, Writer};
 use crate::process::Witness;
-use crate::stages::{Ledger, StepMemory};
+use crate::stages::{self, Ledger, StepMemory};
 
 /// The journal as stages, executor and supervisors use it.
 pub struct Book {
     writer: Writer,
     /// The tag that everything of the environment carries.
     tag: String,
+    programs: BTreeMap<String, Digest>,
     /// When the steps that are open were begun.
     begun: Mutex<BTreeMap<(Kind, String), Instant>>,
 }
 
 impl Book {
-    pub fn new(writer: Writer, identity: &Identity) -> Self {
-        Self { writer, tag: format!("{TAG_ENVIRONMENT}={}", identity.id), begun: Mutex::default() }
+    /// `programs` are the tools that were found, by name: an intent tells those that its stage may start.
+    pub fn new(writer: Writer, identity: &Identity, programs: BTreeMap<String, Digest>) -> Self {
+        let tag = format!("{TAG_ENVIRONMENT}={}", identity.id);
+        Self { writer, tag, programs, begun: Mutex::default() }
     }
 
     /// Ends the run and gives the lease back.
@@ -57,7 +60,8 @@ impl Book {
         took: Duration,
     ) -> Result<(), Failure> {
         let (artifact, why) = (artifact.cloned(), failure.map(ToString::to_string));
-        self.settle(Settled { artifact, why, took, ..settled(stage, Deed::Make, outcome) }).await
+        let attempt = self.writer.look(|memory| memory.stages.get(&stage).map_or(1, |stage| stage.attempt));
+        self.settle(Settled { artifact, why, took, attempt, ..settled(stage, Deed::Make, outcome) }).await
     }
 
     pub async fn destroy_intended(&self, stage: Kind) -> Result<(), Failure> {
@@ -80,7 +84,7 @@ impl Book {
     ) -> Result<(), Failure> {
         let subject = step.as_ref().map_or_else(|| stage.name().to_owned(), |step| format!("{stage}/{step}"));
         let fingerprint = reading.fingerprint(&subject);
-        let (reading, tools) = (reading.clone(), BTreeMap::new());
+        let (reading, tools) = (reading.clone(), started_by(stage, &self.programs));
         let intent = Intent { stage, step, deed, attempt, fingerprint, reading, effect, tools };
         self.writer.append(Record::Intent(intent)).await.map(drop)
     }
@@ -93,6 +97,11 @@ impl Book {
         let begun = self.begun.lock().ok().and_then(|mut begun| begun.remove(&(stage, step.to_owned())));
         begun.map(|begun| begun.elapsed()).unwrap_or_default()
     }
+}
+
+fn started_by(stage: Kind, programs: &BTreeMap<String, Digest>) -> BTreeMap<String, Digest> {
+    let started = stages::programs(stage).iter();
+    started.filter_map(|name| Some(((*name).to_owned(), programs.get(*name)?.clone()))).collect()
 }
 
 fn settled(stage: Kind, deed: Deed, outcome: Outcome) -> Settled {
@@ -163,5 +172,21 @@ impl Witness for Book {
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure> {
         let value = json!({ "copy": copy, "sha256": digest });
         self.record_fact(&format!("tofu-state/{slot}"), value).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intent_tells_only_the_programs_that_its_stage_may_start() {
+        let programs = ["packer", "tofu"].map(|name| (name.to_owned(), Digest::of(name.as_bytes())));
+        let programs = BTreeMap::from(programs);
+
+        let told = started_by(Kind::Nodes, &programs);
+
+        assert_eq!(told, BTreeMap::from([("tofu".to_owned(), Digest::of(b"tofu"))]));
+        assert_eq!(started_by(Kind::Health, &programs), BTreeMap::new());
     }
 }

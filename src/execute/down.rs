@@ -26,8 +26,7 @@ pub struct Removed {
 /// A stage that fails to destroy does not keep the others from being destroyed: the sweep by tag comes after all of
 /// them, and what it cannot remove is named.
 pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World<'_>) -> Result<Removed, Failure> {
-    let stays = |thing: &Thing| !images && matches!(thing.kind, ThingKind::Image | ThingKind::Snapshot);
-    let found = world.cloud.things(tags).await?.iter().filter(|thing| !stays(thing)).count();
+    let found = going(world.cloud.things(tags).await?, images).len();
     let mut failures = Vec::new();
     for stage in order.iter().rev() {
         if world.stop.is_asked() {
@@ -41,7 +40,7 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
             failures.push(failure);
         }
     }
-    let left = sweep(tags, stays, world).await?;
+    let left = sweep(tags, images, world).await?;
     if left.is_empty() {
         return Ok(Removed { found, left });
     }
@@ -70,26 +69,37 @@ async fn destroy(stage: &dyn Stage, world: &World<'_>) -> Result<(), Failure> {
     result
 }
 
+/// What `down` takes away: everything, but for the images that it keeps and the snapshots that they are made of.
+pub fn going(things: Vec<Thing>, images: bool) -> Vec<Thing> {
+    let is_kept = |thing: &Thing| !images && thing.kind == ThingKind::Image;
+    let kept: BTreeSet<String> = things.iter().filter(|thing| is_kept(thing)).map(|thing| thing.id.clone()).collect();
+    let is_part_of_kept = |thing: &Thing| {
+        thing.kind == ThingKind::Snapshot && thing.part_of.as_ref().is_some_and(|image| kept.contains(image))
+    };
+    things.into_iter().filter(|thing| !is_kept(thing) && !is_part_of_kept(thing)).collect()
+}
+
 /// Removes what still carries the tags, in the order in which things can go, until nothing is left or nothing moves.
-async fn sweep(tags: &Tags, stays: impl Fn(&Thing) -> bool, world: &World<'_>) -> Result<Vec<String>, Failure> {
+async fn sweep(tags: &Tags, images: bool, world: &World<'_>) -> Result<Vec<String>, Failure> {
     let mut before = BTreeSet::new();
     for _ in 0..SWEEPS {
-        let things: BTreeSet<Thing> =
-            world.cloud.things(tags).await?.into_iter().filter(|thing| !stays(thing)).collect();
+        let things: BTreeSet<Thing> = going(world.cloud.things(tags).await?, images).into_iter().collect();
         if things.is_empty() || things == before {
             return Ok(things.iter().map(describe).collect());
         }
         for thing in &things {
-            let told = match world.cloud.remove(thing).await {
-                Ok(()) => format!("  ✓ left over: {} removed", describe(thing)),
-                Err(failure) => format!("  ✗ left over: {} stays for now: {failure}", describe(thing)),
-            };
-            world.events.notice(told);
+            if world.stop.is_asked() {
+                return Err(Failure::cancelled(format!("down: stopped with {} left", describe(thing))));
+            }
+            match world.cloud.remove(thing).await {
+                Ok(()) => world.events.notice(format!("  ✓ left over: {} removed", describe(thing))),
+                Err(failure) => world.events.notice(format!("  ✗ {} stays for now: {failure}", describe(thing))),
+            }
         }
         before = things;
     }
-    let left = world.cloud.things(tags).await?;
-    Ok(left.iter().filter(|thing| !stays(thing)).map(describe).collect())
+    let left = going(world.cloud.things(tags).await?, images);
+    Ok(left.iter().map(describe).collect())
 }
 
 fn describe(thing: &Thing) -> String {
@@ -97,5 +107,38 @@ fn describe(thing: &Thing) -> String {
         format!("{} {}", thing.kind.name(), thing.id)
     } else {
         format!("{} {} ({})", thing.kind.name(), thing.id, thing.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing(kind: ThingKind, id: &str, part_of: Option<&str>) -> Thing {
+        Thing { kind, id: id.to_owned(), name: String::new(), part_of: part_of.map(str::to_owned) }
+    }
+
+    fn world() -> Vec<Thing> {
+        vec![
+            thing(ThingKind::Machine, "i-1", None),
+            thing(ThingKind::Image, "ami-1", None),
+            thing(ThingKind::Snapshot, "snap-1", Some("ami-1")),
+            thing(ThingKind::Snapshot, "snap-2", None),
+            thing(ThingKind::Snapshot, "snap-3", Some("ami-gone")),
+        ]
+    }
+
+    fn ids(things: &[Thing]) -> Vec<&str> {
+        things.iter().map(|thing| thing.id.as_str()).collect()
+    }
+
+    #[test]
+    fn images_stay_with_their_own_snapshots_and_no_others() {
+        assert_eq!(ids(&going(world(), false)), ["i-1", "snap-2", "snap-3"]);
+    }
+
+    #[test]
+    fn everything_goes_when_the_images_go_too() {
+        assert_eq!(ids(&going(world(), true)), ["i-1", "ami-1", "snap-1", "snap-2", "snap-3"]);
     }
 }

@@ -11,6 +11,6 @@ mod up;
 mod world;
 
 pub use book::Book;
-pub use down::{Removed, down};
+pub use down::{Removed, down, going};
 pub use up::{Report, up};
 pub use world::World;

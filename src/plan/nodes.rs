@@ -20,6 +20,9 @@ pub fn node_changes(wanted: &[WantedNode], made: Option<&Nodes>, image: Option<&
         if node.size != want.size {
             what.push(format!("size {}, wanted {}", node.size, want.size));
         }
+        if node.disk_gib != want.disk.gib() {
+            what.push(format!("disk {} GiB, wanted {} GiB", node.disk_gib, want.disk.gib()));
+        }
         if let Some(image) = image.filter(|image| image.id != node.image) {
             what.push(format!("image {}, newest {}", node.image, image.id));
         }

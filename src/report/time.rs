@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 /// `0m 41s`, `14m 07s`, `1h 02m`; below ten seconds `1.3 s`.
 pub fn took(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -22,6 +25,11 @@ pub fn ago(duration: Duration) -> String {
     }
 }
 
+/// `2026-11-24 14:20 +01`: a point in time as the clock on the wall shows it.
+pub fn moment(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +40,12 @@ mod tests {
 
         assert_eq!(texts, ["1.3 s", "0m 41s", "14m 07s", "1h 02m"]);
         assert_eq!(ago(Duration::from_secs(90_000)), "25 h");
+    }
+
+    #[test]
+    fn a_point_in_time_is_told_without_seconds_and_with_its_zone() {
+        let at: Timestamp = "2026-11-24T14:20:09.123456789Z".parse().expect("a time");
+
+        assert_eq!(moment(at, &TimeZone::UTC), "2026-11-24 14:20 UTC");
     }
 }

@@ -48,10 +48,14 @@ impl Stage for AgentsStage {
                 amiss.push(node.to_string());
             }
         }
-        Ok(match amiss[..] {
-            [] => Presence::Standing,
-            _ => Presence::Altered(format!("{} does not run as it joined", amiss.join(", "))),
-        })
+        if !amiss.is_empty() {
+            return Ok(Presence::Altered(format!("{} does not run as it joined", amiss.join(", "))));
+        }
+        let servers: Servers = cx.known.get(Kind::Servers)?;
+        let balancer: LoadBalancer = cx.known.get(Kind::LoadBalancer)?;
+        let behind = behind_ingress(&agents.joined, &servers.joined);
+        let missing = joining::unregistered(&INGRESS, behind, &balancer, cx).await?;
+        Ok(if missing.is_empty() { Presence::Standing } else { Presence::Altered(missing.join(", ")) })
     }
 
     async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
@@ -68,7 +72,9 @@ impl Stage for AgentsStage {
             }
         }
         let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
-        register(&joined, &balancer, cx).await?;
+        if failures.is_empty() || !joined.is_empty() {
+            register(behind_ingress(&joined, &servers.joined), &balancer, cx).await?;
+        }
         if failures.is_empty() {
             return Ok(Artifact::Agents(Agents { joined }));
         }
@@ -149,13 +155,21 @@ async fn start(
     cx: &Context<'_>,
 ) -> Result<joining::Results, Failure> {
     let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
-    let token = Token::agent(ca, password(cx, AGENT_TOKEN)?).secure();
+    let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
     let mut vars = variables(cx);
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
     play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
 }
 
-/// Agents take the ingress traffic from the moment they are members.
+/// Who takes the ingress traffic: the agents, or the servers of a cluster that has none.
+fn behind_ingress<'a>(
+    agents: &'a BTreeMap<NodeName, Joined>,
+    servers: &'a BTreeMap<NodeName, Joined>,
+) -> &'a BTreeMap<NodeName, Joined> {
+    if agents.is_empty() { servers } else { agents }
+}
+
+/// Behind the load balancer from the moment they are members.
 async fn register(
     joined: &BTreeMap<NodeName, Joined>,
     balancer: &LoadBalancer,
@@ -181,4 +195,35 @@ fn not_joined(failures: &[(NodeName, Failure)], of: usize) -> Failure {
         failure = failure.log(log);
     }
     first.hints().iter().fold(failure, |failure, hint| failure.hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Exit;
+
+    fn joined(name: &str) -> BTreeMap<NodeName, Joined> {
+        let one = Joined { machine: "i-1".to_owned(), version: "v1.35.4+rke2r1".to_owned() };
+        BTreeMap::from([(NodeName(name.to_owned()), one)])
+    }
+
+    #[test]
+    fn servers_take_the_ingress_traffic_of_a_cluster_without_agents() {
+        let (agents, servers) = (joined("general-1"), joined("server-1"));
+
+        assert_eq!(behind_ingress(&agents, &servers), &agents);
+        assert_eq!(behind_ingress(&BTreeMap::new(), &servers), &servers);
+    }
+
+    #[test]
+    fn agents_that_did_not_join_are_named_with_the_first_ones_cause() {
+        let failure =
+            |node: &str| (NodeName(node.to_owned()), Failure::new(Exit::Unhealthy, format!("`{node}` is silent")));
+
+        let told = not_joined(&[failure("general-3"), failure("general-4")], 5);
+
+        assert_eq!(told.what(), "agents: 2 of 5 nodes did not join: general-3, general-4");
+        assert_eq!(told.causes(), ["`general-3` is silent"]);
+        assert_eq!(told.exit(), Exit::Unhealthy);
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -16,11 +17,15 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2;
 use crate::stages::{Context, Given, Presence, Stage};
+use crate::stop::Level;
 use crate::workspace::{Incoming, RealDisk, file_digest, remove, write_atomic};
 
 /// Where a release is when the environment names no source.
 const RELEASES: &str = "https://github.com/rancher/rke2/releases/download";
 const SUMS: &str = "sha256sum-amd64.txt";
+/// How long a source may take to answer, and then to say anything more.
+const CONNECT: Duration = Duration::from_secs(15);
+const SILENCE: Duration = Duration::from_secs(60);
 
 pub struct BundleStage;
 
@@ -55,7 +60,12 @@ impl Stage for BundleStage {
         let sums = source.read(version, SUMS).await?;
         let wanted = wanted(&sums, &rke2::release_files(cx.env.rke2.cni), &source)?;
         let fetched = wanted.iter().map(|(name, digest)| fetch(cx, &source, version, &dir, name, digest));
-        let files: BTreeMap<String, BundleFile> = try_join_all(fetched).await?.into_iter().collect();
+        let files = tokio::select! {
+            files = try_join_all(fetched) => files?,
+            // A server that says nothing must not keep us from hearing it; what has half arrived goes when it is dropped.
+            () = cx.stop.reached(Level::Finish) => return Err(Failure::cancelled("bundle: stopped while fetching")),
+        };
+        let files: BTreeMap<String, BundleFile> = files.into_iter().collect();
         write_atomic(&dir.join(SUMS), &sums, 0o644)?;
         Ok(Artifact::Bundle(Bundle { version: version.clone(), files }))
     }
@@ -185,7 +195,9 @@ impl Source {
         let Self::Url(base) = self else { return Err(Failure::bug("a directory was asked as a URL")) };
         // `+` means a space to some servers; the release page wants it encoded.
         let url = format!("{base}/{}/{name}", version.replace('+', "%2B"));
-        let answer = reqwest::get(&url).await.map_err(|error| unreadable(self, name, &error).transient())?;
+        let client = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build();
+        let client = client.map_err(|error| unreadable(self, name, &error))?;
+        let answer = client.get(&url).send().await.map_err(|error| unreadable(self, name, &error).transient())?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);

@@ -22,6 +22,9 @@ use crate::stop::Stop;
 use crate::tools::Tools;
 use crate::workspace::{StateDir, Workspace};
 
+/// The fact that tells which secrets there are: a [`crate::secrets::Manifest`].
+pub const SECRETS: &str = "secrets";
+
 /// The artifacts a stage is given.
 #[derive(Clone, Debug, Default)]
 pub struct Given(BTreeMap<Kind, Artifact>);
@@ -134,6 +137,16 @@ impl Context<'_> {
             return Err(Failure::cancelled(format!("{}: stopped between two steps", self.stage)));
         }
         Ok(())
+    }
+
+    /// Records which secrets there are, if that changed: the next run notices a lost one and makes none anew.
+    pub async fn note_secrets(&self) -> Result<(), Failure> {
+        let manifest = serde_json::to_value(self.secrets.manifest()?)
+            .map_err(|error| Failure::bug("a manifest is no JSON").because(error))?;
+        if self.ledger.fact(SECRETS).as_ref() == Some(&manifest) {
+            return Ok(());
+        }
+        self.ledger.record_fact(SECRETS, manifest).await
     }
 
     /// Carries out one step, unless an earlier run did with the same fingerprint and `still` says that it holds.

@@ -68,6 +68,7 @@ impl Stage for HealthStage {
         let proof = serves(&api, &expected(&access, cx)?, &Wait::within(SERVE, cx.stop, &tell)).await?;
         let written = kubeconfig.written(&cx.env.name, &server);
         cx.secrets.put(KUBECONFIG, &written)?;
+        cx.note_secrets().await?;
         write_atomic(&cx.state.kubeconfig(), written.expose(), 0o600)?;
         let version = cx.env.rke2.version.clone();
         Ok(Artifact::Health(Health { api: server, servers: proof.servers, agents: proof.agents, version }))

@@ -288,7 +288,8 @@ async fn start(
     network: &BuildNetwork,
 ) -> Result<FoundMachine, Failure> {
     let machine = NewMachine {
-        token: format!("check-{}-{id}-{}", cx.identity.short(), cx.run),
+        // Of this attempt alone: what an earlier one started is swept, and its token would give that machine back.
+        token: format!("check-{}", uuid::Uuid::new_v4()),
         image: id.to_owned(),
         size: cx.env.image.build.size.clone(),
         disk_gib: cx.env.image.build.disk.gib(),
@@ -375,4 +376,56 @@ async fn remove_all(cx: &Context<'_>, tags: &Tags) -> Result<(), Failure> {
         cx.cloud.remove(&thing).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(fips: bool, stdout: &str) -> Result<(), Failure> {
+        let recipe = Recipe {
+            which: "node",
+            inputs: Inputs::new(),
+            parent: "ami-base",
+            lineage: vec![],
+            values: Value::Null,
+            rke2: Some("v1.35.4+rke2r1"),
+            user: "rocky",
+        };
+        judge(&recipe, &Digest::of(b"image"), fips, "ami-1", stdout, "")
+    }
+
+    fn good() -> String {
+        let print = Digest::of(b"image");
+        format!("cloud-init=done\nfips=1\nrke2=v1.35.4+rke2r1\njoined=0\nmanifest={{\"fingerprint\":\"{print}\"}}\n")
+    }
+
+    #[test]
+    fn an_image_that_boots_as_what_was_built_is_accepted() {
+        assert_eq!(judged(true, &good()).map_err(|failure| failure.to_string()), Ok(()));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_with_an_image_is_told_at_once() {
+        let said = good().replace("fips=1", "fips=0").replace("joined=0", "joined=2").replace("v1.35.4", "v1.34.4");
+
+        let failure = judged(true, &said).expect_err("refused");
+
+        assert_eq!(failure.what(), "image `ami-1` booted and is not what was built");
+        assert_eq!(
+            failure.causes(),
+            [
+                "the kernel is not in FIPS mode",
+                "`rke2 --version` says `v1.34.4+rke2r1`, expected `v1.35.4+rke2r1`",
+                "it carries the state of a cluster"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_machine_that_says_nothing_is_no_proof() {
+        let failure = judged(false, "").expect_err("refused");
+
+        assert_eq!(failure.causes().len(), 4, "{:?}", failure.causes());
+    }
 }

@@ -1,11 +1,12 @@
 //! What servers and agents share: the play that starts a node's service, and the wait until it is a member.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Joined};
+use crate::artifact::{Access, Joined, LoadBalancer};
 use crate::environment::{HardeningProfile, LoadBalancerKind, NodeName, Rke2Profile, Role, WantedNode};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
@@ -26,9 +27,31 @@ const JOIN: Duration = Duration::from_secs(15 * 60);
 pub const SERVER_TOKEN: &str = "rke2-server-token";
 pub const AGENT_TOKEN: &str = "rke2-agent-token";
 
-/// The password part of a token: made once, sealed and read back before any server starts with it.
-pub fn password(cx: &Context<'_>, name: &str) -> Result<Secret, Failure> {
-    cx.secrets.get_or_create(name, random_token)
+/// The password part of a token: made once, sealed, read back and noted before any server starts with it.
+pub async fn password(cx: &Context<'_>, name: &str) -> Result<Secret, Failure> {
+    let password = cx.secrets.get_or_create(name, random_token)?;
+    cx.note_secrets().await?;
+    Ok(password)
+}
+
+/// Members that are not behind these target groups of the load balancer.
+pub async fn unregistered(
+    groups: &[&str],
+    joined: &BTreeMap<NodeName, Joined>,
+    balancer: &LoadBalancer,
+    cx: &Context<'_>,
+) -> Result<Vec<String>, Failure> {
+    let mut missing = Vec::new();
+    for name in groups {
+        let Some(group) = balancer.target_groups.get(*name) else { continue };
+        let targets = cx.cloud.targets(group).await?;
+        for (node, joined) in joined {
+            if !targets.iter().any(|target| target.machine == joined.machine) {
+                missing.push(format!("{node} is not behind `{name}`"));
+            }
+        }
+    }
+    Ok(missing)
 }
 
 pub fn version(cx: &Context<'_>) -> Result<Version, Failure> {

@@ -28,7 +28,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
-pub use context::{Context, Given, Ledger, Step, StepMemory};
+pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
 pub use jump::named_jump;
 pub use reading::Reader;
 
@@ -66,6 +66,16 @@ pub trait Stage: Send + Sync {
 
     /// Removes what `make` left, finished or half-made, found by tag even when nothing was recorded.
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure>;
+}
+
+/// The programs that a stage may start.
+pub fn programs(stage: Kind) -> &'static [&'static str] {
+    match stage {
+        Kind::BaseImage | Kind::NodeImage => &["packer", "ansible-playbook"],
+        Kind::Network | Kind::LoadBalancer | Kind::Nodes => &["tofu"],
+        Kind::Hardening | Kind::Servers | Kind::Agents => &["ansible-playbook"],
+        Kind::Bundle | Kind::Access | Kind::Health => &[],
+    }
 }
 
 /// Every stage, in the order of the road.

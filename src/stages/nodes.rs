@@ -63,10 +63,11 @@ impl Stage for NodesStage {
         let wanted = cx.env.wanted_nodes();
         let mut nodes: BTreeMap<String, Value> = BTreeMap::new();
         for node in &wanted {
-            nodes.insert(node.name.0.clone(), configured(node, existing.get(&node.name.0), &image, &user_data));
+            let there = existing.get(&node.name.0).map(|machine| There::of(machine, &network, cx));
+            nodes.insert(node.name.0.clone(), configured(node, there.as_ref(), &image, &user_data));
         }
         for (name, machine) in unwanted(&existing, &wanted) {
-            nodes.insert(name.clone(), kept(machine, &network, cx, &user_data));
+            nodes.insert(name.clone(), kept(name, &There::of(machine, &network, cx), &user_data));
         }
         let disks: BTreeMap<String, u64> =
             nodes.iter().map(|(name, node)| (name.clone(), node["disk_gib"].as_u64().unwrap_or_default())).collect();
@@ -137,37 +138,48 @@ fn unwanted<'a>(
     existing.iter().filter(|(name, _)| *name != JUMP && !wanted.iter().any(|node| node.name.0 == **name))
 }
 
-/// A node of the file as the module takes it; an existing machine keeps its image and size.
-fn configured(node: &WantedNode, existing: Option<&FoundMachine>, image: &Image, user_data: &str) -> Value {
+/// A machine that is there, with what the platform does not tell of it.
+struct There<'a> {
+    machine: &'a FoundMachine,
+    recorded: Option<&'a Node>,
+    /// Index of the subnet it is in: a machine cannot move.
+    subnet: Option<usize>,
+}
+
+impl<'a> There<'a> {
+    fn of(machine: &'a FoundMachine, network: &Network, cx: &Context<'a>) -> Self {
+        let recorded = match cx.known.artifact(Kind::Nodes) {
+            Some(Artifact::Nodes(nodes)) => nodes.nodes.values().find(|node| node.machine == machine.id),
+            Some(_) | None => None,
+        };
+        Self { machine, recorded, subnet: network.zones.iter().position(|zone| *zone == machine.zone) }
+    }
+}
+
+/// A node of the file as the module takes it; an existing machine keeps its image, size, disk and place.
+fn configured(node: &WantedNode, there: Option<&There<'_>>, image: &Image, user_data: &str) -> Value {
     json!({
         "role": node.role,
-        "image_id": existing.map_or(&image.id, |machine| &machine.image),
-        "instance_type": existing.map_or(&node.size, |machine| &machine.size),
-        "disk_gib": node.disk.gib(),
-        "subnet": node.zone,
+        "image_id": there.map_or(&image.id, |there| &there.machine.image),
+        "instance_type": there.map_or(&node.size, |there| &there.machine.size),
+        "disk_gib": there.and_then(|there| there.recorded).map_or(node.disk.gib(), |node| node.disk_gib),
+        "subnet": there.and_then(|there| there.subnet).unwrap_or(usize::from(node.zone)),
         "user_data": user_data,
         "tags": Tags::from([(TAG_NODE.to_owned(), node.name.0.clone())]),
     })
 }
 
 /// A machine that the file no longer names, as it is.
-fn kept(machine: &FoundMachine, network: &Network, cx: &Context<'_>, user_data: &str) -> Value {
-    let name = machine.tags.get(TAG_NODE).cloned().unwrap_or_default();
-    let recorded = match cx.known.artifact(Kind::Nodes) {
-        Some(Artifact::Nodes(nodes)) => nodes.nodes.get(&NodeName(name.clone())),
-        Some(_) | None => None,
-    };
+fn kept(name: &str, there: &There<'_>, user_data: &str) -> Value {
     let guessed = if name.starts_with("server-") { Role::Server } else { Role::Agent };
-    let role = recorded.map_or(guessed, |node| node.role);
-    let subnet = network.zones.iter().position(|zone| *zone == machine.zone).unwrap_or(0);
     json!({
-        "role": role,
-        "image_id": machine.image,
-        "instance_type": machine.size,
-        "disk_gib": recorded.map_or(100, |node| node.disk_gib),
-        "subnet": subnet,
+        "role": there.recorded.map_or(guessed, |node| node.role),
+        "image_id": there.machine.image,
+        "instance_type": there.machine.size,
+        "disk_gib": there.recorded.map_or(100, |node| node.disk_gib),
+        "subnet": there.subnet.unwrap_or(0),
         "user_data": user_data,
-        "tags": Tags::from([(TAG_NODE.to_owned(), name)]),
+        "tags": Tags::from([(TAG_NODE.to_owned(), name.to_owned())]),
     })
 }
 
@@ -281,6 +293,106 @@ struct MadeJump {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::ByteSize;
+
+    fn want() -> WantedNode {
+        WantedNode {
+            name: NodeName("server-2".to_owned()),
+            role: Role::Server,
+            size: "m6i.2xlarge".to_owned(),
+            disk: ByteSize(200 * ByteSize::GIB),
+            zone: 1,
+            labels: BTreeMap::new(),
+            taints: vec![],
+        }
+    }
+
+    fn image() -> Image {
+        Image {
+            id: "ami-new".to_owned(),
+            name: "sre-node-1".to_owned(),
+            fingerprint: crate::fingerprint::Digest::of(b"new"),
+            parent: "ami-base".to_owned(),
+            rke2: None,
+            user: "rocky".to_owned(),
+        }
+    }
+
+    fn machine() -> FoundMachine {
+        FoundMachine {
+            id: "i-2".to_owned(),
+            state: MachineState::Running,
+            private_address: None,
+            public_address: None,
+            image: "ami-old".to_owned(),
+            size: "m6i.xlarge".to_owned(),
+            zone: "eu-1c".to_owned(),
+            tags: Tags::new(),
+        }
+    }
+
+    fn recorded() -> Node {
+        Node {
+            machine: "i-2".to_owned(),
+            role: Role::Server,
+            address: "10.0.2.7".to_owned(),
+            image: "ami-old".to_owned(),
+            size: "m6i.xlarge".to_owned(),
+            disk_gib: 100,
+            zone: "eu-1c".to_owned(),
+            user: "rocky".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_missing_gets_what_the_file_says_and_the_newest_image() {
+        let node = configured(&want(), None, &image(), "#cloud-config");
+
+        assert_eq!(
+            node,
+            json!({
+                "role": "server", "image_id": "ami-new", "instance_type": "m6i.2xlarge", "disk_gib": 200, "subnet": 1,
+                "user_data": "#cloud-config", "tags": { "sre:node": "server-2" },
+            })
+        );
+    }
+
+    #[test]
+    fn a_node_that_exists_keeps_image_size_disk_and_place_whatever_the_file_says() {
+        let (machine, recorded) = (machine(), recorded());
+        let there = There { machine: &machine, recorded: Some(&recorded), subnet: Some(2) };
+
+        let node = configured(&want(), Some(&there), &image(), "");
+
+        let told = [&node["image_id"], &node["instance_type"], &node["disk_gib"], &node["subnet"]];
+        assert_eq!(told, [&json!("ami-old"), &json!("m6i.xlarge"), &json!(100), &json!(2)]);
+    }
+
+    #[test]
+    fn a_machine_that_the_file_no_longer_names_stays_what_it_was() {
+        let machine = machine();
+        let there = There { machine: &machine, recorded: None, subnet: Some(2) };
+
+        let node = kept("server-4", &there, "");
+
+        assert_eq!((&node["role"], &node["image_id"]), (&json!("server"), &json!("ami-old")));
+        assert_eq!(kept("general-1", &there, "")["role"], json!("agent"));
+    }
+
+    #[test]
+    fn an_air_gap_has_no_way_out() {
+        assert_eq!(egress(Nat::None), json!({}));
+        assert_eq!(egress(Nat::Single)["https"]["to_port"], json!(443));
+    }
+
+    #[test]
+    fn a_machine_that_is_stopped_or_gone_is_told_by_its_name() {
+        let stopped = FoundMachine { state: MachineState::Stopped, ..machine() };
+
+        assert_eq!(amiss("server-2", "i-2", &[machine()]), None);
+        assert_eq!(amiss("server-2", "i-2", &[stopped]).as_deref(), Some("server-2 is stopped"));
+        assert_eq!(amiss("server-2", "i-2", &[]).as_deref(), Some("server-2 is gone"));
+    }
 
     fn parsed(user_data: &str) -> Value {
         serde_json::from_str(user_data.strip_prefix("#cloud-config\n").expect("a cloud-config")).expect("JSON")

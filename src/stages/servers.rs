@@ -24,6 +24,8 @@ use crate::stages::{Context, Given, Presence, Stage, Step};
 
 pub struct ServersStage;
 
+/// The target groups that servers serve.
+const REGISTERED: [&str; 2] = ["api", "supervisor"];
 /// Who founds, or founded, the cluster.
 const FOUNDER: &str = "servers/founder";
 /// The CA of the cluster once it was formed.
@@ -64,7 +66,7 @@ impl Stage for ServersStage {
                 amiss.push(format!("{node} does not run as it joined"));
             }
         }
-        amiss.extend(unregistered(servers, &balancer, cx).await?);
+        amiss.extend(joining::unregistered(&REGISTERED, &servers.joined, &balancer, cx).await?);
         Ok(if amiss.is_empty() { Presence::Standing } else { Presence::Altered(amiss.join(", ")) })
     }
 
@@ -138,6 +140,14 @@ async fn founder(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Res
             clusters.entry(ca).or_default().push(node.clone());
         }
     }
+    let node = chosen(servers, clusters)?;
+    let founder = Founder { machine: joining::machine(access, &node)?, node };
+    cx.ledger.record_fact(FOUNDER, json!(founder)).await?;
+    Ok(founder)
+}
+
+/// A server that has a cluster already; else the first one.
+fn chosen(servers: &[NodeName], clusters: BTreeMap<Digest, Vec<NodeName>>) -> Result<NodeName, Failure> {
     if clusters.len() > 1 {
         let described: Vec<String> = clusters
             .iter()
@@ -151,27 +161,10 @@ async fn founder(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Res
             .because(described.join("; "))
             .hint("decide which cluster stays, run rke2-killall.sh and remove server/db on the servers of the other"));
     }
-    let first =
-        clusters.into_values().flatten().next().or_else(|| servers.iter().min_by_key(|node| number(node)).cloned());
-    let node = first.ok_or_else(|| Failure::bug("an environment without servers"))?;
-    let founder = Founder { machine: joining::machine(access, &node)?, node };
-    cx.ledger.record_fact(FOUNDER, json!(founder)).await?;
-    Ok(founder)
-}
-
-/// Servers that serve and are not registered with the load balancer.
-async fn unregistered(servers: &Servers, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<Vec<String>, Failure> {
-    let mut missing = Vec::new();
-    for name in ["api", "supervisor"] {
-        let Some(group) = balancer.target_groups.get(name) else { continue };
-        let targets = cx.cloud.targets(group).await?;
-        for (node, joined) in &servers.joined {
-            if !targets.iter().any(|target| target.machine == joined.machine) {
-                missing.push(format!("{node} is not behind `{name}`"));
-            }
-        }
-    }
-    Ok(missing)
+    let members = clusters.into_values().flatten().min_by_key(number);
+    members
+        .or_else(|| servers.iter().min_by_key(|node| number(node)).cloned())
+        .ok_or_else(|| Failure::bug("an environment without servers"))
 }
 
 /// What every join needs.
@@ -246,8 +239,8 @@ impl Control<'_> {
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
         self.deregister(node).await?;
-        let password = password(cx, SERVER_TOKEN)?;
-        let agents = joining::password(cx, AGENT_TOKEN)?;
+        let password = password(cx, SERVER_TOKEN).await?;
+        let agents = joining::password(cx, AGENT_TOKEN).await?;
         // The founder knew no CA and keeps what it started with; everybody else is told whose cluster it is.
         let token = match cluster {
             Some(ca) if !founds => Token::server(ca.clone(), password).secure(),
@@ -295,7 +288,7 @@ impl Control<'_> {
 
     /// Behind the load balancer from now on: it serves.
     async fn register(&self, node: &NodeName, joined: &Joined) -> Result<(), Failure> {
-        for name in ["api", "supervisor"] {
+        for name in REGISTERED {
             if let Some(group) = self.balancer.target_groups.get(name) {
                 self.cx.cloud.register(group, &joined.machine).await.map_err(|failure| failure.of(node))?;
             }
@@ -306,12 +299,51 @@ impl Control<'_> {
     /// Out of the load balancer before its service is touched.
     async fn deregister(&self, node: &NodeName) -> Result<(), Failure> {
         let machine = joining::machine(self.access, node)?;
-        for name in ["api", "supervisor"] {
+        for name in REGISTERED {
             let Some(group) = self.balancer.target_groups.get(name) else { continue };
             if self.cx.cloud.targets(group).await?.iter().any(|target| target.machine == machine) {
                 self.cx.cloud.deregister(group, &machine).await?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<const N: usize>(names: [&str; N]) -> Vec<NodeName> {
+        names.map(|name| NodeName(name.to_owned())).to_vec()
+    }
+
+    #[test]
+    fn the_server_with_the_lowest_number_founds_a_cluster_that_is_not_there() {
+        let chosen = chosen(&names(["server-10", "server-2", "server-3"]), BTreeMap::new()).expect("one");
+
+        assert_eq!(chosen.0, "server-2");
+    }
+
+    #[test]
+    fn a_server_that_has_a_cluster_goes_before_the_first_one() {
+        let clusters = BTreeMap::from([(Digest::of(b"ca"), names(["server-3", "server-2"]))]);
+
+        let chosen = chosen(&names(["server-1", "server-2", "server-3"]), clusters).expect("one");
+
+        assert_eq!(chosen.0, "server-2");
+    }
+
+    #[test]
+    fn two_clusters_are_for_a_person_who_is_told_which_server_has_which() {
+        let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
+        let clusters =
+            BTreeMap::from([(one.clone(), names(["server-1"])), (other.clone(), names(["server-2", "server-3"]))]);
+
+        let failure = chosen(&names(["server-1"]), clusters).expect_err("for a person");
+
+        let cause = &failure.causes()[0];
+        assert!(cause.contains(&format!("server-1 (CA {})", one.short())), "{cause}");
+        assert!(cause.contains(&format!("server-2, server-3 (CA {})", other.short())), "{cause}");
+        assert_eq!(failure.kind(), Class::NeedsPerson);
     }
 }

@@ -62,6 +62,10 @@ const KNOWN: [Known; 3] = [
     },
 ];
 
+/// What connections to nodes are made with, and how to get it.
+const CONNECTING: [(&str, &str); 2] =
+    [("ssh", "install OpenSSH's client (`openssh-clients` or `openssh-client`)"), ("setsid", "install util-linux")];
+
 /// `1732190000,,version,1.16.0`
 fn packer_version(output: &str) -> Option<String> {
     let line = output.lines().find_map(|line| line.split_once(",version,"))?.1;
@@ -119,13 +123,26 @@ impl Tools {
         Ok(found.get_or_init(|| tool))
     }
 
+    /// Sees that the programs are there that others start by name, of whatever version.
+    ///
+    /// # Errors
+    /// Exit 4: one is not on the path.
+    pub fn require_connecting(&self) -> Result<(), Failure> {
+        match CONNECTING.iter().find(|(name, _)| self.search(name).is_none()) {
+            Some((name, hint)) => Err(self.missing(name, hint)),
+            None => Ok(()),
+        }
+    }
+
+    fn missing(&self, name: &str, hint: &str) -> Failure {
+        Failure::new(Exit::Missing, format!("`{name}` is not installed"))
+            .because(format!("no program of that name in {}", self.path.display()))
+            .hint(hint)
+    }
+
     fn find(&self, known: &Known) -> Result<Tool, Failure> {
         let name = known.name;
-        let path = self.search(name).ok_or_else(|| {
-            Failure::new(Exit::Missing, format!("`{name}` is not installed"))
-                .because(format!("no program of that name in {}", self.path.display()))
-                .hint(known.hint)
-        })?;
+        let path = self.search(name).ok_or_else(|| self.missing(name, known.hint))?;
         self.check_configuration(name)?;
         let tool = self.asked(known, path)?;
         if !is_accepted(known, &tool.version) {
@@ -293,5 +310,15 @@ mod tests {
         assert_eq!((once, still_once, asked()), (1, 1, 2));
         assert_eq!(&recalled, first.get("tofu").expect("found"));
         assert_eq!(changed, "1.12.7");
+    }
+
+    #[test]
+    fn a_machine_without_an_ssh_client_is_told_what_to_install() {
+        let (_dir, tools) = tools("setsid", "exit 0", &[]);
+
+        let failure = tools.require_connecting().expect_err("no ssh");
+
+        assert_eq!((failure.what(), failure.exit()), ("`ssh` is not installed", Exit::Missing));
+        assert_eq!(failure.hints(), ["install OpenSSH's client (`openssh-clients` or `openssh-client`)"]);
     }
 }

@@ -106,6 +106,11 @@ impl Workspace {
         self.root.join(STATE).join("store")
     }
 
+    /// What the programs we drive said of themselves.
+    pub fn tools(&self) -> PathBuf {
+        self.store().join("tools.json")
+    }
+
     /// The files of one RKE2 release in the store, under their official names.
     pub fn release(&self, version: &str) -> PathBuf {
         self.store().join("rke2").join(version)
