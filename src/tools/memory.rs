@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
 use crate::tools::Tool;
-use crate::workspace::write_atomic;
+use crate::workspace::{RealDisk, make_dir, write_atomic};
 
 /// How a program's files look: device, inode, size, and times of change of content and of inode.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +68,7 @@ impl Memory {
 
     pub(super) fn write(&self, file: &Path) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::bug("a path is no text").because(error))?;
+        make_dir(&RealDisk, file.parent().unwrap_or(Path::new(".")), 0o700)?;
         write_atomic(file, &text, 0o600)
     }
 }
