@@ -15,14 +15,13 @@ use crate::artifact::{Artifact, Bundle, BundleFile, Kind};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::rke2;
+use crate::rke2::{self, Checksums, Version, checksum_file, release_url};
 use crate::stages::{Context, Given, Presence, Stage};
 use crate::stop::Level;
 use crate::workspace::{Incoming, RealDisk, file_digest, remove, write_atomic};
 
 /// Where a release is when the environment names no source.
 const RELEASES: &str = "https://github.com/rancher/rke2/releases/download";
-const SUMS: &str = "sha256sum-amd64.txt";
 /// How long a source may take to answer, and then to say anything more.
 const CONNECT: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(60);
@@ -57,7 +56,7 @@ impl Stage for BundleStage {
         let version = &cx.env.rke2.version;
         let source = Source::of(cx);
         let dir = cx.workspace.release(version);
-        let sums = source.read(version, SUMS).await?;
+        let sums = source.read(version, &checksum_file()).await?;
         let wanted = wanted(&sums, &rke2::release_files(cx.env.rke2.cni), &source)?;
         let fetched = wanted.iter().map(|(name, digest)| fetch(cx, &source, version, &dir, name, digest));
         let files = tokio::select! {
@@ -66,7 +65,7 @@ impl Stage for BundleStage {
             () = cx.stop.reached(Level::Finish) => return Err(Failure::cancelled("bundle: stopped while fetching")),
         };
         let files: BTreeMap<String, BundleFile> = files.into_iter().collect();
-        write_atomic(&dir.join(SUMS), &sums, 0o644)?;
+        write_atomic(&dir.join(checksum_file()), &sums, 0o644)?;
         Ok(Artifact::Bundle(Bundle { version: version.clone(), files }))
     }
 
@@ -80,23 +79,15 @@ fn has_size(path: &Path, size: u64) -> bool {
     path.metadata().is_ok_and(|found| found.is_file() && found.len() == size)
 }
 
-/// The checksums of the files we want.
+/// The checksums of the files we want. A list with a line that is none is refused whole: it is not the release's.
 fn wanted(sums: &[u8], names: &[String], source: &Source) -> Result<BTreeMap<String, Digest>, Failure> {
-    let text = String::from_utf8_lossy(sums);
-    let listed: BTreeMap<&str, Digest> = text
-        .lines()
-        .filter_map(|line| line.split_once("  "))
-        .filter_map(|(digest, name)| Some((name.trim(), Digest::parse(digest)?)))
-        .collect();
-    let find = |name: &String| {
-        let digest = listed.get(name.as_str()).cloned().ok_or_else(|| {
-            Failure::new(Exit::NotDone, format!("the release lists no checksum for `{name}`"))
-                .because(format!("`{SUMS}` of {source} names {} files", listed.len()))
-                .hint("check `rke2.version` and `rke2.cni`, or the source in `rke2.release`")
-        })?;
-        Ok((name.clone(), digest))
+    let told = |failure: Failure| {
+        failure
+            .because(format!("read from {source}"))
+            .hint("check `rke2.version` and `rke2.cni`, or the source in `rke2.release`")
     };
-    names.iter().map(find).collect()
+    let listed = Checksums::parse(&String::from_utf8_lossy(sums)).map_err(told)?;
+    names.iter().map(|name| Ok((name.clone(), listed.of(name).map_err(told)?.clone()))).collect()
 }
 
 /// One file into the store, unless it is there and right.
@@ -193,8 +184,8 @@ impl Source {
 
     async fn get(&self, version: &str, name: &str) -> Result<reqwest::Response, Failure> {
         let Self::Url(base) = self else { return Err(Failure::bug("a directory was asked as a URL")) };
-        // `+` means a space to some servers; the release page wants it encoded.
-        let url = format!("{base}/{}/{name}", version.replace('+', "%2B"));
+        let version: Version = version.parse().map_err(|why: String| Failure::new(Exit::Environment, why))?;
+        let url = release_url(base, version, name);
         let client = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build();
         let client = client.map_err(|error| unreadable(self, name, &error))?;
         let answer = client.get(&url).send().await.map_err(|error| unreadable(self, name, &error).transient())?;
@@ -224,6 +215,7 @@ mod tests {
     use super::*;
 
     const SUM: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    const HINT: &str = "check `rke2.version` and `rke2.cni`, or the source in `rke2.release`";
 
     #[test]
     fn a_file_without_a_checksum_is_refused_by_name() {
@@ -233,8 +225,22 @@ mod tests {
         let failure = wanted(sums.as_bytes(), &["rke2-images-core.linux-amd64.tar.zst".to_owned()], &source)
             .expect_err("not listed");
 
-        assert_eq!(failure.what(), "the release lists no checksum for `rke2-images-core.linux-amd64.tar.zst`");
-        assert_eq!(failure.causes(), ["`sha256sum-amd64.txt` of `/mnt/release` names 1 files"]);
+        assert_eq!(failure.what(), "the release has no `rke2-images-core.linux-amd64.tar.zst`");
+        assert_eq!(failure.causes(), ["`sha256sum-amd64.txt` does not name it", "read from `/mnt/release`"]);
+        assert_eq!(failure.hints(), [HINT]);
+    }
+
+    #[test]
+    fn a_list_with_a_line_that_is_none_is_refused_though_it_names_what_we_want() {
+        let source = Source::Url("https://mirror".to_owned());
+        let sums = format!("{SUM}  rke2.linux-amd64.tar.gz\n<html>busy</html>\n");
+
+        let failure =
+            wanted(sums.as_bytes(), &["rke2.linux-amd64.tar.gz".to_owned()], &source).expect_err("not a list");
+
+        assert_eq!(failure.what(), "`sha256sum-amd64.txt` is no list of checksums");
+        assert_eq!(failure.causes(), ["line 2 is `<html>busy</html>`", "read from `https://mirror`"]);
+        assert_eq!(failure.exit(), Exit::NotDone);
     }
 
     #[test]
