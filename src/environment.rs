@@ -209,7 +209,7 @@ pub struct Image {
     pub source: ImageSource,
     /// Whether the machines run in FIPS mode.
     pub fips: bool,
-    /// `plan` calls an older image outdated.
+    /// An older image is made anew by `up`; nodes keep the one they were made from.
     pub max_age: Span,
     pub build: ImageBuild,
 }

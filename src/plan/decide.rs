@@ -42,6 +42,7 @@ fn decide_one(kind: Kind, needs: &[Kind], observed: &Observed, decided: &BTreeMa
     match &observed.presence {
         Some(Presence::Gone) => return Decision::new(kind, Verdict::Run, "gone"),
         Some(Presence::Altered(what)) => return Decision::new(kind, Verdict::Run, format!("altered: {what}")),
+        Some(Presence::Outdated(why)) => return Decision::new(kind, Verdict::Run, why.clone()),
         Some(Presence::Foreign(what)) => return Decision::new(kind, Verdict::Stop, what.clone()),
         Some(Presence::Unknown(why)) if moving.is_empty() => return Decision::new(kind, Verdict::Stop, why.clone()),
         // Behind a need that is made anew, it is looked at again: a node that booted answers then.
@@ -112,6 +113,14 @@ mod tests {
 
         assert_eq!(verdict(&observed, Verdict::Reuse), (Verdict::Stop, "vpc-1 is not ours".to_owned()));
         assert_eq!(verdict(&standing(), Verdict::Stop), (Verdict::Blocked, "needs network".to_owned()));
+    }
+
+    #[test]
+    fn what_stands_and_is_too_old_is_made_anew_and_says_why() {
+        let why = "older than 30d: built 2026-10-21 14:02Z";
+        let observed = Observed { presence: Some(Presence::Outdated(why.to_owned())), ..standing() };
+
+        assert_eq!(verdict(&observed, Verdict::Reuse), (Verdict::Run, why.to_owned()));
     }
 
     #[test]

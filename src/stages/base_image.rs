@@ -1,6 +1,7 @@
 //! Builds the image everything stems from: FIPS, hardened, without Kubernetes.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, Kind};
@@ -8,12 +9,12 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::stages::image::{self, Recipe};
-use crate::stages::{Context, Given, Presence, Stage};
+use crate::stages::{Context, Given, Presence, Stage, age};
+use crate::units::Span;
 
 pub struct BaseImageStage;
 
-/// The source image, resolved once: an image that its owner publishes later is taken when `image.source` changes or the
-/// fact is older than `image.max_age`.
+/// Which image was found for `image.source`, and when.
 const SOURCE: &str = "base-image/source";
 
 #[async_trait]
@@ -67,20 +68,48 @@ impl Stage for BaseImageStage {
     }
 }
 
-/// The id of the source image: the newest of the owner the first time, the same one ever after.
+/// The id of the source image: the newest of its owner at the first look. One that is published later is taken when
+/// `image.source` changes or the look is longer ago than `image.max_age`, so that an image that is made anew because of
+/// its age starts from what is new.
 async fn source(cx: &Context<'_>) -> Result<String, Failure> {
     let wanted = &cx.env.image.source;
     let asked = serde_json::to_value(wanted).unwrap_or(Value::Null);
-    if let Some(fact) = cx.ledger.fact(SOURCE).filter(|fact| fact["asked"] == asked)
-        && let Some(id) = fact["id"].as_str()
-    {
-        return Ok(id.to_owned());
+    let now = Timestamp::now();
+    if let Some(id) = cx.ledger.fact(SOURCE).and_then(|fact| remembered(&fact, &asked, cx.env.image.max_age, now)) {
+        return Ok(id);
     }
     let found = cx.cloud.source_image(&wanted.owner, &wanted.name).await?.ok_or_else(|| {
         Failure::new(Exit::Platform, format!("base-image: {} has no image of that name", cx.identity.region))
             .because(format!("owner `{}`, name `{}`", wanted.owner, wanted.name))
             .hint("set `image.source.owner` and `image.source.name`")
     })?;
-    cx.ledger.record_fact(SOURCE, json!({ "asked": asked, "id": found.id, "name": found.name })).await?;
+    cx.ledger.record_fact(SOURCE, json!({ "asked": asked, "id": found.id, "name": found.name, "at": now })).await?;
     Ok(found.id)
+}
+
+/// What an earlier look found, if it asked the same and is not too long ago.
+fn remembered(fact: &Value, asked: &Value, most: Span, now: Timestamp) -> Option<String> {
+    let at: Timestamp = fact["at"].as_str()?.parse().ok()?;
+    let holds = fact["asked"] == *asked && !age::is_past(at, most, now);
+    fact["id"].as_str().filter(|_| holds).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn taken(asked: &str, now: &str) -> Option<String> {
+        let fact = json!({ "asked": "rocky-9", "id": "ami-1", "name": "Rocky-9.4", "at": "2026-10-21T14:02:00Z" });
+        let month = Span(Duration::from_secs(30 * 86_400));
+        remembered(&fact, &json!(asked), month, now.parse().expect("a time"))
+    }
+
+    #[test]
+    fn the_source_image_stays_the_same_until_another_is_asked_for_or_the_look_is_too_long_ago() {
+        assert_eq!(taken("rocky-9", "2026-11-20T14:02:00Z").as_deref(), Some("ami-1"));
+        assert_eq!(taken("rocky-10", "2026-11-20T14:02:00Z"), None);
+        assert_eq!(taken("rocky-9", "2026-11-20T14:02:01Z"), None);
+    }
 }

@@ -2,9 +2,11 @@
 //!
 //! An image is named and tagged by its fingerprint, so a second environment, or a second `up`, finds it. While it is
 //! built its state tag says `building`; it says `ready` after a machine of it was looked at over a pinned connection.
+//! One that is older than `image.max_age` is as if it were not there.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::artifact::{Image, Reach};
@@ -14,7 +16,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT, TAG_RKE2, TAG_STATE};
 use crate::node::{Look, Wait, console_host_keys};
 use crate::stages::infrastructure::{own, tool_cx};
-use crate::stages::{Context, Step, jump};
+use crate::stages::{Context, Presence, Step, age, jump};
 use crate::tools::packer;
 
 const READY: &str = "ready";
@@ -41,15 +43,16 @@ pub struct Recipe<'a> {
 }
 
 /// Whether a recorded image is still there and may be used.
-pub async fn standing(cx: &Context<'_>, image: &Image) -> Result<crate::stages::Presence, Failure> {
-    use crate::stages::Presence;
+pub async fn standing(cx: &Context<'_>, image: &Image) -> Result<Presence, Failure> {
     Ok(match cx.cloud.image(&image.id).await? {
         None => Presence::Gone,
         Some(found) if found.tags.get(TAG_FINGERPRINT) != Some(&image.fingerprint.to_string()) => {
             Presence::Foreign(format!("image `{}` does not carry the fingerprint it was built for", image.id))
         }
         Some(found) if !found.usable => Presence::Gone,
-        Some(_) => Presence::Standing,
+        Some(found) => {
+            age::outdated(&found, cx.env.image.max_age, Timestamp::now()).map_or(Presence::Standing, Presence::Outdated)
+        }
     })
 }
 
@@ -58,13 +61,15 @@ pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failu
     let mut reading = cx.reader.read(&recipe.inputs)?;
     reading.insert("parent", Digest::of(recipe.parent.as_bytes()));
     let fingerprint = reading.fingerprint(recipe.which);
-    let name = format!("sre-{}-{}", recipe.which, fingerprint.short());
     let found = find(cx, recipe, &fingerprint).await?;
-    if let Some(ready) = found.iter().find(|image| image.tags.get(TAG_STATE).is_some_and(|state| state == READY)) {
+    let (old, young): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|image| age::outdated(image, cx.env.image.max_age, Timestamp::now()).is_some());
+    if let Some(ready) = young.iter().find(|image| image.tags.get(TAG_STATE).is_some_and(|state| state == READY)) {
         cx.progress(format!("found {}", ready.id));
-        return Ok(artifact(ready.id.clone(), name, fingerprint, recipe));
+        return Ok(artifact(ready.id.clone(), ready.name.clone(), fingerprint, recipe));
     }
-    let result = build_and_check(cx, recipe, &name, &fingerprint, found.first()).await;
+    let name = name(recipe, &fingerprint, old.first());
+    let result = build_and_check(cx, recipe, &name, &fingerprint, young.first()).await;
     // What was temporary goes away whatever came of it; what could not be removed now is found by its tag later.
     let swept = sweep(cx, recipe).await;
     let id = result?;
@@ -96,6 +101,14 @@ fn artifact(id: String, name: String, fingerprint: Digest, recipe: &Recipe<'_>) 
     }
 }
 
+/// The name of a new image, which nothing else in the account may have: it tells which one it comes after, where an
+/// older one was made of the same. A build that is gone on with finds the same older one, and so the same name.
+fn name(recipe: &Recipe<'_>, fingerprint: &Digest, old: Option<&FoundImage>) -> String {
+    let name = format!("sre-{}-{}", recipe.which, fingerprint.short());
+    old.map_or(name.clone(), |old| format!("{name}-after-{}", old.id.trim_start_matches("ami-")))
+}
+
+/// Newest first.
 async fn find(cx: &Context<'_>, recipe: &Recipe<'_>, fingerprint: &Digest) -> Result<Vec<FoundImage>, Failure> {
     let tags = Tags::from([
         (TAG_IMAGE.to_owned(), recipe.which.to_owned()),
@@ -116,7 +129,7 @@ async fn build_and_check(
         sweep_machines(cx, recipe).await?;
     }
     let network = network(cx, recipe).await?;
-    let made_of = Inputs::new().value("fingerprint", fingerprint);
+    let made_of = Inputs::new().value("fingerprint", fingerprint).value("name", &name);
     let id = match unchecked {
         Some(image) => image.id.clone(),
         None => {
@@ -382,8 +395,8 @@ async fn remove_all(cx: &Context<'_>, tags: &Tags) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn judged(fips: bool, stdout: &str) -> Result<(), Failure> {
-        let recipe = Recipe {
+    fn recipe() -> Recipe<'static> {
+        Recipe {
             which: "node",
             inputs: Inputs::new(),
             parent: "ami-base",
@@ -391,13 +404,33 @@ mod tests {
             values: Value::Null,
             rke2: Some("v1.35.4+rke2r1"),
             user: "rocky",
-        };
-        judge(&recipe, &Digest::of(b"image"), fips, "ami-1", stdout, "")
+        }
+    }
+
+    fn judged(fips: bool, stdout: &str) -> Result<(), Failure> {
+        judge(&recipe(), &Digest::of(b"image"), fips, "ami-1", stdout, "")
     }
 
     fn good() -> String {
         let print = Digest::of(b"image");
         format!("cloud-init=done\nfips=1\nrke2=v1.35.4+rke2r1\njoined=0\nmanifest={{\"fingerprint\":\"{print}\"}}\n")
+    }
+
+    #[test]
+    fn an_image_that_follows_an_old_one_of_the_same_fingerprint_has_a_name_of_its_own() {
+        let print = Digest::of(b"image");
+        let old = FoundImage {
+            id: "ami-300e55ab2b6caa82a".to_owned(),
+            name: format!("sre-node-{}", print.short()),
+            owner: "123456789012".to_owned(),
+            created: "2026-10-21T14:02:00.000Z".to_owned(),
+            usable: true,
+            tags: Tags::new(),
+            snapshots: vec![],
+        };
+
+        assert_eq!(name(&recipe(), &print, None), format!("sre-node-{}", print.short()));
+        assert_eq!(name(&recipe(), &print, Some(&old)), format!("sre-node-{}-after-300e55ab2b6caa82a", print.short()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`all`]; a new one is a file beside this one and a line there.
 
 mod access;
+mod age;
 mod agents;
 mod base_image;
 mod bundle;
@@ -40,6 +41,8 @@ pub enum Presence {
     Gone,
     /// It is there and differs: what.
     Altered(String),
+    /// It is there and as recorded, and is made anew all the same: why.
+    Outdated(String),
     /// Something is there that this environment did not make: what.
     Foreign(String),
     /// Nobody answered: why.

@@ -81,3 +81,13 @@ class Changes(unittest.TestCase):
         self.assertIn("packer/node", plan["stages"]["node-image"]["reason"])
         self.assertEqual("reuse", plan["stages"]["base-image"]["verdict"])
         self.assertEqual([], [change for change in plan["nodes"] if change["change"] == "add"])
+
+    def test_an_image_that_is_older_than_it_may_be_is_made_anew_and_replaces_no_node(self):
+        self.world.file.write_text(self.text.replace("nodes:\n", "image:\n  max_age: 1s\nnodes:\n", 1))
+
+        plan = self.world.plan()
+
+        for image in ("base-image", "node-image"):
+            self.assertEqual("run", plan["stages"][image]["verdict"])
+            self.assertRegex(plan["stages"][image]["reason"], r"^older than 1s: built 20\d\d-")
+        self.assertEqual([], plan["nodes"])
