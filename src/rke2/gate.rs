@@ -40,11 +40,22 @@ pub async fn joined(
     version: Version,
     wait: &Wait<'_>,
 ) -> Result<Member, Failure> {
-    let gate = Gate { name, role, version: version.to_string(), memory: Mutex::default() };
-    let script = script(name, role);
+    watch(node, Gate::new(name, role, version), &format!("`{name}` did not join"), wait).await
+}
+
+/// Waits until a server that joined before serves: unit active, Ready at the version, API ready, etcd member voting.
+///
+/// # Errors
+/// As [`joined`].
+pub async fn serving(node: &Connection, name: &NodeName, version: Version, wait: &Wait<'_>) -> Result<Member, Failure> {
+    watch(node, Gate::new(name, Role::Server, version), &format!("`{name}` does not serve"), wait).await
+}
+
+async fn watch(node: &Connection, gate: Gate<'_>, what: &str, wait: &Wait<'_>) -> Result<Member, Failure> {
+    let script = script(gate.name, gate.role);
     let (gate, script) = (&gate, &script);
     let outcome = wait
-        .until(&format!("`{name}` did not join"), Exit::Unhealthy, EVERY, || async move {
+        .until(what, Exit::Unhealthy, EVERY, || async move {
             let said = node.run_within(script, true, Duration::from_secs(30)).await?;
             gate.look(&Answer::read(&said.stdout))
         })
@@ -80,7 +91,11 @@ struct Gate<'a> {
     memory: Mutex<Memory>,
 }
 
-impl Gate<'_> {
+impl<'a> Gate<'a> {
+    fn new(name: &'a NodeName, role: Role, version: Version) -> Self {
+        Self { name, role, version: version.to_string(), memory: Mutex::default() }
+    }
+
     fn look(&self, answer: &Answer) -> Result<Look<Member>, Failure> {
         let mut memory = self.memory.lock().map_err(|_| Failure::bug("a gate panicked"))?;
         let Some(missing) = self.missing(answer) else {
@@ -214,7 +229,7 @@ mod tests {
     #[test]
     fn a_server_has_joined_when_all_is_so_twice_in_a_row() {
         let name = NodeName("server-2".to_owned());
-        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let gate = Gate::new(&name, Role::Server, VERSION.parse().expect("a version"));
         let good = said("active", "ok", &VOTING, "");
 
         let first = look(&gate, &good);
@@ -232,7 +247,7 @@ mod tests {
     #[test]
     fn an_active_unit_alone_proves_nothing() {
         let name = NodeName("server-2".to_owned());
-        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let gate = Gate::new(&name, Role::Server, VERSION.parse().expect("a version"));
         let learner = [("Ready", "True", ""), ("EtcdIsVoter", "False", "MemberIsLearner")];
 
         assert_eq!(
@@ -252,7 +267,7 @@ mod tests {
     #[test]
     fn what_the_journal_said_is_the_cause_and_brings_its_hint() {
         let name = NodeName("server-2".to_owned());
-        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let gate = Gate::new(&name, Role::Server, VERSION.parse().expect("a version"));
         let journal = "time=\"2026-11-20T14:02:00Z\" level=fatal msg=\"token CA hash does not match the Cluster CA \
                        certificate hash: 4f0c != 91ab\"";
 
@@ -274,7 +289,7 @@ mod tests {
     #[test]
     fn a_hopeless_symptom_that_lasts_ends_the_wait() {
         let name = NodeName("server-2".to_owned());
-        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let gate = Gate::new(&name, Role::Server, VERSION.parse().expect("a version"));
         let answer = said("activating", "", &[], "etcd cluster join failed: duplicate node name found, please use");
         let long_ago = Instant::now().checked_sub(HOPELESS_FOR).expect("a machine that has been up for a while");
 

@@ -9,6 +9,7 @@ mod agents;
 mod base_image;
 mod bundle;
 mod context;
+mod founding;
 mod hardening;
 mod health;
 mod image;

@@ -1,16 +1,17 @@
 //! Builds the control plane: one server founds the cluster, the others join it one at a time behind gates.
 //!
-//! Who founds is chosen once and journaled before anything starts. After that no server ever founds again, whatever is
-//! lost or reordered: a cluster that was formed and does not answer needs a person.
+//! No server founds a second cluster, whatever is lost or reordered: one that was formed and does not answer needs a
+//! person. A server that runs is touched only while all others serve, and those that do not run come first.
 //!
 //! # Why
 //! One at a time, because etcd admits one learner at a time and going from one member to two needs both for a quorum
 //! (rancher/rke2 issues 962 and 3926). (2026-11-21)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::artifact::{Access, Artifact, Joined, Kind, LoadBalancer, Servers};
@@ -18,7 +19,9 @@ use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::rke2::{DATA_DIR, State, Token};
+use crate::node::Wait;
+use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
+use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
 use crate::stages::{Context, Given, Presence, Stage, Step};
 
@@ -26,16 +29,10 @@ pub struct ServersStage;
 
 /// The target groups that servers serve.
 const REGISTERED: [&str; 2] = ["api", "supervisor"];
-/// Who founds, or founded, the cluster.
-const FOUNDER: &str = "servers/founder";
+/// How long the others may take to serve before a server that runs is left as it is.
+const STEADY: Duration = Duration::from_secs(2 * 60);
 /// The CA of the cluster once it was formed.
 const CLUSTER: &str = "servers/cluster";
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Founder {
-    node: NodeName,
-    machine: String,
-}
 
 #[async_trait]
 impl Stage for ServersStage {
@@ -74,11 +71,11 @@ impl Stage for ServersStage {
         let access: Access = given.get(Kind::Access)?;
         let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
         let servers: Vec<NodeName> = nodes(&access);
-        let founder = founder(&servers, &access, cx).await?;
-        let control = Control { access: &access, balancer: &balancer, founder: &founder, cx };
-        let mut order = servers;
-        order.sort_by_key(|node| (*node != founder.node, number(node)));
         let mut cluster: Option<Digest> = recorded_cluster(cx);
+        let founder = founder(&servers, cluster.as_ref(), &access, cx).await?;
+        let running = running(&servers, &access, cx).await?;
+        let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
+        let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
         let mut joined = BTreeMap::new();
         for node in &order {
             let one = control.join(node, cluster.as_ref(), &joined).await.map_err(|failure| failure.of(cx.stage))?;
@@ -92,14 +89,16 @@ impl Stage for ServersStage {
             joined.insert(node.clone(), one);
         }
         let ca = cluster.ok_or_else(|| Failure::bug("servers joined a cluster without a CA"))?;
-        let join_address = address(&access, &order[0])?;
+        let first = servers.iter().min_by_key(|node| (**node != founder.node, number(node)));
+        let first = first.ok_or_else(|| Failure::bug("an environment without servers"))?;
+        let join_address = address(&access, first)?;
         Ok(Artifact::Servers(Servers { ca: ca.to_string(), join_address, joined }))
     }
 
     /// The members go with their machines.
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
         let Some(Artifact::Servers(_)) = left else { return Ok(()) };
-        cx.ledger.record_fact(FOUNDER, Value::Null).await?;
+        founding::forget(cx).await?;
         cx.ledger.record_fact(CLUSTER, Value::Null).await
     }
 }
@@ -109,62 +108,29 @@ fn nodes(access: &Access) -> Vec<NodeName> {
     servers.map(|(name, _)| name.clone()).collect()
 }
 
-/// `server-2` before `server-10`.
-fn number(node: &NodeName) -> (usize, String) {
-    (node.0.len(), node.0.clone())
-}
-
 fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
     let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
     Ok(reach.address.clone())
 }
 
+/// The servers that run as members now.
+async fn running(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Result<BTreeSet<NodeName>, Failure> {
+    let runs = |state: &State| state.has_store && state.server.activity == UnitActivity::Active;
+    let states = states(servers, access, cx).await?;
+    Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect())
+}
+
+/// In which order servers get their turn: the founder first until there is a cluster; from then on those that do not
+/// run before those that do (`running`), so that a restart finds everybody else serving.
+fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<NodeName>>) -> Vec<NodeName> {
+    let mut order = servers.to_vec();
+    let runs = |node: &NodeName| running.is_some_and(|running| running.contains(node));
+    order.sort_by_key(|node| (runs(node), node != founder, number(node)));
+    order
+}
+
 fn recorded_cluster(cx: &Context<'_>) -> Option<Digest> {
     Digest::parse(cx.ledger.fact(CLUSTER)?["ca"].as_str()?)
-}
-
-/// Who founds the cluster: as recorded; else the one that has founded one already; else the first server.
-///
-/// # Errors
-/// Two servers with clusters of their own, or a recorded founder that is gone before its cluster was formed elsewhere:
-/// a person decides.
-async fn founder(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Result<Founder, Failure> {
-    if let Some(founder) = cx.ledger.fact(FOUNDER).and_then(|fact| serde_json::from_value::<Founder>(fact).ok()) {
-        return Ok(founder);
-    }
-    let mut clusters: BTreeMap<Digest, Vec<NodeName>> = BTreeMap::new();
-    for node in servers {
-        let census = cx.connections.census(node, access).await?;
-        let state = State::read(&node.0, &census)?;
-        if let Some(ca) = state.ca.filter(|_| state.has_store) {
-            clusters.entry(ca).or_default().push(node.clone());
-        }
-    }
-    let node = chosen(servers, clusters)?;
-    let founder = Founder { machine: joining::machine(access, &node)?, node };
-    cx.ledger.record_fact(FOUNDER, json!(founder)).await?;
-    Ok(founder)
-}
-
-/// A server that has a cluster already; else the first one.
-fn chosen(servers: &[NodeName], clusters: BTreeMap<Digest, Vec<NodeName>>) -> Result<NodeName, Failure> {
-    if clusters.len() > 1 {
-        let described: Vec<String> = clusters
-            .iter()
-            .map(|(ca, nodes)| {
-                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-                format!("{} (CA {})", names.join(", "), ca.short())
-            })
-            .collect();
-        return Err(Failure::new(Exit::Unhealthy, "servers: the nodes belong to different clusters")
-            .class(Class::NeedsPerson)
-            .because(described.join("; "))
-            .hint("decide which cluster stays, run rke2-killall.sh and remove server/db on the servers of the other"));
-    }
-    let members = clusters.into_values().flatten().min_by_key(number);
-    members
-        .or_else(|| servers.iter().min_by_key(|node| number(node)).cloned())
-        .ok_or_else(|| Failure::bug("an environment without servers"))
 }
 
 /// What every join needs.
@@ -172,6 +138,8 @@ struct Control<'a> {
     access: &'a Access,
     balancer: &'a LoadBalancer,
     founder: &'a Founder,
+    /// The servers that ran as members when the stage began.
+    running: &'a BTreeSet<NodeName>,
     cx: &'a Context<'a>,
 }
 
@@ -195,6 +163,9 @@ impl Control<'_> {
             return Ok(kept);
         }
         let founds = self.founds(node, &machine, cluster).await?;
+        if self.running.contains(node) {
+            self.others_serve(node, cluster, joined).await?;
+        }
         cx.begin(&step).await?;
         cx.node(node, NodeState::Working, if founds { "founding the cluster" } else { "joining" });
         let result = self.start_and_wait(node, founds, cluster, joined).await;
@@ -224,10 +195,46 @@ impl Control<'_> {
                 "`{}` on {} was to found it, and nobody knows whether it did",
                 self.founder.node, self.founder.machine
             ))
-            .hint(format!(
-                "sre-provision down {}   and up again, if nothing of the cluster is to be kept",
-                self.cx.env.name
-            )))
+            .hint(founding::start_over(&self.cx.env.name)))
+    }
+
+    /// Waits until all other members serve: a restart while one of them does not could cost etcd its quorum.
+    ///
+    /// # Errors
+    /// Exit 7, before anything was touched, with what the other one lacks.
+    async fn others_serve(
+        &self,
+        node: &NodeName,
+        cluster: Option<&Digest>,
+        joined: &BTreeMap<NodeName, Joined>,
+    ) -> Result<(), Failure> {
+        let cx = self.cx;
+        let is_member = |other: &NodeName| cluster.is_some() || self.running.contains(other);
+        let others: Vec<NodeName> =
+            nodes(self.access).into_iter().filter(|other| other != node && is_member(other)).collect();
+        let asked = others.iter().map(async |other| {
+            let connection = cx.connections.get(other, self.access).await?;
+            let tell = |text: &str| cx.node(node, NodeState::Waiting, format!("{other}: {text}"));
+            let wait = Wait::within(STEADY, cx.stop, &tell);
+            rke2::serving(&connection, other, self.version_of(other, joined)?, &wait).await
+        });
+        match try_join_all(asked).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is_cancelled() => Err(failure),
+            Err(failure) => Err(failure.of(format!("`{node}` is not restarted"))),
+        }
+    }
+
+    /// The release that a server joined with, in this run or before; the file may ask for another by now.
+    fn version_of(&self, node: &NodeName, joined: &BTreeMap<NodeName, Joined>) -> Result<Version, Failure> {
+        let recorded = match self.cx.known.artifact(Kind::Servers) {
+            Some(Artifact::Servers(servers)) => servers.joined.get(node),
+            Some(_) | None => None,
+        };
+        match joined.get(node).or(recorded).and_then(|joined| joined.version.parse().ok()) {
+            Some(version) => Ok(version),
+            None => joining::version(self.cx),
+        }
     }
 
     async fn start_and_wait(
@@ -318,32 +325,21 @@ mod tests {
     }
 
     #[test]
-    fn the_server_with_the_lowest_number_founds_a_cluster_that_is_not_there() {
-        let chosen = chosen(&names(["server-10", "server-2", "server-3"]), BTreeMap::new()).expect("one");
+    fn until_there_is_a_cluster_its_founder_comes_first() {
+        let servers = names(["server-1", "server-10", "server-2"]);
 
-        assert_eq!(chosen.0, "server-2");
+        let order = in_turn(&servers, &NodeName("server-2".to_owned()), None);
+
+        assert_eq!(order, names(["server-2", "server-1", "server-10"]));
     }
 
     #[test]
-    fn a_server_that_has_a_cluster_goes_before_the_first_one() {
-        let clusters = BTreeMap::from([(Digest::of(b"ca"), names(["server-3", "server-2"]))]);
+    fn servers_that_do_not_run_have_their_turn_before_a_running_one_is_touched() {
+        let servers = names(["server-1", "server-2", "server-3", "server-4", "server-5"]);
+        let running = BTreeSet::from_iter(names(["server-1", "server-2", "server-4"]));
 
-        let chosen = chosen(&names(["server-1", "server-2", "server-3"]), clusters).expect("one");
+        let order = in_turn(&servers, &NodeName("server-1".to_owned()), Some(&running));
 
-        assert_eq!(chosen.0, "server-2");
-    }
-
-    #[test]
-    fn two_clusters_are_for_a_person_who_is_told_which_server_has_which() {
-        let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
-        let clusters =
-            BTreeMap::from([(one.clone(), names(["server-1"])), (other.clone(), names(["server-2", "server-3"]))]);
-
-        let failure = chosen(&names(["server-1"]), clusters).expect_err("for a person");
-
-        let cause = &failure.causes()[0];
-        assert!(cause.contains(&format!("server-1 (CA {})", one.short())), "{cause}");
-        assert!(cause.contains(&format!("server-2, server-3 (CA {})", other.short())), "{cause}");
-        assert_eq!(failure.kind(), Class::NeedsPerson);
+        assert_eq!(order, names(["server-3", "server-5", "server-1", "server-2", "server-4"]));
     }
 }

@@ -1,0 +1,233 @@
+//! Who founds the cluster: chosen once, and journaled before anything starts.
+//!
+//! A second choice could make a second cluster, so there is one only where the first cannot have led to any: the machine
+//! that was chosen has ended, no server ever joined, and none of those that are there holds a datastore.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::artifact::Access;
+use crate::cloud::MachineState;
+use crate::environment::NodeName;
+use crate::event::Outcome;
+use crate::failure::{Class, Exit, Failure};
+use crate::fingerprint::Digest;
+use crate::rke2::State;
+use crate::stages::{Context, joining};
+
+const FOUNDER: &str = "servers/founder";
+
+/// Who founds, or founded, the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Founder {
+    pub node: NodeName,
+    pub machine: String,
+}
+
+/// `server-2` before `server-10`.
+pub fn number(node: &NodeName) -> (usize, String) {
+    (node.0.len(), node.0.clone())
+}
+
+/// Who founds the cluster: as recorded; else the one that has founded one already; else the first server.
+///
+/// # Errors
+/// Two servers with clusters of their own, or a recorded founder whose machine is another now and that may have founded
+/// a cluster: a person decides.
+pub async fn founder(
+    servers: &[NodeName],
+    cluster: Option<&Digest>,
+    access: &Access,
+    cx: &Context<'_>,
+) -> Result<Founder, Failure> {
+    let recorded = cx.ledger.fact(FOUNDER).and_then(|fact| serde_json::from_value::<Founder>(fact).ok());
+    if let Some(founder) = &recorded {
+        let is_there = access.nodes.get(&founder.node).is_some_and(|reach| reach.machine == founder.machine);
+        if is_there || cluster.is_some() {
+            return Ok(founder.clone());
+        }
+    }
+    let states = states(servers, access, cx).await?;
+    if let Some(founder) = &recorded {
+        let machine = cx.cloud.machine(&founder.machine).await?.map_or(MachineState::Gone, |found| found.state);
+        let joined = servers.iter().filter(|node| has_joined(node, cx)).cloned().collect();
+        let stores = states.iter().filter(|(_, state)| state.has_store).map(|(node, _)| node.clone()).collect();
+        Lost { founder, machine, joined, stores }
+            .may_be_replaced()
+            .map_err(|failure| failure.hint(start_over(&cx.env.name)))?;
+        cx.progress(format!("{} of {} ended before it founded anything", founder.machine, founder.node));
+    }
+    let node = chosen(servers, clusters(states))?;
+    let founder = Founder { machine: joining::machine(access, &node)?, node };
+    cx.ledger.record_fact(FOUNDER, json!(founder)).await?;
+    Ok(founder)
+}
+
+/// Forgets who founded the cluster, with the cluster.
+pub async fn forget(cx: &Context<'_>) -> Result<(), Failure> {
+    cx.ledger.record_fact(FOUNDER, Value::Null).await
+}
+
+/// What to type when nothing of a cluster is to be kept.
+pub fn start_over(environment: &str) -> String {
+    format!("sre-provision down {environment}   and up again, if nothing of the cluster is to be kept")
+}
+
+fn has_joined(node: &NodeName, cx: &Context<'_>) -> bool {
+    cx.ledger.step(cx.stage, &node.0).is_some_and(|step| step.outcome == Outcome::Succeeded)
+}
+
+/// What every server says of itself; one that does not answer is a failure.
+pub async fn states(
+    servers: &[NodeName],
+    access: &Access,
+    cx: &Context<'_>,
+) -> Result<Vec<(NodeName, State)>, Failure> {
+    let asked = servers.iter().map(async |node| {
+        let census = cx.connections.census(node, access).await?;
+        Ok((node.clone(), State::read(&node.0, &census)?))
+    });
+    try_join_all(asked).await
+}
+
+/// The servers that hold a datastore, by the CA of their cluster.
+fn clusters(states: Vec<(NodeName, State)>) -> BTreeMap<Digest, Vec<NodeName>> {
+    let mut clusters: BTreeMap<Digest, Vec<NodeName>> = BTreeMap::new();
+    for (node, state) in states {
+        if let Some(ca) = state.ca.filter(|_| state.has_store) {
+            clusters.entry(ca).or_default().push(node);
+        }
+    }
+    clusters
+}
+
+/// A recorded founder whose node is another machine now, while no cluster is recorded.
+struct Lost<'a> {
+    founder: &'a Founder,
+    /// What the platform says of the machine that was chosen.
+    machine: MachineState,
+    /// Servers that were ever seen as members.
+    joined: Vec<NodeName>,
+    /// Servers that hold a datastore.
+    stores: Vec<NodeName>,
+}
+
+impl Lost<'_> {
+    /// # Errors
+    /// There may be a cluster: what speaks for it.
+    fn may_be_replaced(&self) -> Result<(), Failure> {
+        let Founder { node, machine } = self.founder;
+        let names = |nodes: &[NodeName]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let mut signs = Vec::new();
+        if self.machine != MachineState::Gone {
+            signs.push(format!("its machine {machine} is still there"));
+        }
+        if !self.joined.is_empty() {
+            signs.push(format!("joined before: {}", names(&self.joined)));
+        }
+        if !self.stores.is_empty() {
+            signs.push(format!("a datastore is on {}", names(&self.stores)));
+        }
+        if signs.is_empty() {
+            return Ok(());
+        }
+        let what =
+            format!("`{node}` was to found the cluster on {machine}, is another machine now, and may have founded it");
+        Err(Failure::new(Exit::Unhealthy, what).class(Class::NeedsPerson).because(signs.join("; ")))
+    }
+}
+
+/// A server that has a cluster already; else the first one.
+fn chosen(servers: &[NodeName], clusters: BTreeMap<Digest, Vec<NodeName>>) -> Result<NodeName, Failure> {
+    if clusters.len() > 1 {
+        let described: Vec<String> = clusters
+            .iter()
+            .map(|(ca, nodes)| {
+                let names: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+                format!("{} (CA {})", names.join(", "), ca.short())
+            })
+            .collect();
+        return Err(Failure::new(Exit::Unhealthy, "servers: the nodes belong to different clusters")
+            .class(Class::NeedsPerson)
+            .because(described.join("; "))
+            .hint("decide which cluster stays, run rke2-killall.sh and remove server/db on the servers of the other"));
+    }
+    let members = clusters.into_values().flatten().min_by_key(number);
+    members
+        .or_else(|| servers.iter().min_by_key(|node| number(node)).cloned())
+        .ok_or_else(|| Failure::bug("an environment without servers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<const N: usize>(names: [&str; N]) -> Vec<NodeName> {
+        names.map(|name| NodeName(name.to_owned())).to_vec()
+    }
+
+    fn judged(machine: MachineState, joined: Vec<NodeName>, stores: Vec<NodeName>) -> Result<(), Failure> {
+        let founder = Founder { node: NodeName("server-1".to_owned()), machine: "i-1".to_owned() };
+        Lost { founder: &founder, machine, joined, stores }.may_be_replaced()
+    }
+
+    #[test]
+    fn a_founder_whose_machine_ended_before_anybody_joined_is_chosen_anew() {
+        assert_eq!(judged(MachineState::Gone, vec![], vec![]).map_err(|failure| failure.to_string()), Ok(()));
+    }
+
+    #[test]
+    fn a_founder_whose_machine_may_come_back_is_for_a_person() {
+        for state in [MachineState::Starting, MachineState::Running, MachineState::Stopping, MachineState::Stopped] {
+            let failure = judged(state, vec![], vec![]).expect_err("for a person");
+
+            assert_eq!(
+                failure.what(),
+                "`server-1` was to found the cluster on i-1, is another machine now, and may have founded it"
+            );
+            assert_eq!(failure.causes(), ["its machine i-1 is still there"]);
+            assert_eq!(failure.kind(), Class::NeedsPerson);
+        }
+    }
+
+    #[test]
+    fn any_sign_of_a_cluster_is_for_a_person_with_the_servers_that_show_it() {
+        let failure =
+            judged(MachineState::Gone, names(["server-1"]), names(["server-2", "server-3"])).expect_err("for a person");
+
+        assert_eq!(failure.causes(), ["joined before: server-1; a datastore is on server-2, server-3"]);
+    }
+
+    #[test]
+    fn the_server_with_the_lowest_number_founds_a_cluster_that_is_not_there() {
+        let chosen = chosen(&names(["server-10", "server-2", "server-3"]), BTreeMap::new()).expect("one");
+
+        assert_eq!(chosen.0, "server-2");
+    }
+
+    #[test]
+    fn a_server_that_has_a_cluster_goes_before_the_first_one() {
+        let clusters = BTreeMap::from([(Digest::of(b"ca"), names(["server-3", "server-2"]))]);
+
+        let chosen = chosen(&names(["server-1", "server-2", "server-3"]), clusters).expect("one");
+
+        assert_eq!(chosen.0, "server-2");
+    }
+
+    #[test]
+    fn two_clusters_are_for_a_person_who_is_told_which_server_has_which() {
+        let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
+        let clusters =
+            BTreeMap::from([(one.clone(), names(["server-1"])), (other.clone(), names(["server-2", "server-3"]))]);
+
+        let failure = chosen(&names(["server-1"]), clusters).expect_err("for a person");
+
+        let cause = &failure.causes()[0];
+        assert!(cause.contains(&format!("server-1 (CA {})", one.short())), "{cause}");
+        assert!(cause.contains(&format!("server-2, server-3 (CA {})", other.short())), "{cause}");
+        assert_eq!(failure.kind(), Class::NeedsPerson);
+    }
+}
