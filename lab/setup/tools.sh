@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# tools.sh - builds OpenTofu, Packer and its plugins from their Go modules and lays them out in the cache.
-# Prints nothing but `NAME=DIRECTORY` lines. Only the binaries are kept.
+# tools.sh - OpenTofu, Packer and its plugins: taken from their publishers' releases by digest (releases.list) or built
+# from their Go modules, and laid out in the cache. Prints nothing but `NAME=DIRECTORY` lines. Only binaries are kept.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=lab/setup/cache.sh
 . "$HERE/setup/cache.sh"
+# shellcheck source=lab/setup/release.sh
+. "$HERE/setup/release.sh"
 # shellcheck source=lab/setup/go.sh
 . "$HERE/setup/go.sh"
 # shellcheck source=lab/versions.env
@@ -23,10 +25,23 @@ build_tool() {
   go_build -ldflags "$ldflags" -o "$out/$name" "$package"
 }
 
+# tool NAME MODULE VERSION: as an earlier setup took or built it; else from its release; else built.
 tool() {
-  local name=$1 module=$2 version=$3 dir
-  dir=$(cached "$name-$version" "$(cache_key "$HERE/setup/tools.sh" "$HERE/setup/go.sh" "$HERE/tools/$name/go.mod" "$HERE/tools/$name/go.sum")" \
-    build_tool "$name" "$module" "$version")
+  local name=$1 module=$2 version=$3 key dir code=0
+  local list=$HERE/setup/releases.list
+  key=$(cache_key "$HERE/setup/go.sh" "$HERE/tools/$name/go.mod" "$HERE/tools/$name/go.sum" <(declare -f build_tool))
+  if dir=$(released "$list" "$name" "$version"); then
+    :
+  elif [ -d "$LAB_CACHE/$name-$version-$key" ]; then
+    dir=$LAB_CACHE/$name-$version-$key
+  else
+    dir=$(release "$list" "$name" "$version") || code=$?
+    case $code in
+    0) ;;
+    1) dir=$(cached "$name-$version" "$key" build_tool "$name" "$module" "$version") ;;
+    *) return "$code" ;;
+    esac
+  fi
   echo "$name=$dir"
 }
 
