@@ -19,11 +19,10 @@ from pathlib import Path
 from . import health, settings, world
 
 DIVERT = 4566  # mark and routing table of the packets that go back to a transparent socket
-PATIENCE = 2.0  # seconds haproxy is given before it is told again
+PATIENCE = 5.0  # seconds haproxy is given before it is told again
+TRIES = 3
 FOLLOWING = threading.Lock()
 written = ""
-told = 0.0
-confirmed = ""
 
 
 def configuration() -> str:
@@ -166,40 +165,45 @@ def follow() -> None:
 
 
 def catch_up() -> None:
-    global written, told
+    global written
     wanted = configuration()
-    if wanted == written and (not wanted or (master() and heeded(wanted))):
+    if wanted == written and (not wanted or master()):
         return
-    written, told = wanted, time.monotonic()
+    written = wanted
     path = put("haproxy.cfg", wanted)
     if not wanted:
         stop()
         return
     if "usesrc" in wanted:
         divert()
-    put("haproxy.state", health.server_states(wanted))
     checked = subprocess.run(["haproxy", "-c", "-q", "-f", path], capture_output=True, text=True)
     if checked.returncode != 0:
         world.say("haproxy refuses its configuration:", checked.stderr.strip())
         return
-    running = master()
-    if running:
-        os.kill(running, signal.SIGUSR2)
-    else:
-        start(path)
+    serve(path, wanted)
     health.watch()
 
 
-def heeded(wanted: str) -> bool:
-    """Has haproxy the wanted configuration, or at least had no time yet? A signal during its start is lost."""
-    global confirmed
-    if confirmed == wanted or time.monotonic() - told < PATIENCE:
-        return True
-    if f"node: {digest(wanted.split(chr(10) * 2, 1)[1])}" in health.tell("show info"):
-        confirmed = wanted
-        return True
-    world.say("haproxy did not take its configuration; telling it again")
-    return False
+def serve(path: Path, wanted: str) -> None:
+    """Starts haproxy or makes it reload, and waits until it serves this configuration.
+
+    A signal during its start would be lost, and of two reloads under way the later starts from what was known of the
+    targets before the earlier: a target that has become healthy in between would be down again.
+    """
+    node = f"node: {digest(wanted.split(chr(10) * 2, 1)[1])}"
+    for _ in range(TRIES):
+        put("haproxy.state", health.server_states(wanted))
+        running = master()
+        if running:
+            os.kill(running, signal.SIGUSR2)
+        else:
+            start(path)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if node in health.tell("show info"):
+                return
+            time.sleep(0.02)
+        world.say("haproxy did not take its configuration")
 
 
 def start(path: Path) -> None:

@@ -119,6 +119,8 @@ def promote() -> None:
             time.sleep(1)
     finally:
         watching.release()
+    if new_targets():  # one that came after the last look found the watcher still there
+        watch()
 
 
 def new_targets() -> bool:

@@ -40,12 +40,19 @@ def run() -> int:
     server = make_server(now.host, now.port, front.application, threaded=True, request_handler=Quiet)
     if now.metadata:
         metadata.serve(now.metadata)
-    leave = threading.Event()
+    leave, told = threading.Event(), threading.Event()
 
     def stop(number: int, _frame: object) -> None:
+        """Starts no thread: the signal may come while one is being started, and would wait for it for ever."""
         if number == signal.SIGUSR1:
             leave.set()
-        threading.Thread(target=server.shutdown, daemon=True).start()
+        told.set()
+
+    def end() -> None:
+        told.wait()
+        server.shutdown()
+
+    threading.Thread(target=end, name="end", daemon=True).start()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, stop)

@@ -25,6 +25,7 @@ PORT = 4566
 IMAGE = "ami-0ba5e00000000001"
 REGION = "us-east-1"
 PATIENCE = 60.0
+ASK = ["curl", "-s", "--max-time", "5", "-o", "/dev/null", f"http://127.0.0.1:{PORT}/moto-api/"]
 
 
 def eventually(look: Callable[[], Any], seconds: float = 0) -> Any:
@@ -65,15 +66,21 @@ class Emulator:
     def answers(self) -> bool:
         if self.child.poll() is not None:
             raise AssertionError((self.dir / "log").read_text())
-        return subprocess.run(["curl", "-s", "-o", "/dev/null", f"http://127.0.0.1:{PORT}/moto-api/"]).returncode == 0
+        return subprocess.run(ASK).returncode == 0
 
     def stop(self, signal: int = 15) -> None:
         self.child.send_signal(signal)
-        self.child.wait()
+        self.child.wait(30)
 
     def clean(self) -> None:
-        """Ends it, and what a crashed one would leave."""
-        self.stop()
+        """Ends it, and what a crashed one or a failed test would leave."""
+        for held in self.dir.glob("hold-*"):
+            held.unlink()
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            raise
         pid = self.dir / "aws" / "haproxy.pid"
         if pid.exists():
             os.kill(int(pid.read_text()), 15)

@@ -131,6 +131,17 @@ class Forwarding(Case):
             held.sendall(b"GET / HTTP/1.0\r\n\r\n")
             self.assertIn(ips[0].encode(), held.recv(4096) + held.recv(4096))
 
+    def test_changes_in_quick_succession_leave_a_healthy_target_healthy(self):
+        ids, ips, (front, *_), group = self.world()
+        self.web(ips[0])
+        self.register(group, *ids)
+        eventually(lambda: self.health(group) == {ids[0]: "healthy"})
+
+        for preserved in ("false", "true", "false"):
+            self.attribute(group, "preserve_client_ip.enabled", preserved)
+            self.assertEqual({ids[0]: "healthy"}, self.health(group))
+            self.assertIn(ips[0], fetch(front, 6443))
+
     def test_a_deregistered_target_gets_no_new_connections(self):
         ids, ips, (front, *_), group = self.world()
         self.web(ips[0])

@@ -37,7 +37,7 @@ class State(Case):
         hold.touch()
         made = self.instance(subnet, wait=False)
         state = self.lab.dir / "aws" / "state"
-        eventually(lambda: made["InstanceId"].encode() in state.read_bytes())
+        eventually(lambda: state.exists() and made["InstanceId"].encode() in state.read_bytes())
 
         self.lab.stop(signal.SIGKILL)
         hold.unlink()
