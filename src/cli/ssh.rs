@@ -42,9 +42,6 @@ impl Ssh {
         connections.write_config(&access).await?;
         let mut words = connections.ssh_command(&node);
         words.extend(self.command);
-        match attach(&words)? {
-            0 => Ok(()),
-            code => Err(Failure::new(Exit::NotDone, format!("ssh to `{node}` ended with exit code {code}"))),
-        }
+        Err(attach(&words))
     }
 }
