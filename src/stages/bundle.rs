@@ -18,7 +18,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, Checksums, Version, checksum_file, release_url};
 use crate::stages::{Context, Given, Presence, Stage};
 use crate::stop::Level;
-use crate::workspace::{Incoming, RealDisk, file_digest, remove, write_atomic};
+use crate::workspace::{Incoming, RealDisk, large_file_digest, remove, write_atomic};
 
 /// Where a release is when the environment names no source.
 const RELEASES: &str = "https://github.com/rancher/rke2/releases/download";
@@ -101,7 +101,7 @@ async fn fetch(
 ) -> Result<(String, BundleFile), Failure> {
     let target = dir.join(name);
     if target.exists() {
-        if file_digest(&target)? == *digest {
+        if large_file_digest(&target).await? == *digest {
             let size = target.metadata().map_or(0, |found| found.len());
             return Ok((name.to_owned(), BundleFile { sha256: digest.clone(), size }));
         }
@@ -110,7 +110,7 @@ async fn fetch(
     cx.progress(format!("fetching {name}"));
     let mut incoming = Incoming::start(&target)?;
     source.copy(version, name, &mut incoming, cx).await?;
-    let size = incoming.accept(digest)?;
+    let size = incoming.accept(digest).await?;
     Ok((name.to_owned(), BundleFile { sha256: digest.clone(), size }))
 }
 
@@ -162,12 +162,12 @@ impl Source {
                 use tokio::io::AsyncReadExt;
                 let path = in_directory(dir, version, name);
                 let mut file = tokio::fs::File::open(&path).await.map_err(|error| unreadable(self, name, &error))?;
-                let mut piece = vec![0; 1 << 20];
                 loop {
                     cx.checkpoint()?;
-                    match file.read(&mut piece).await.map_err(|error| unreadable(self, name, &error))? {
+                    let mut piece = Vec::with_capacity(1 << 20);
+                    match file.read_buf(&mut piece).await.map_err(|error| unreadable(self, name, &error))? {
                         0 => return Ok(()),
-                        length => into.write(&piece[..length])?,
+                        _ => into.write(piece).await?,
                     }
                 }
             }
@@ -175,7 +175,7 @@ impl Source {
                 let mut pieces = self.get(version, name).await?.bytes_stream();
                 while let Some(piece) = pieces.next().await {
                     cx.checkpoint()?;
-                    into.write(&piece.map_err(|error| unreadable(self, name, &error).transient())?)?;
+                    into.write(piece.map_err(|error| unreadable(self, name, &error).transient())?.into()).await?;
                 }
                 Ok(())
             }

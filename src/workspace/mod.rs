@@ -21,7 +21,7 @@ pub use disk::{Disk, RealDisk};
 pub use incoming::Incoming;
 pub use state_dir::StateDir;
 pub use temporary::{TmpFile, sweep_temporary, tmpfs_dir};
-pub use tree::{file_digest, tree_digest};
+pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
     Published, make_dir, publish, put_aside, remove, remove_tree, sweep_unfinished, write_atomic, write_atomic_on,
 };

@@ -20,6 +20,13 @@ pub fn file_digest(path: &Path) -> Result<Digest, Failure> {
     read_digest(path).map_err(|error| failed("cannot read", path, &error))
 }
 
+/// As [`file_digest`], on a thread of its own: a gigabyte takes seconds, and whoever asks may not be alone on its thread.
+pub async fn large_file_digest(path: &Path) -> Result<Digest, Failure> {
+    let path = path.to_owned();
+    let digest = tokio::task::spawn_blocking(move || file_digest(&path)).await;
+    digest.map_err(|error| Failure::bug("a file could not be read").because(error))?
+}
+
 /// A digest over the relative paths, executable bits and contents of all files of a tree, or of one file.
 ///
 /// Of the mode only the executable bit counts, as in git: the rest is the umask of whoever made the checkout.
