@@ -2,9 +2,13 @@
 //!
 //! `main.rs` raises the level with each signal; every room that waits also waits for it. The first level starts
 //! nothing new and lets finish what an interrupt would damage, the second interrupts that too, the third kills.
+//!
+//! A part of the work, such as one stage, has a stop of its own below the one of the whole: it is at least as high, and
+//! raising it stops nothing else.
 
 use std::sync::Arc;
 
+use futures_util::future::select_all;
 use tokio::sync::watch;
 
 /// How hard we were told to stop.
@@ -22,17 +26,26 @@ pub enum Level {
 
 /// A shared level that only rises.
 #[derive(Clone, Debug)]
-pub struct Stop(Arc<watch::Sender<Level>>);
+pub struct Stop {
+    own: Arc<watch::Sender<Level>>,
+    /// Those of the wholes that this is a part of.
+    above: Vec<Arc<watch::Sender<Level>>>,
+}
 
 impl Default for Stop {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(Level::Go)))
+        Self { own: Arc::new(watch::Sender::new(Level::Go)), above: vec![] }
     }
 }
 
 impl Stop {
+    /// A stop of a part of what this one stops.
+    pub fn part(&self) -> Self {
+        Self { above: self.all().cloned().collect(), ..Self::default() }
+    }
+
     pub fn level(&self) -> Level {
-        *self.0.borrow()
+        self.all().map(|level| *level.borrow()).max().unwrap_or_default()
     }
 
     pub fn is_asked(&self) -> bool {
@@ -41,21 +54,27 @@ impl Stop {
 
     /// Raises the level by one, as a further signal does; gives the new one.
     pub fn raise(&self) -> Level {
-        self.0.send_modify(|level| {
-            *level = match level {
-                Level::Go => Level::Finish,
-                Level::Finish => Level::Interrupt,
-                Level::Interrupt | Level::Kill => Level::Kill,
-            }
-        });
+        let next = match self.level() {
+            Level::Go => Level::Finish,
+            Level::Finish => Level::Interrupt,
+            Level::Interrupt | Level::Kill => Level::Kill,
+        };
+        self.own.send_modify(|level| *level = next.max(*level));
         self.level()
     }
 
     /// Waits until the level is at least this high.
     pub async fn reached(&self, level: Level) {
-        let mut changes = self.0.subscribe();
-        // The sender lives as long as `self`, so waiting cannot fail.
-        drop(changes.wait_for(|now| *now >= level).await);
+        let waits = self.all().map(|all| {
+            let mut changes = all.subscribe();
+            // The sender lives as long as `self`, so waiting cannot fail.
+            Box::pin(async move { drop(changes.wait_for(|now| *now >= level).await) })
+        });
+        select_all(waits).await;
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<watch::Sender<Level>>> {
+        std::iter::once(&self.own).chain(&self.above)
     }
 }
 
@@ -71,5 +90,20 @@ mod tests {
 
         assert_eq!(levels, [Level::Finish, Level::Interrupt, Level::Kill, Level::Kill]);
         stop.reached(Level::Interrupt).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_is_stopped_with_the_whole_and_alone_without_it() {
+        let whole = Stop::default();
+        let (part, other) = (whole.part(), whole.part());
+
+        let alone = part.raise();
+        let after_alone = (whole.level(), other.level());
+        whole.raise();
+        other.reached(Level::Finish).await;
+
+        assert_eq!(alone, Level::Finish);
+        assert_eq!(after_alone, (Level::Go, Level::Go));
+        assert_eq!((part.level(), part.raise()), (Level::Finish, Level::Interrupt));
     }
 }

@@ -26,7 +26,7 @@ use crate::secrets::{KeySource, Secrets};
 use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
 use crate::tools::{ToolEnvironment, Tools};
-use crate::workspace::{StateDir, Workspace, tmpfs_dir};
+use crate::workspace::{StateDir, Workspace, sweep_temporary, tmpfs_dir};
 
 /// A directory that holds a release, in the variable that RKE2's own installer knows.
 const RELEASE_VARIABLE: &str = "INSTALL_RKE2_ARTIFACT_PATH";
@@ -153,6 +153,20 @@ impl Desk {
         let path = reference.strip_prefix("file:").ok_or_else(|| refused("only `file:PATH` is known".to_owned()))?;
         let bytes = std::fs::read(self.workspace.root().join(path)).map_err(|error| refused(error.to_string()))?;
         Ok(Secret::new(bytes))
+    }
+
+    /// Takes away what stopped runs left here: records of children once the run is done, and plaintext on tmpfs as soon as
+    /// no child can still read it. What cannot go is told.
+    pub async fn tidy(&self, children: &Children, secrets: &Secrets, is_done: bool, events: &Events) {
+        let tidied = async {
+            if is_done {
+                children.sweep().await?;
+            }
+            if children.running()?.is_empty() { sweep_temporary(&secrets.scope()) } else { Ok(()) }
+        };
+        if let Err(failure) = tidied.await {
+            events.notice(format!("left behind: {failure}"));
+        }
     }
 
     pub fn children(&self, events: &Events, stop: &Stop, witness: Arc<dyn Witness>) -> Children {

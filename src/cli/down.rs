@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::Common;
 use super::ask::ask;
-use super::desk::{Desk, actor, known, new_identity};
+use super::desk::{Desk, actor, connections_dir, known, new_identity};
 use super::look::Layout;
+use super::stopping;
 use crate::cloud::{Account, Candidate, Cloud, Tags, Thing, ThingKind};
 use crate::environment::EnvironmentClass;
 use crate::event::{Event, Events, Outcome};
@@ -20,8 +21,10 @@ use crate::identity::{Identity, TAG_ENVIRONMENT};
 use crate::journal::{Lease, Writer, save_identity};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
+use crate::secrets::Secrets;
 use crate::stages::{self, Reader, Stage};
 use crate::stop::Stop;
+use crate::workspace::remove_tree;
 
 #[derive(Debug, clap::Args)]
 pub struct Down {
@@ -151,6 +154,7 @@ impl Down {
         let follower = tokio::spawn(screen.follow(received));
         events.send(Event::RunStarted { run, environment: identity.name.clone() });
         desk.tell_refused(&events);
+        let listener = stopping::listen(stop, &events);
         let result = {
             let layout =
                 Layout { desk, identity, cloud, secrets: &secrets, connections: &connections, events: &events, stop };
@@ -159,8 +163,11 @@ impl Down {
             let view = layout.view(run, &known, &reader, book.as_ref(), &children);
             let world = World { view, book: book.clone() };
             let stages = stages::all();
-            down(&in_order(&stages, desk)?, tags, self.images, &world).await
+            let result = down(&in_order(&stages, desk)?, tags, self.images, &world).await;
+            desk.tidy(&children, &secrets, result.is_ok(), &events).await;
+            result
         };
+        drop(listener);
         connections.close().await;
         let outcome = match &result {
             Ok(_) => Outcome::Succeeded,
@@ -174,8 +181,7 @@ impl Down {
             book.close(outcome, result.as_ref().err().map(ToString::to_string)).await?;
         }
         let removed = result?;
-        secrets.forget()?;
-        desk.state.retire(identity.id)?;
+        put_away(desk, identity, &secrets)?;
         let name = &identity.name;
         let text = format!(
             "{name} is gone · {} removed, 0 left · asked {} by tag: nothing found · {}",
@@ -186,6 +192,13 @@ impl Down {
         screen.result(&text, &json!({ "event": "down", "environment": name, "id": identity.id, "removed": removed }));
         Ok(())
     }
+}
+
+/// Of an environment that is gone, journal and logs stay; what would open it goes, here and on tmpfs.
+fn put_away(desk: &Desk, identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
+    secrets.forget()?;
+    remove_tree(&connections_dir(identity)?)?;
+    desk.state.retire(identity.id).map(drop)
 }
 
 /// The stages after all that they need; `down` goes through them from the end.

@@ -16,6 +16,7 @@ mod plan;
 mod schema;
 mod ssh;
 mod status;
+mod stopping;
 mod up;
 mod validate;
 

@@ -11,6 +11,7 @@ use super::ask::ask;
 use super::desk::{Desk, TOOLS, actor};
 use super::look::{Layout, Looked};
 use super::plan::heading;
+use super::stopping;
 use crate::artifact::{Health, Kind, LoadBalancer};
 use crate::cloud::Cloud;
 use crate::environment::Via;
@@ -146,6 +147,7 @@ async fn carry_out(
     let follower = tokio::spawn(screen.follow(received));
     events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
     desk.tell_refused(&events);
+    let listener = stopping::listen(stop, &events);
     let report = {
         let layout = Layout {
             desk: &desk,
@@ -160,8 +162,11 @@ async fn carry_out(
         let reader = Reader::new(&desk.workspace, &desk.tools);
         let view = layout.view(run, &looked.known, &reader, book.as_ref(), &children);
         let world = World { view, book: book.clone() };
-        up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await
+        let report = up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await;
+        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &events).await;
+        report
     };
+    drop(listener);
     let why = report.failure().map(|failure| failure.to_string());
     let outcome = report.outcome();
     events.send(Event::RunEnded { run, outcome, took: started.elapsed() });

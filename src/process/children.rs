@@ -35,7 +35,7 @@ pub struct Children {
     events: Events,
     stop: Stop,
     witness: Arc<dyn Witness>,
-    slots: Mutex<BTreeSet<String>>,
+    slots: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// A slot that is in use by this program; free again when dropped.
@@ -58,7 +58,20 @@ impl Children {
         let supervisor = PathBuf::from("/proc/self/exe");
         // The supervisor and the child do not share our working directory.
         let dir = std::path::absolute(&dir).unwrap_or(dir);
-        Self { dir, spool: spool::default_spool(), supervisor, events, stop, witness, slots: Mutex::default() }
+        Self { dir, spool: spool::default_spool(), supervisor, events, stop, witness, slots: Arc::default() }
+    }
+
+    /// The same children as a part of the work sees them, which may be stopped alone.
+    pub fn under(&self, stop: &Stop) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            spool: self.spool.clone(),
+            supervisor: self.supervisor.clone(),
+            events: self.events.clone(),
+            stop: stop.clone(),
+            witness: self.witness.clone(),
+            slots: self.slots.clone(),
+        }
     }
 
     /// Keeps raw output in another directory on tmpfs; its path must be short, since tools put sockets there.
@@ -96,7 +109,7 @@ impl Children {
             return Ok(ended);
         }
         if self.stop.is_asked() {
-            return Err(Failure::cancelled(format!("stopped before `{slot}` was started")));
+            return Err(stopped_before(slot));
         }
         self.start(&invocation, on_line).await
     }
@@ -122,6 +135,20 @@ impl Children {
     /// Removes the raw output and the record of a child whose result was taken over.
     pub fn discard(&self, ended: &Ended) -> Result<(), Failure> {
         self.remove(&Record::new(self.dir.join(&ended.id)), &ended.here)
+    }
+
+    /// Discards every child that has ended and whose result nobody took over: what it made was found otherwise.
+    pub async fn sweep(&self) -> Result<(), Failure> {
+        for record in records(&self.dir)? {
+            let child = record.child()?;
+            match record.standing()? {
+                Standing::Running => continue,
+                Standing::Ended(end) => self.witness.ended(&child.id, end.code).await?,
+                Standing::Lost => self.witness.ended(&child.id, None).await?,
+            }
+            self.remove(&record, &child.here)?;
+        }
+        Ok(())
     }
 
     fn remove(&self, record: &Record, here: &std::path::Path) -> Result<(), Failure> {
@@ -199,9 +226,14 @@ impl Children {
             Ok(process) => self.watch(&record, &child, Some(process), &invocation.redact, on_line).await,
             Err(failure) => {
                 self.remove(&record, &child.here)?;
-                Err(failure)
+                Err(self.not_started(&child, failure))
             }
         }
+    }
+
+    /// Why a child was not started: a Ctrl-C at the terminal also reaches a supervisor that has no session yet.
+    fn not_started(&self, child: &Child, failure: Failure) -> Failure {
+        if self.stop.is_asked() { stopped_before(&child.slot) } else { failure }
     }
 
     /// Follows a child to its end. `process` is its supervisor, if this run started it.
@@ -272,9 +304,8 @@ impl Children {
         self.witness.ended(&child.id, end.code).await?;
         if let Some(error) = end.error {
             self.remove(record, &child.here)?;
-            return Err(
-                Failure::new(Exit::Tool, format!("`{}` was not started", child.program.display())).because(error)
-            );
+            let failure = Failure::new(Exit::Tool, format!("`{}` was not started", child.program.display()));
+            return Err(self.not_started(child, failure.because(error)));
         }
         if end.left > 0 {
             self.events.notice(format!("{}: {} processes that it left were killed", child.slot, end.left));
@@ -291,4 +322,8 @@ impl Children {
             log: child.log.clone(),
         })
     }
+}
+
+fn stopped_before(slot: &str) -> Failure {
+    Failure::cancelled(format!("stopped before `{slot}` was started"))
 }
