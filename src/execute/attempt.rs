@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use crate::artifact::Artifact;
 use crate::event::{Event, Outcome};
 use crate::execute::World;
-use crate::execute::pace::{ATTEMPTS, backoff, deadline};
+use crate::execute::overdue::within;
+use crate::execute::pace::{ATTEMPTS, backoff, deadline, patience};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Reading};
-use crate::stages::{Given, Stage};
+use crate::stages::{Context, Given, Stage};
 
 /// How a stage ended.
 #[derive(Debug)]
@@ -18,12 +19,15 @@ pub struct Ended {
     pub result: Result<Artifact, Failure>,
 }
 
-/// Carries out one stage: intent, work, outcome; again after a transient failure, within the stage's deadline.
+/// Carries out one stage: intent, work, outcome; again after a transient failure, within the stage's deadline. What runs
+/// for it then is stopped as by Ctrl-C before the stage ends.
 pub async fn make(stage: &dyn Stage, given: &Given, reading: &Reading, world: &World<'_>) -> Ended {
     let kind = stage.makes();
     let started = Instant::now();
-    let result = tokio::time::timeout(deadline(kind), attempts(stage, given, reading, world)).await;
-    let result = result.unwrap_or_else(|_| Err(overdue(stage)));
+    let stop = world.stop.part();
+    let children = world.children.under(&stop);
+    let cx = Context { stop: &stop, children: &children, ..world.context(kind) };
+    let result = within(patience(kind), &stop, overdue(stage), attempts(stage, given, reading, world, &cx)).await;
     let outcome = outcome_of(&result);
     let took = started.elapsed();
     let result = match world.book.stage_ended(kind, outcome, result.as_ref().ok(), result.as_ref().err(), took).await {
@@ -38,17 +42,23 @@ pub async fn make(stage: &dyn Stage, given: &Given, reading: &Reading, world: &W
     Ended { outcome, took, result }
 }
 
-async fn attempts(stage: &dyn Stage, given: &Given, reading: &Reading, world: &World<'_>) -> Result<Artifact, Failure> {
+async fn attempts(
+    stage: &dyn Stage,
+    given: &Given,
+    reading: &Reading,
+    world: &World<'_>,
+    cx: &Context<'_>,
+) -> Result<Artifact, Failure> {
     let kind = stage.makes();
     let mut attempt = 1;
     loop {
         world.book.stage_intended(kind, attempt, reading).await?;
         world.events.send(Event::StageStarted { stage: kind, attempt });
-        let failure = match stage.make(given, &world.context(kind)).await {
+        let failure = match stage.make(given, cx).await {
             Ok(artifact) => return Ok(artifact),
             Err(failure) => failure,
         };
-        if !failure.is_transient() || attempt == ATTEMPTS || world.stop.is_asked() {
+        if !failure.is_transient() || attempt == ATTEMPTS || cx.stop.is_asked() {
             return Err(failure);
         }
         attempt += 1;
@@ -56,7 +66,7 @@ async fn attempts(stage: &dyn Stage, given: &Given, reading: &Reading, world: &W
         world.events.send(Event::Retry { stage: kind, attempt, why: failure.to_string(), after });
         tokio::select! {
             () = tokio::time::sleep(after) => {}
-            () = world.stop.reached(crate::stop::Level::Finish) => return Err(failure),
+            () = cx.stop.reached(crate::stop::Level::Finish) => return Err(failure),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod attempt;
 mod book;
 mod down;
+mod overdue;
 mod pace;
 mod up;
 mod world;

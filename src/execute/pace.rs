@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::artifact::Kind;
+use crate::execute::overdue::Patience;
 
 /// How often a stage is tried when its failures are transient.
 pub const ATTEMPTS: u32 = 3;
@@ -18,6 +19,11 @@ pub fn deadline(stage: Kind) -> Duration {
         Kind::Health => 15,
     };
     Duration::from_secs(minutes * 60)
+}
+
+/// How a stage that is overdue is stopped: tofu is let finish first, then interrupted, as by Ctrl-C.
+pub fn patience(stage: Kind) -> Patience {
+    Patience { deadline: deadline(stage), grace: [300, 120, 30].map(Duration::from_secs) }
 }
 
 /// The wait before attempt `next` (2, 3, …): doubles from 2 s; `spread` in 0.0..1.0 takes up to half of it away, so
