@@ -152,6 +152,9 @@ def hooks(given: dict, members: Members, vpcs: list[str]) -> list[str]:
             "ct state established,related accept",
             f"ip saddr {OPERATOR} goto to_receiver",
             "ip saddr @balancers goto from_machine",
+            # A load balancer that preserves its clients' addresses: the client's egress was asked on its way in.
+            *within,
+            "ip saddr @machines goto to_receiver",
         ],
     )
     here = ["ct state established,related accept", "ip daddr != @balancers accept"]
@@ -177,6 +180,7 @@ def ruleset(given: dict) -> str:
     lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
     lines += a_set("cables", "ifname . ipv4_addr", cables)
     lines += a_set("balancers", "ipv4_addr", balancers)
+    lines += a_set("machines", "ipv4_addr", [m["ip"] for m in given.get("machines") or []])
     for vpc in vpcs:
         lines += a_set(f"vpc_{identifier(vpc)}", "ipv4_addr", members.of_vpc(vpc))
     for group in groups:

@@ -62,6 +62,19 @@ class Machines(InLab):
         self.assertEqual(self.lab.on("one", "rpm", "-q", "audit"), "audit-3.1.2-2.el9.noarch")
         self.assertEqual(self.lab.on("one", "systemctl", "is-enabled", "auditd"), "enabled")
 
+    def test_audit_rules_are_loaded_once_they_are_whole_and_then_locked(self) -> None:
+        self.lab.on("one", "dnf", "-y", "-q", "install", "audit")
+        rules = r"--loginuid-immutable\n-w /etc/passwd -p wa -k identity\n-f 1\n-e 2\n"
+        self.lab.on("one", "sh", "-c", f"printf '%b' '{rules}' >/etc/audit/rules.d/99-last.rules")
+
+        self.lab.on("one", "augenrules", "--load")
+
+        said = self.lab.on("one", "auditctl", "-s").splitlines()
+        self.assertLessEqual({"enabled 2", "loginuid_immutable 1 locked"}, set(said))
+        self.assertIn("-w /etc/passwd -p wa -k identity", self.lab.on("one", "auditctl", "-l"))
+        refused = self.lab.call("machine", "exec", "one", "auditctl", "--loginuid-immutable")
+        self.assertIn("immutable mode", refused.stderr)
+
     def test_kernel_arguments_and_fips_show_after_a_reboot(self) -> None:
         self.lab.on("one", "fips-mode-setup", "--enable")
         self.lab.on("one", "grubby", "--update-kernel=ALL", "--args=audit=1 audit_backlog_limit=8192")

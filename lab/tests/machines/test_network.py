@@ -18,6 +18,22 @@ with socket.create_server((sys.argv[1], 6443)) as server:
         connection.close()
 """
 HEAR = "import socket, sys; print(socket.create_connection((sys.argv[1], 6443), timeout=0.6).recv(99).decode())"
+# A datagram with a client's address, as a load balancer that preserves it sends one; and who hears it.
+PRESERVED = """
+import contextlib, socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppress(PermissionError):  # dropped on its way out
+    one.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT
+    one.bind((sys.argv[1], 0))
+    one.sendto(b"hello", (sys.argv[2], 9000))
+"""
+HEARD = """
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    one.bind(("", 9000))
+    print("listening", flush=True)
+    one.settimeout(2)
+    print(one.recvfrom(9)[1][0])
+"""
 
 
 class Network(InLab):
@@ -152,6 +168,29 @@ class Network(InLab):
         self.assertEqual((allowed, denied, free), (ONE, "silent", ONE))
         self.assertEqual(self.heard("operator"), "192.0.2.10")
         self.assertEqual(self.lab.reach("far", BALANCER, 6443), "silent")
+
+    def test_with_preserved_addresses_the_target_must_admit_the_client(self) -> None:
+        self.balancer(["sg-nlb"])
+        at_nine_thousand = {"proto": "udp", "from": 9000, "to": 9000, "cidrs": [], "groups": []}
+
+        self.allow(sg_nlb={}, sg_two={"ingress": [at_nine_thousand | {"cidrs": [f"{ONE}/32"]}]})
+        client = self.preserved(ONE, TWO)
+        self.allow(sg_nlb={}, sg_two={"ingress": [at_nine_thousand | {"cidrs": [f"{BALANCER}/32"]}]})
+        balancer = self.preserved(ONE, TWO)
+        self.allow(sg_nlb={}, sg_two={"ingress": [ANYTHING]})
+        other_vpc = self.preserved(FAR, TWO)
+
+        self.assertEqual((client, balancer, other_vpc), (ONE, "", ""))
+
+    def preserved(self, client: str, target: str) -> str:
+        """The address that `two` hears a client under which the load balancer speaks for; empty if it hears nothing."""
+        command = [str(LAB), "machine", "exec", "two", "python3", "-c", HEARD]
+        with subprocess.Popen(
+            command, env=self.lab.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as ear:
+            self.assertEqual(ear.stdout.readline(), "listening\n")
+            self.lab.do("exec", "--", "python3", "-c", PRESERVED, client, target)
+            return ear.stdout.read().strip()
 
     def balancer(self, groups: list[str] | None) -> None:
         self.addCleanup(self.lab.network.update, nlbs=[])
