@@ -1,0 +1,70 @@
+"""No secret of an environment that is up lies where it must not; and the search finds one that does."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from world import CHECKOUT, NAME, SCRATCH, releases, world_that_is_up
+
+CANARY = CHECKOUT / "tests/canary"
+SEEN = SCRATCH / "command-lines"
+
+
+class Secrets(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.world = world_that_is_up()
+        cls.lab = releases().parent
+        short = json.loads((cls.world.state / "identity.json").read_text())["id"].replace("-", "")[:8]
+        # Where docs/secrets.md says that the key of an environment lies between runs.
+        tmpfs = Path(f"/run/user/{os.getuid()}/sre-provision"), Path(f"/dev/shm/sre-provision-{os.getuid()}")
+        cls.key = next(path for place in tmpfs for path in [place / f"c-{short}/key"] if path.exists())
+
+    def look(self, *also: Path) -> tuple[int, str]:
+        """What the search says of the workspace, everything of the lab, and all command lines since the tests began."""
+        words = [CANARY, "look", self.world.workspace, NAME, self.key, "--also", self.lab]
+        words += ["--seen", SEEN] if SEEN.exists() else []
+        words += [word for path in also for word in ("--also", path)]
+        done = subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_the_real_values_are_nowhere_but_in_the_listed_places(self):
+        code, said = self.look()
+
+        self.assertEqual(code, 0, said)
+        for kind in ("kubeconfig", "ssh-key", "token"):
+            self.assertRegex(said, rf"[1-9]\d* of {kind}\b")
+
+    def test_planted_values_are_found_in_a_file_a_log_a_state_and_a_command_line(self):
+        [token, *_] = self.lab.glob("machines/*/upper/etc/rancher/rke2/token")
+        token = token.read_text().strip().rsplit(":", 1)[-1]
+        kubeconfig = (self.world.state / "kubeconfig").read_text()
+        certificate_key = re.search(r"client-key-data:\s*\"?([A-Za-z0-9+/=]+)", kubeconfig)[1]
+        planted = self.world.dir / "planted"
+        planted.mkdir()
+        self.addCleanup(shutil.rmtree, planted)
+        (planted / "run.log").write_text(f"12:00 joining with token={token} as server\n")
+        (planted / "terraform.tfstate").write_text(json.dumps({"outputs": {"kubeconfig": kubeconfig}}))
+        shutil.copy(self.key, planted / "key-copy")
+        patient = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", certificate_key])
+        self.addCleanup(patient.wait)
+        self.addCleanup(patient.terminate)
+
+        code, said = self.look(planted)
+
+        self.assertEqual(code, 7, said)
+        for found in (f"token in {planted}/run.log", f"kubeconfig in {planted}/terraform.tfstate"):
+            self.assertIn(f"FOUND: {found}", said)
+        self.assertIn(f"FOUND: ssh-key in {planted}/key-copy", said)
+        self.assertRegex(said, rf"FOUND: kubeconfig in a command line of {re.escape(sys.executable)}")
+        for value in (token, certificate_key):
+            self.assertNotIn(value, said)
+
+
+if __name__ == "__main__":
+    unittest.main()
