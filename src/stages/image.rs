@@ -16,6 +16,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT, TAG_RKE2, TAG_STATE};
 use crate::node::{Look, Wait, console_host_keys};
 use crate::stages::infrastructure::{own, tool_cx};
+use crate::stages::neighbour::{self, Wanted};
 use crate::stages::{Context, Presence, Step, age, jump};
 use crate::tools::packer;
 
@@ -125,7 +126,8 @@ async fn build_and_check(
     fingerprint: &Digest,
     unchecked: Option<&FoundImage>,
 ) -> Result<String, Failure> {
-    if !cx.children.running()?.contains(&slot(recipe)) {
+    let begun = cx.children.running()?.contains(&slot(recipe));
+    if !begun {
         sweep_machines(cx, recipe).await?;
     }
     let network = network(cx, recipe).await?;
@@ -135,7 +137,11 @@ async fn build_and_check(
         None => {
             let step = Step::new("build", made_of.clone(), name);
             let there = async |id: &String| Ok(cx.cloud.image(id).await?.is_some_and(|image| image.usable));
-            cx.step(step, there, async || build(cx, recipe, name, fingerprint, &network).await).await?
+            let act = async || {
+                let build = async || build(cx, recipe, name, fingerprint, &network).await;
+                neighbour::build_or_take(cx, &Wanted { which: recipe.which, name, fingerprint, begun }, build).await
+            };
+            cx.step(step, there, act).await?
         }
     };
     let step = Step::new("check", made_of.value("image", &id), format!("{TAG_BUILD}={}", recipe.which));
@@ -184,6 +190,8 @@ async fn build(
     let key = cx.secrets.ssh_key()?;
     let key_file = cx.secrets.for_child("ssh-key")?;
     let bastion = jump::bastion(cx, network).await?;
+    let mut run_tags = build_tags(cx, recipe);
+    run_tags.insert(TAG_FINGERPRINT.to_owned(), fingerprint.to_string());
     let mut tags = own(cx);
     tags.extend([
         (TAG_IMAGE.to_owned(), recipe.which.to_owned()),
@@ -197,7 +205,7 @@ async fn build(
         "fingerprint": fingerprint,
         "lineage": recipe.lineage,
         "tags": tags,
-        "run_tags": build_tags(cx, recipe),
+        "run_tags": run_tags,
         "region": cx.identity.region,
         "source_ami": recipe.parent,
         "instance_type": cx.env.image.build.size,

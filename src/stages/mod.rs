@@ -17,6 +17,7 @@ mod infrastructure;
 mod joining;
 mod jump;
 mod load_balancer;
+mod neighbour;
 mod network;
 mod node_image;
 mod nodes;
