@@ -44,15 +44,16 @@ class Ended:
 
 
 class World:
-    """One environment called `small` in a workspace of its own."""
+    """One environment, called `small` unless another name is given, in a workspace of its own."""
 
-    def __init__(self, name: str = "main"):
+    def __init__(self, name: str = "main", environment: str = NAME):
+        self.environment = environment
         self.dir = SCRATCH / name
         self.workspace = self.dir / "workspace"
-        self.state = self.workspace / ".sre-provision" / NAME
+        self.state = self.workspace / ".sre-provision" / environment
         self.assets = self.dir / "assets"
         (self.workspace / "environments").mkdir(parents=True, exist_ok=True)
-        self.file = self.workspace / "environments" / f"{NAME}.yaml"
+        self.file = self.workspace / "environments" / f"{environment}.yaml"
         self.file.write_text((HERE / "small.yaml").read_text())
         shutil.rmtree(self.assets, ignore_errors=True)
         for part in ("ansible", "packer", "tofu"):
@@ -96,14 +97,14 @@ class World:
         return Ended(process.returncode, out, err)
 
     def up(self, **changed: str | None) -> Ended:
-        return self.run("up", NAME, "--yes", **changed)
+        return self.run("up", self.environment, "--yes", **changed)
 
     def down(self, *words: str) -> Ended:
-        return self.run("down", NAME, "--yes", *words)
+        return self.run("down", self.environment, "--yes", *words)
 
     def plan(self) -> dict:
         """The plan as data: stage → its decision, and `nodes`."""
-        ended = self.run("plan", NAME, "--output", "json")
+        ended = self.run("plan", self.environment, "--output", "json")
         if ended.code != 0:
             raise AssertionError(f"plan ended with {ended.code}:\n{ended.said}")
         plan = json.loads(ended.out.splitlines()[-1])["plan"]
@@ -122,7 +123,7 @@ class World:
         Returns which one it was (None when `up` came to its end without any) and how the program ended.
         """
         last = len(self.journal())
-        process = self.start("up", NAME, "--yes")
+        process = self.start("up", self.environment, "--yes")
         until = time.monotonic() + LIMIT
         while process.poll() is None and time.monotonic() < until:
             told = [moment_of(entry) for entry in self.journal()[last:]]
@@ -135,11 +136,11 @@ class World:
     def wait_until_as_described(self) -> None:
         """Machines that were brought back boot; returns when a look finds everything as it was."""
         until = time.monotonic() + LIMIT
-        ended = self.run("plan", NAME, "--detailed-exitcode")
+        ended = self.run("plan", self.environment, "--detailed-exitcode")
         while ended.code != 0:
             if time.monotonic() > until:
                 raise AssertionError(f"not as it was after {LIMIT:.0f} s:\n{ended.said}")
-            ended = self.run("plan", NAME, "--detailed-exitcode")
+            ended = self.run("plan", self.environment, "--detailed-exitcode")
 
     def machine(self, node: str) -> str:
         """The instance id of a node."""

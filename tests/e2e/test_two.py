@@ -1,0 +1,57 @@
+"""Two environments in one account at the same time: they share images, and nothing else."""
+
+import json
+import unittest
+
+from world import World, inside, inventory
+
+
+class Two(unittest.TestCase):
+    """Both are made at once, from templates that no image was built from yet, and taken down at once."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.before = inventory()
+        cls.worlds = [World("one", "one"), World("two", "two")]
+        for world, cidr in zip(cls.worlds, ("10.40.0.0/16", "10.60.0.0/16"), strict=True):
+            world.file.write_text(world.file.read_text().replace("10.40.0.0/16", cidr))
+            for image in ("base", "node"):
+                template = world.assets / "packer" / image / "build.pkr.hcl"
+                template.write_text(template.read_text() + "# built by two at once\n")
+        calls = [world.start("up", world.environment, "--yes") for world in cls.worlds]
+        cls.ended = [world.ended(call) for world, call in zip(cls.worlds, calls, strict=True)]
+
+    def images(self, world: World) -> dict[str, str]:
+        """Stage → id of the image that its last outcome names."""
+        outcomes = [entry for entry in world.journal() if entry["kind"] == "outcome" and not entry.get("step")]
+        made = {entry["stage"]: entry.get("artifact") or entry.get("output") for entry in outcomes}
+        return {stage: json.dumps(made[stage]) for stage in ("base-image", "node-image")}
+
+    def test_1_both_come_up(self):
+        for ended in self.ended:
+            self.assertEqual(ended.code, 0, ended.said)
+
+    def test_2_each_image_was_registered_once_and_both_use_it(self):
+        one, two = (self.images(world) for world in self.worlds)
+
+        self.assertEqual(one, two)
+        named = json.loads(inside("images", "built by two at once"))
+        self.assertEqual(len(named), len(set(named)), named)
+
+    def test_3_neither_reaches_the_other_and_the_operator_reaches_both(self):
+        tried = json.loads(inside("groups", "across", "one", "two"))
+
+        self.assertEqual({True}, {reached for way, reached in tried.items() if way.startswith("operator")}, tried)
+        self.assertEqual({False}, {reached for way, reached in tried.items() if not way.startswith("operator")}, tried)
+
+    def test_4_both_go_at_once_and_leave_nothing(self):
+        calls = [world.start("down", world.environment, "--yes") for world in self.worlds]
+
+        for world, call in zip(self.worlds, calls, strict=True):
+            ended = world.ended(call)
+            self.assertEqual(ended.code, 0, ended.said)
+        self.assertEqual(self.before, inventory())
+
+
+if __name__ == "__main__":
+    unittest.main()
