@@ -32,8 +32,24 @@ class Policy(unittest.TestCase):
         found = policy.compare(allow("ec2:*", sid="Lazy"), [])
         self.assertIn("Lazy: wildcard action `ec2:*` is not among the documented ones", found)
 
+    def test_an_unused_grant_with_a_reason_is_quiet_as_long_as_its_path_is_not_among_the_tests(self):
+        reasons = {"images": {"why": "only down --images", "actions": ["ec2:DeregisterImage"]}}
+        granted = allow("ec2:DeregisterImage")
+
+        self.assertEqual([], policy.compare(granted, [], reasons, whole=False))
+        self.assertEqual(["unused: `ec2:DeregisterImage`"], policy.compare(granted, [], reasons, whole=True))
+        reasons["images"]["whole"] = True
+        self.assertEqual([], policy.compare(granted, [], reasons, whole=True))
+
+    def test_a_reason_without_a_grant_is_named(self):
+        reasons = {"old": {"why": "was once", "actions": ["ec2:CreateKeyPair"]}}
+
+        found = policy.compare(allow(), [], reasons)
+
+        self.assertEqual(["without need: `ec2:CreateKeyPair` has a reason to be unused, and no grant"], found)
+
     def test_the_inventorys_own_calls_do_not_count(self):
-        self.assertEqual([], policy.compare(allow(), [line("ec2:DescribeVpcs", agent="Boto3 lab-inventory")]))
+        self.assertEqual([], policy.compare(allow(), [line("ec2:DescribeVpcs", agent="Boto3/1.40.1 lab-inventory")]))
 
     def test_actions_are_compared_without_regard_to_case_as_iam_does(self):
         self.assertEqual([], policy.compare(allow("ec2:createvpc"), [line("ec2:CreateVpc")]))
