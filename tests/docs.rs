@@ -97,6 +97,43 @@ fn the_page_of_exit_codes_has_a_row_for_each_and_no_other() {
     assert_eq!(rows.len(), known.len(), "a code stands in one row");
 }
 
+/// `ec2:DescribeVpcs` for each `.ec2.describe_vpcs()` in `src/cloud/aws`.
+fn calls() -> BTreeSet<String> {
+    let clients = [("ec2", "ec2"), ("elb", "elasticloadbalancing"), ("iam", "iam"), ("logs", "logs")];
+    let mut calls = BTreeSet::new();
+    for file in files_below(&root().join("src/cloud/aws"), "rs") {
+        let source: String = std::fs::read_to_string(&file).expect("readable").split_whitespace().collect();
+        for (client, service) in clients {
+            let called = source.split(&format!("self.{client}.")).skip(1).filter_map(|rest| rest.split_once("()"));
+            let verbs = called.map(|(verb, _)| verb).filter(|verb| *verb != "config");
+            calls.extend(verbs.map(|verb| format!("{service}:{}", verb.split('_').map(capital).collect::<String>())));
+        }
+    }
+    calls
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
+}
+
+#[test]
+fn the_policy_grants_every_call_that_the_program_can_make() {
+    let policy: serde_json::Value = serde_json::from_str(&page("docs/aws-iam-policy.json")).expect("JSON");
+    let statements = policy["Statement"].as_array().expect("statements").iter();
+    let actions = statements.flat_map(|statement| match &statement["Action"] {
+        serde_json::Value::Array(actions) => actions.clone(),
+        one => vec![one.clone()],
+    });
+    let granted: BTreeSet<String> = actions.filter_map(|action| action.as_str().map(str::to_owned)).collect();
+
+    let calls = calls();
+    let missing: Vec<&String> = calls.difference(&granted).collect();
+
+    assert!(calls.contains("ec2:RunInstances") && calls.len() > 50, "the calls were not found: {calls:?}");
+    assert_eq!(missing, Vec::<&String>::new());
+}
+
 #[test]
 fn every_link_of_a_page_leads_to_a_file() {
     let dead: Vec<String> = pages().iter().flat_map(|path| dead_links(path)).collect();

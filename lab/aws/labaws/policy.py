@@ -4,8 +4,8 @@
 IAM names otherwise than the API, and what a call needs besides its own action (tags set on creation, roles handed
 over), is worked out when the call is logged: calls.py. Conditions and resources are not judged, only actions.
 
-A grant for a documented path that no call of this log took has its reason in a file of reasons: JSON, path → `why` and
-`actions`; `whole: true` where even all tests together do not take it. An action in it that no policy grants is wrong too.
+A grant for a documented path that no call of this log took has its reason in a file of reasons: JSON, path → `why`
+and `actions`; `whole: true` where even all tests together do not take it. One of them without a grant is wrong too.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 WILDCARDS: dict[str, str] = {}  # pattern → why it may stand in a policy; none so far
-OWN_LOOKS = "lab-inventory"  # in the user agent of lab/aws/inventory
+OWN_LOOKS = "lab-inventory"  # in the user agent of lab/aws/inventory, to be told apart in the log
 NOT_THE_PRODUCTS = "Boto3/"  # nothing in the product speaks Python with AWS: the lab's own looks, and its tests'
 
 
@@ -56,7 +56,7 @@ def excused(reasons: dict[str, dict], whole: bool) -> set[str]:
     return {action for path in reasons.values() if path.get("whole", False) or not whole for action in path["actions"]}
 
 
-def compare(policy: dict, lines: Iterable[str], reasons: dict[str, dict] | None = None, whole: bool = True) -> list[str]:
+def compare(policy: dict, lines: Iterable[str], reasons: dict | None = None, whole: bool = True) -> list[str]:
     """What differs, as sentences; empty when the two agree."""
     actions, wrong = allowed(policy)
     reasons = reasons or {}
@@ -77,8 +77,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("policy", type=Path)
     parser.add_argument("log", type=Path, nargs="+", help="api.jsonl of one or more runs")
     parser.add_argument("--allow-unused", action="store_true", help="report only missing grants and wildcards")
-    parser.add_argument("--unexercised", type=Path, metavar="REASONS", help="JSON: grants that need not be used, and why")
-    parser.add_argument("--whole", action="store_true", help="all tests ran: only what none of them does may be unused")
+    parser.add_argument("--unexercised", type=Path, metavar="FILE", help="grants that need not be used, and why")
+    parser.add_argument("--whole", action="store_true", help="all tests ran: less may be unused")
     given = parser.parse_args(words)
     lines = [line for log in given.log for line in log.read_text().splitlines()]
     reasons = json.loads(given.unexercised.read_text()) if given.unexercised else {}

@@ -1,11 +1,10 @@
 """The comparison of calls with an IAM policy."""
 
-import json
+import json  # noqa: I001  harness knows where labaws lies
 import unittest
 
+import harness  # noqa: F401
 from labaws import policy
-
-import harness  # noqa: F401  the path of the package
 
 
 def line(*actions: str, agent: str = "tofu") -> str:
