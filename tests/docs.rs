@@ -104,7 +104,8 @@ fn calls() -> BTreeSet<String> {
     for file in files_below(&root().join("src/cloud/aws"), "rs") {
         let source: String = std::fs::read_to_string(&file).expect("readable").split_whitespace().collect();
         for (client, service) in clients {
-            let called = source.split(&format!("self.{client}.")).skip(1).filter_map(|rest| rest.split_once("()"));
+            let before = format!("self.{client}.");
+            let called = source.split(&before).skip(1).filter_map(|rest| rest.split_once("()"));
             let verbs = called.map(|(verb, _)| verb).filter(|verb| *verb != "config");
             calls.extend(verbs.map(|verb| format!("{service}:{}", verb.split('_').map(capital).collect::<String>())));
         }
