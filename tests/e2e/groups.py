@@ -3,6 +3,7 @@
     groups.py try NAME CNI [ONLY]   in the lab: `lab/lab exec -- python3 tests/e2e/groups.py try small canal`
     groups.py revoke NAME RULE      takes one rule away and prints what `authorize` wants to know
     groups.py authorize RULE_JSON   the same rule again
+    groups.py across NAME OTHER     whether machines of two environments reach each other, and the operator both
 
 `try` prints a list: `rule`, its `check`, and whether that was possible `before`, `without` and `after`. The rules are
 those that the API tells of the environment's VPC, in both directions; each is authorized again as it was, under a new
@@ -158,6 +159,24 @@ def each(name: str, cni: str, only: str = ".*") -> list[dict]:
     return results
 
 
+def across(name: str, other: str) -> dict[str, bool]:
+    """Way → whether it is open: from each machine to each of the other environment, and from the operator to all."""
+    ports = {SERVER: (22, 6443, 9345, 10250), AGENT: (22, 10250)}
+    scenes = {one: Scene(one) for one in (name, other)}
+    ways = {}
+    for to, theirs in scenes.items():
+        for role, port in ((role, port) for role, several in ports.items() for port in several):
+            target = theirs.places[role]
+            if port == 22:
+                ways[f"operator → {to} {role}:{port}"] = theirs.places[OPERATOR].reaches(target, "tcp", port, PATIENCE)
+            for start, ours in scenes.items():
+                senders = [] if start == to else [SERVER, AGENT]
+                for sender in senders:
+                    reached = ours.places[sender].reaches(target, "tcp", port, REFUSAL)
+                    ways[f"{start} {sender} → {to} {role}:{port}"] = reached
+    return ways
+
+
 def main(verb: str, *words: str) -> None:
     match verb, words:
         case "try", (name, cni, *only):
@@ -168,6 +187,8 @@ def main(verb: str, *words: str) -> None:
             print(json.dumps(rule))
         case "authorize", (rule,):
             authorize(json.loads(rule))
+        case "across", (name, other):
+            print(json.dumps(across(name, other)))
         case _:
             sys.exit(__doc__)
 
