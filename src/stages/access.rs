@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
 use crate::cloud::MachineState;
-use crate::environment::{Environment, NodeName, Role, Via};
+use crate::environment::{Environment, NodeName, Role, Via, WantedNode};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
@@ -76,7 +76,7 @@ impl Stage for AccessStage {
         cx.connections.write_config(&access).await?;
         let file = cx.workspace.inventory_file(&cx.env.name);
         make_dir(&RealDisk, file.parent().unwrap_or(cx.workspace.root()), 0o755)?;
-        write_atomic(&file, inventory(cx, &access).as_bytes(), 0o644)?;
+        write_atomic(&file, own_inventory(cx, &access).as_bytes(), 0o644)?;
         Ok(Artifact::Access(access))
     }
 
@@ -194,9 +194,12 @@ cloud-init status --wait >/dev/null 2>&1
 cloud-init status | sed -n 's/^status: //p'
 ";
 
+fn own_inventory(cx: &Context<'_>, access: &Access) -> String {
+    inventory(&cx.env.wanted_nodes(), access, &cx.connections.ansible_ssh_args())
+}
+
 /// The inventory that our plays and a person's own use.
-fn inventory(cx: &Context<'_>, access: &Access) -> String {
-    let wanted = cx.env.wanted_nodes();
+fn inventory(wanted: &[WantedNode], access: &Access, ssh_args: &str) -> String {
     let group = |role: Role| {
         let hosts: BTreeMap<&str, _> = access
             .nodes
@@ -217,7 +220,7 @@ fn inventory(cx: &Context<'_>, access: &Access) -> String {
         json!({ "hosts": hosts })
     };
     let vars = json!({
-        "ansible_ssh_common_args": cx.connections.ansible_ssh_args(),
+        "ansible_ssh_common_args": ssh_args,
         "ansible_python_interpreter": "/usr/bin/python3",
     });
     let all = json!({ "all": { "vars": vars, "children": { "servers": group(Role::Server), "agents": group(Role::Agent) } } });
@@ -226,5 +229,84 @@ fn inventory(cx: &Context<'_>, access: &Access) -> String {
 
 fn inventory_is(cx: &Context<'_>, access: &Access) -> bool {
     let path = cx.workspace.inventory_file(&cx.env.name);
-    std::fs::read_to_string(path).is_ok_and(|text| text == inventory(cx, access))
+    std::fs::read_to_string(path).is_ok_and(|text| text == own_inventory(cx, access))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::units::ByteSize;
+
+    fn want(name: &str, role: Role) -> WantedNode {
+        WantedNode {
+            name: NodeName(name.to_owned()),
+            role,
+            size: "m6i.large".to_owned(),
+            disk: ByteSize(ByteSize::GIB),
+            zone: 0,
+            labels: BTreeMap::from([("tier".to_owned(), "general".to_owned())]),
+            taints: vec!["gpu=yes:NoSchedule".to_owned()],
+        }
+    }
+
+    fn reach(role: Option<Role>, address: &str) -> Reach {
+        Reach {
+            machine: format!("i-{address}"),
+            role,
+            address: address.to_owned(),
+            port: 22,
+            user: "rocky".to_owned(),
+            host_keys: vec!["ecdsa-sha2-nistp256 AAAA".to_owned()],
+        }
+    }
+
+    fn written() -> Value {
+        let nodes = [
+            ("server-1", reach(Some(Role::Server), "10.20.1.5")),
+            ("general-1", reach(Some(Role::Agent), "10.20.1.6")),
+            ("general-9", reach(Some(Role::Agent), "10.20.1.7")),
+        ];
+        let access = Access {
+            nodes: nodes.into_iter().map(|(name, reach)| (NodeName(name.to_owned()), reach)).collect(),
+            jump: Some(reach(None, "203.0.113.1")),
+        };
+        let wanted = [want("server-1", Role::Server), want("general-1", Role::Agent)];
+        serde_json::from_str(&inventory(&wanted, &access, "-F /run/x/config")).expect("JSON")
+    }
+
+    #[test]
+    fn each_node_stands_in_the_group_of_its_role_and_the_jump_machine_in_none() {
+        let groups = &written()["all"]["children"];
+
+        let names =
+            |group: &str| groups[group]["hosts"].as_object().expect("hosts").keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names("servers"), ["server-1"]);
+        assert_eq!(names("agents"), ["general-1", "general-9"]);
+    }
+
+    #[test]
+    fn a_node_is_reached_by_its_name_in_our_configuration_and_told_address_labels_and_taints() {
+        let inventory = written();
+
+        assert_eq!(inventory["all"]["vars"]["ansible_ssh_common_args"], "-F /run/x/config");
+        assert_eq!(
+            inventory["all"]["children"]["agents"]["hosts"]["general-1"],
+            json!({
+                "ansible_host": "general-1",
+                "ansible_user": "rocky",
+                "rke2_node_ip": "10.20.1.6",
+                "rke2_node_labels": { "tier": "general" },
+                "rke2_node_taints": ["gpu=yes:NoSchedule"],
+            })
+        );
+    }
+
+    #[test]
+    fn a_node_that_the_file_no_longer_names_has_no_labels_of_ours() {
+        let node = &written()["all"]["children"]["agents"]["hosts"]["general-9"];
+
+        assert_eq!((&node["rke2_node_ip"], &node["rke2_node_labels"]), (&json!("10.20.1.7"), &Value::Null));
+    }
 }
