@@ -2,7 +2,8 @@
 //!
 //! Digest and disk work on a thread of their own: who brings the pieces shares its thread with other stages.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -12,12 +13,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::workspace::{RealDisk, make_dir};
+use crate::workspace::{Disk, RealDisk, make_dir};
 
 /// How many pieces may wait for the disk.
 const WAITING: usize = 16;
+/// What a file is called until it has its name.
+const UNFINISHED: &str = ".incoming-";
 
-/// A file on its way in. Dropped before [`Incoming::accept`], it leaves nothing.
+/// A file on its way in. Dropped before [`Incoming::accept`], it leaves nothing; what a killed program left goes with the
+/// next file that arrives in the directory. The lock on the file tells the two apart.
 pub struct Incoming {
     pieces: mpsc::Sender<Vec<u8>>,
     arrival: JoinHandle<Result<Arrived, Failure>>,
@@ -36,7 +40,7 @@ impl Incoming {
     pub fn start(target: &Path) -> Result<Self, Failure> {
         let dir = target.parent().unwrap_or(Path::new("."));
         make_dir(&RealDisk, dir, 0o755)?;
-        let file = NamedTempFile::new_in(dir).map_err(|error| refused(target, &error))?;
+        let file = begin(dir).map_err(|error| refused(target, &error))?;
         let (pieces, received) = mpsc::channel(WAITING);
         let arrived = Arrived { file, digest: Context::new(&SHA256), size: 0 };
         let name = target.to_owned();
@@ -98,7 +102,35 @@ impl Arrived {
     }
 }
 
-fn refused(target: &Path, error: &std::io::Error) -> Failure {
+/// Removes what nobody is writing any more and makes a file that we are.
+fn begin(dir: &Path) -> io::Result<NamedTempFile> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let is_unfinished =
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()));
+        if is_unfinished && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            remove_quietly(&path)?;
+        }
+    }
+    loop {
+        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir)?;
+        file.as_file().lock()?;
+        // Somebody may have taken it for left behind before it was locked.
+        if file.path().exists() {
+            return Ok(file);
+        }
+    }
+}
+
+/// Another program may have removed it at the same moment.
+fn remove_quietly(path: &Path) -> io::Result<()> {
+    match RealDisk.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn refused(target: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::NotDone, format!("cannot write `{}`", target.display())).because(error)
 }
 
@@ -117,6 +149,21 @@ mod tests {
 
         assert_eq!(failure.what(), "`rke2.linux-amd64.tar.gz` has a wrong checksum");
         assert!(std::fs::read_dir(dir.path()).expect("readable").next().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_program_left_goes_and_what_another_is_writing_stays() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let left = dir.path().join(".incoming-left");
+        std::fs::write(&left, "half").expect("written");
+        let mut first = Incoming::start(&dir.path().join("first")).expect("started");
+        first.write(b"it".to_vec()).await.expect("written");
+
+        let second = Incoming::start(&dir.path().join("second")).expect("started");
+
+        assert!(!left.exists());
+        assert_eq!(first.accept(&Digest::of(b"it")).await.expect("accepted"), 2);
+        drop(second);
     }
 
     #[tokio::test]
