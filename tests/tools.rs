@@ -165,7 +165,7 @@ async fn what_is_applied_tells_its_outputs_and_a_second_apply_changes_nothing() 
     let outputs = tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
     let again = tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
 
-    assert_eq!(outputs.text("one").expect("an output"), "first");
+    assert_eq!(outputs.get::<String>("one").expect("an output"), "first");
     assert_eq!(outputs, again);
     assert_eq!(world.started(), ["network-init", "network-plan", "network-apply", "network-plan"]);
     assert!(world.notes.all().contains(&"network-apply kept".to_owned()));
@@ -242,7 +242,7 @@ async fn what_was_made_is_destroyed() {
     let (cx, root) = (world.cx(Kind::Network), world.root(two()));
     tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
 
-    tofu::destroy(&cx, &root, &Platform::default()).await.expect("destroyed");
+    tofu::destroy(&cx, &root).await.expect("destroyed");
 
     let state = std::fs::read_to_string(root.dir.join("terraform.tfstate")).expect("a state");
     assert!(state.contains(r#""resources": []"#), "{state}");

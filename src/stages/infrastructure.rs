@@ -42,7 +42,7 @@ pub async fn destroy(cx: &Context<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let root = root(cx, last_values(&cx.state.tofu(cx.stage))?)?;
-    tofu::destroy(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
+    tofu::destroy(&tool_cx(cx), &root).await
 }
 
 /// The values of the last apply: OpenTofu wants every variable set, also for a destroy.

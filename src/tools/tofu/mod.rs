@@ -48,10 +48,6 @@ impl Outputs {
         serde_json::from_value(value.clone())
             .map_err(|error| Failure::bug(format!("output `{name}` has another shape")).because(error))
     }
-
-    pub fn text(&self, name: &str) -> Result<String, Failure> {
-        self.get(name)
-    }
 }
 
 /// How often what is planned is looked for anew: each import may make the children of what it imported findable.
@@ -88,7 +84,7 @@ pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<
 }
 
 /// Destroys everything in the root's state. What is in no state is found by tag, by whoever calls.
-pub async fn destroy(cx: &ToolCx<'_>, root: &Root, _finder: &dyn Finder) -> Result<(), Failure> {
+pub async fn destroy(cx: &ToolCx<'_>, root: &Root) -> Result<(), Failure> {
     let run = prepare(cx, root).await?;
     let plan = run.plan(Verb::Destroy).await?;
     if plan.changes_something() {
@@ -124,12 +120,14 @@ fn recorded(dir: &Path) -> Result<Outputs, Failure> {
     ))
 }
 
-/// Reads a saved plan.
-fn show(cx: &ToolCx<'_>, dir: &Path, name: &str) -> Result<Plan, Failure> {
-    let tofu = cx.tools.get("tofu")?;
-    let chdir = format!("-chdir={}", dir.display());
-    let env = run::environment(cx);
-    let output = quick(&tofu.path, &[&chdir, "show", "-json", "-no-color", name], &env, Duration::from_secs(300))?;
+/// Reads a saved plan. OpenTofu starts its providers for it, so it waits where it holds nobody up.
+async fn show(cx: &ToolCx<'_>, dir: &Path, name: &str) -> Result<Plan, Failure> {
+    let (tofu, env) = (cx.tools.get("tofu")?.path.clone(), run::environment(cx));
+    let args = [format!("-chdir={}", dir.display()), "show".into(), "-json".into(), "-no-color".into(), name.into()];
+    let shown = tokio::task::spawn_blocking(move || {
+        quick(&tofu, &args.each_ref().map(String::as_str), &env, Duration::from_secs(300))
+    });
+    let output = shown.await.map_err(|error| Failure::bug("asking tofu for its plan ended early").because(error))??;
     if output.code != Some(0) {
         let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no plan").to_owned();
         return Err(Failure::new(Exit::Tool, "tofu cannot show its own plan").because(said).log(cx.log()));

@@ -88,8 +88,7 @@ impl<'a> Run<'a> {
             ["plan", "-input=false", "-no-color", "-lock-timeout=60s", "-out=plan.bin", "-json-into=@here@/events"];
         let (ended, stream) = self.call("plan", args.into_iter().chain(destroy), Cancel::Group, 0).await?;
         self.judge(&ended, &stream, Some("plan"))?;
-        let (cx, root) = (self.cx, self.root);
-        show(cx, &root.dir, "plan.bin")
+        show(self.cx, &self.root.dir, "plan.bin").await
     }
 
     /// Takes marks off and plans imports; the next apply carries the imports out.
