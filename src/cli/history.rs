@@ -6,6 +6,7 @@ use super::Common;
 use crate::failure::{Exit, Failure};
 use crate::journal::{Deed, Journal, LocalStore, PastRun, history, load_identity};
 use crate::report::{Screen, table, took};
+use crate::workspace::check_name;
 
 #[derive(Debug, clap::Args)]
 pub struct History {
@@ -18,6 +19,7 @@ pub struct History {
 
 impl History {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
+        check_name(&self.environment)?;
         let workspace = common.open()?;
         let state = workspace.state(&self.environment);
         let identity = load_identity(&state)?

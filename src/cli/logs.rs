@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Common;
 use crate::failure::{Exit, Failure};
 use crate::report::Screen;
+use crate::workspace::check_name;
 
 #[derive(Debug, clap::Args)]
 pub struct Logs {
@@ -21,6 +22,7 @@ pub struct Logs {
 
 impl Logs {
     pub fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
+        check_name(&self.environment)?;
         let workspace = common.open()?;
         let state = workspace.state(&self.environment);
         let runs = state.path().join("runs");

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::failure::{Exit, Failure};
-use crate::report::{Format, Screen};
+use crate::report::{Detail, Format, Screen};
 use crate::stop::Stop;
 
 /// Brings RKE2 clusters into being and takes them away again; may be stopped anywhere and goes on where it was.
@@ -52,7 +52,7 @@ struct Common {
     /// The directory with `tofu/`, `ansible/` and `packer/`, where it is not the workspace
     #[arg(long, global = true, env = "SRE_PROVISION_ASSETS", value_name = "DIR")]
     assets: Option<PathBuf>,
-    /// Say more
+    /// Leave a line of everything that passes, too
     #[arg(long, short, global = true)]
     verbose: bool,
     /// No colour; also by `NO_COLOR`
@@ -113,9 +113,9 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
         Command::Status(command) => command.run(common, screen).await,
         Command::Validate(command) => command.run(common, screen),
         Command::Schema(command) => command.run(screen),
-        Command::Nodes(command) => command.run(common, screen, stop).await,
+        Command::Nodes(command) => command.run(common, screen).await,
         Command::Kubeconfig(command) => command.run(common, screen).await,
-        Command::Ssh(command) => command.run(common, screen).await,
+        Command::Ssh(command) => command.run(common).await,
         Command::Logs(command) => command.run(common, screen),
         Command::History(command) => command.run(common, screen).await,
         Command::Completions(command) => command.run(Cli::command()),
@@ -133,7 +133,8 @@ impl Common {
     fn screen(&self) -> Screen {
         let format = if self.output == "json" { Format::Json } else { Format::Human };
         let color = !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Screen::new(format, color, std::env::var_os("CI").is_some_and(|value| !value.is_empty()))
+        let detail = if self.verbose { Detail::Everything } else { Detail::Settled };
+        Screen::new(format, color, std::env::var_os("CI").is_some_and(|value| !value.is_empty()), detail)
     }
 }
 

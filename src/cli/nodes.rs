@@ -10,7 +10,6 @@ use crate::environment::Role;
 use crate::failure::{Exit, Failure};
 use crate::report::{Screen, table};
 use crate::rke2::State;
-use crate::stop::Stop;
 
 #[derive(Debug, clap::Args)]
 pub struct NodesArgs {
@@ -32,7 +31,7 @@ struct Line {
 }
 
 impl NodesArgs {
-    pub async fn run(self, common: &Common, screen: Screen, _: &Stop) -> Result<(), Failure> {
+    pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment)?;
         let identity = desk.recorded_identity()?.ok_or_else(|| {
             Failure::new(Exit::NotDone, format!("`{}` was never made here", self.environment))

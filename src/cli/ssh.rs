@@ -8,7 +8,6 @@ use crate::environment::NodeName;
 use crate::failure::{Exit, Failure};
 use crate::node::JUMP;
 use crate::process::attach;
-use crate::report::Screen;
 
 #[derive(Debug, clap::Args)]
 pub struct Ssh {
@@ -22,7 +21,7 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    pub async fn run(self, common: &Common, _: Screen) -> Result<(), Failure> {
+    pub async fn run(self, common: &Common) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment)?;
         let identity = desk.recorded_identity()?.ok_or_else(|| {
             Failure::new(Exit::NotDone, format!("`{}` was never made here", self.environment))

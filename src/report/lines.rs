@@ -3,23 +3,27 @@
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::event::{Event, NodeState, Outcome};
-use crate::report::{complain, took};
+use crate::report::{Detail, complain, took};
 
-pub async fn follow(mut events: UnboundedReceiver<Event>) {
+pub async fn follow(mut events: UnboundedReceiver<Event>, detail: Detail) {
     while let Some(event) = events.recv().await {
-        if let Some(line) = line(&event) {
+        if let Some(line) = line(&event, detail) {
             complain(&line);
         }
     }
 }
 
-/// The line of an event that settles something; `None` for what passes.
-pub fn line(event: &Event) -> Option<String> {
+/// The line of an event; `None` for what passes, unless everything is told.
+pub fn line(event: &Event, detail: Detail) -> Option<String> {
     Some(match event {
         Event::StageReused { stage, summary } => format!("  ✓ {stage:<14} reused  {summary}"),
         Event::StageStarted { stage, attempt: 1 } => format!("  → {stage:<14} started"),
         Event::StageStarted { stage, attempt } => format!("  → {stage:<14} started, attempt {attempt}"),
         Event::NodeProgress { stage, node, state: NodeState::Done | NodeState::Failed, text } => {
+            format!("    {stage:<14} {node}: {text}")
+        }
+        Event::Progress { stage, text } if detail == Detail::Everything => format!("    {stage:<14} {text}"),
+        Event::NodeProgress { stage, node, text, .. } if detail == Detail::Everything => {
             format!("    {stage:<14} {node}: {text}")
         }
         Event::Retry { stage, why, after, .. } => {
@@ -56,7 +60,8 @@ mod tests {
         let passing = Event::Progress { stage: Kind::Nodes, text: "12 of 40".to_owned() };
         let settled = Event::StageReused { stage: Kind::Bundle, summary: "v1.35.4+rke2r1".to_owned() };
 
-        assert_eq!(line(&passing), None);
-        assert_eq!(line(&settled).as_deref(), Some("  ✓ bundle         reused  v1.35.4+rke2r1"));
+        assert_eq!(line(&passing, Detail::Settled), None);
+        assert_eq!(line(&settled, Detail::Settled).as_deref(), Some("  ✓ bundle         reused  v1.35.4+rke2r1"));
+        assert_eq!(line(&passing, Detail::Everything).as_deref(), Some("    nodes          12 of 40"));
     }
 }

@@ -9,29 +9,30 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::artifact::Kind;
 use crate::environment::NodeName;
 use crate::event::{Event, NodeState};
-use crate::report::lines;
+use crate::report::{Detail, lines};
 
 /// The lines that are being redrawn.
 pub struct Live {
     screen: MultiProgress,
     stages: BTreeMap<Kind, ProgressBar>,
     nodes: BTreeMap<(Kind, NodeName), ProgressBar>,
+    detail: Detail,
 }
 
-pub async fn follow(mut events: UnboundedReceiver<Event>, color: bool) {
-    let mut live = Live::new(color);
+pub async fn follow(mut events: UnboundedReceiver<Event>, color: bool, detail: Detail) {
+    let mut live = Live::new(color, detail);
     while let Some(event) = events.recv().await {
         live.show(&event);
     }
 }
 
 impl Live {
-    pub fn new(color: bool) -> Self {
+    pub fn new(color: bool, detail: Detail) -> Self {
         let screen = MultiProgress::new();
         if !color {
             screen.set_move_cursor(true);
         }
-        Self { screen, stages: BTreeMap::new(), nodes: BTreeMap::new() }
+        Self { screen, stages: BTreeMap::new(), nodes: BTreeMap::new(), detail }
     }
 
     pub fn show(&mut self, event: &Event) {
@@ -41,8 +42,12 @@ impl Live {
                 if let Some(line) = self.stages.get(stage) {
                     line.set_message(text.clone());
                 }
+                self.print_passing(event);
             }
-            Event::NodeProgress { stage, node, state, text } => self.node(*stage, node, *state, text),
+            Event::NodeProgress { stage, node, state, text } => {
+                self.node(*stage, node, *state, text);
+                self.print_passing(event);
+            }
             Event::StageEnded { stage, .. } => {
                 self.settle(*stage);
                 self.print(event);
@@ -55,9 +60,16 @@ impl Live {
         }
     }
 
+    /// What moves is on the screen already; it stays there as well where everything is told.
+    fn print_passing(&self, event: &Event) {
+        if self.detail == Detail::Everything {
+            self.print(event);
+        }
+    }
+
     /// A settled line goes above those that move.
     fn print(&self, event: &Event) {
-        if let Some(line) = lines::line(event) {
+        if let Some(line) = lines::line(event, self.detail) {
             // A terminal that has gone away is no failure of the run.
             drop(self.screen.println(line));
         }

@@ -42,14 +42,25 @@ pub struct Screen {
     /// A terminal that can be redrawn; otherwise each line is printed once, when it is settled.
     pub live: bool,
     pub color: bool,
+    pub detail: Detail,
+}
+
+/// How much is told of what passes, where it leaves a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// What is settled.
+    #[default]
+    Settled,
+    /// Also what each stage and node is doing.
+    Everything,
 }
 
 impl Screen {
     /// `color` is what flags and `NO_COLOR` allow; a missing terminal overrules it.
-    pub fn new(format: Format, color: bool, ci: bool) -> Self {
+    pub fn new(format: Format, color: bool, ci: bool, detail: Detail) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let live = terminal && !ci && format == Format::Human;
-        Self { format, live, color: color && terminal }
+        Self { format, live, color: color && terminal, detail }
     }
 
     /// A result for people, to standard output.
@@ -98,8 +109,8 @@ impl Screen {
     pub async fn follow(self, events: UnboundedReceiver<Event>) {
         match self.format {
             Format::Json => json::follow(events).await,
-            Format::Human if self.live => live::follow(events, self.color).await,
-            Format::Human => lines::follow(events).await,
+            Format::Human if self.live => live::follow(events, self.color, self.detail).await,
+            Format::Human => lines::follow(events, self.detail).await,
         }
     }
 }
