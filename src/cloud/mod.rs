@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 
 use crate::failure::Failure;
-use crate::fingerprint::Digest;
 
 /// Tags to set or to find by.
 pub type Tags = BTreeMap<String, String>;
@@ -221,9 +220,4 @@ pub trait Cloud: Send + Sync {
     async fn find_resource(&self, resource_type: &str, values: &serde_json::Value) -> Result<Option<String>, Failure>;
     /// Whether a resource that tofu calls tainted is whole after all.
     async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure>;
-}
-
-/// The tag that an image of this fingerprint carries.
-pub fn fingerprint_tag(fingerprint: &Digest) -> (String, String) {
-    (crate::identity::TAG_FINGERPRINT.to_owned(), fingerprint.to_string())
 }

@@ -40,19 +40,6 @@ impl Graph {
         }
         Ok(order)
     }
-
-    /// All kinds that need this one, directly or through others.
-    pub fn dependents(&self, kind: Kind) -> Vec<Kind> {
-        let mut found = vec![kind];
-        // The order of the road is an order of the needs, so one pass sees every path.
-        for other in self.order().unwrap_or_default() {
-            if self.needs(other).iter().any(|need| found.contains(need)) {
-                found.push(other);
-            }
-        }
-        found.remove(0);
-        found
-    }
 }
 
 /// A stage's reading completed with the digests of the artifacts it is given.
@@ -85,7 +72,6 @@ mod tests {
         let order = graph.order().expect("no circle");
 
         assert_eq!(order, [Kind::Bundle, Kind::NodeImage, Kind::Network, Kind::Nodes]);
-        assert_eq!(graph.dependents(Kind::Bundle), [Kind::NodeImage, Kind::Nodes]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! An RKE2 release such as `v1.35.4+rke2r1`: read, compared, and written as URLs and image tags want it.
+//! An RKE2 release such as `v1.35.4+rke2r1`: read, compared, and written as URLs want it.
 //!
 //! The part behind `+` counts: semantic versioning would call `+rke2r1` and `+rke2r2` equal.
 
@@ -20,11 +20,6 @@ impl Version {
     /// As it stands in a URL.
     pub fn in_url(self) -> String {
         self.to_string().replace('+', "%2B")
-    }
-
-    /// As it stands in image tags and directory names.
-    pub fn in_tag(self) -> String {
-        self.to_string().replace('+', "-")
     }
 
     /// The Kubernetes version alone: `v1.35.4`.
@@ -97,7 +92,6 @@ mod tests {
         let version = version("v1.35.4+rke2r1");
 
         assert_eq!(version.in_url(), "v1.35.4%2Brke2r1");
-        assert_eq!(version.in_tag(), "v1.35.4-rke2r1");
         assert_eq!(version.kubernetes(), "v1.35.4");
     }
 
