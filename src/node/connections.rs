@@ -265,7 +265,7 @@ impl Table {
             self.write("jump-key", key.expose())?;
         }
         self.write("known_hosts", known_hosts(&hosts).as_bytes())?;
-        self.write("config", config(&self.dir, &hosts).as_bytes())
+        self.write("config", config(&self.dir, &hosts)?.as_bytes())
     }
 
     /// Writes one file unless it holds that already.

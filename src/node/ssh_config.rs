@@ -1,12 +1,14 @@
 //! What OpenSSH is told: the configuration and the pinned host keys, as text.
 //!
-//! Written by us for each environment and read by our own connections, by Ansible and by `sre-provision ssh`. Nothing
+//! Its form stands in `ssh_config.tera`. Written by us for each environment and read by our own connections, by Ansible and by `sre-provision ssh`. Nothing
 //! of the user's configuration takes part.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::artifact::Reach;
+use crate::failure::Failure;
 
 /// Key exchange that a host in FIPS mode accepts; the first is also the cheapest.
 const KEX: &str = "ecdh-sha2-nistp256,ecdh-sha2-nistp384,ecdh-sha2-nistp521";
@@ -40,14 +42,74 @@ pub(super) struct Host {
     pub socket: Option<PathBuf>,
 }
 
-/// The whole configuration for the machines in `hosts`, which lies in `dir`.
-pub(super) fn config(dir: &Path, hosts: &[Host]) -> String {
-    let mut text = String::from("# Written by sre-provision at every change; edits are lost.\n");
-    for host in hosts {
-        text.push_str(&host_block(dir, host));
+/// The configuration as OpenSSH reads it.
+const TEMPLATE: &str = include_str!("ssh_config.tera");
+
+/// What the template is told.
+#[derive(Serialize)]
+struct Whole<'a> {
+    hosts: Vec<Block<'a>>,
+    config: &'a Path,
+    known_hosts: &'a Path,
+    jump: &'a str,
+    kex: &'a str,
+    ciphers: &'a str,
+    macs: &'a str,
+    user_keys: &'a str,
+}
+
+/// What the template is told of one machine.
+#[derive(Serialize)]
+struct Block<'a> {
+    /// By name, and by address too: an inventory that names addresses finds the same settings.
+    names: String,
+    address: &'a str,
+    port: u16,
+    user: &'a str,
+    /// Under which its keys are pinned.
+    machine: &'a str,
+    host_key_algorithms: String,
+    identity: &'a Path,
+    socket: Option<&'a Path>,
+    behind_jump: bool,
+}
+
+impl<'a> Block<'a> {
+    fn of(host: &'a Host) -> Self {
+        let reach = &host.reach;
+        let is_named = host.name != reach.address;
+        Self {
+            names: if is_named { format!("{} {}", host.name, reach.address) } else { host.name.clone() },
+            address: &reach.address,
+            port: reach.port,
+            user: &reach.user,
+            machine: &reach.machine,
+            host_key_algorithms: host_key_algorithms(&reach.host_keys),
+            identity: &host.identity,
+            socket: host.socket.as_deref(),
+            behind_jump: host.behind_jump,
+        }
     }
-    text.push_str(&common_block(dir));
-    text
+}
+
+/// The whole configuration for the machines in `hosts`, which lies in `dir`.
+///
+/// # Errors
+/// A bug: a path that is no text, or a template that names something that it is not told.
+pub(super) fn config(dir: &Path, hosts: &[Host]) -> Result<String, Failure> {
+    let whole = Whole {
+        hosts: hosts.iter().map(Block::of).collect(),
+        config: &dir.join("config"),
+        known_hosts: &dir.join("known_hosts"),
+        jump: JUMP,
+        kex: KEX,
+        ciphers: CIPHERS,
+        macs: MACS,
+        user_keys: USER_KEYS,
+    };
+    tera::Context::from_serialize(&whole)
+        .and_then(|told| tera::Tera::one_off(TEMPLATE, &told, false))
+        .map_err(|error| Failure::bug("the SSH configuration cannot be written").because(error))
 }
 
 /// The pinned host keys under the machine ids.
@@ -61,66 +123,6 @@ pub(super) fn known_hosts(hosts: &[Host]) -> String {
     lines.concat()
 }
 
-fn host_block(dir: &Path, host: &Host) -> String {
-    let reach = &host.reach;
-    // By address too: an inventory that names addresses finds the same settings.
-    let mut text = if host.name == reach.address {
-        format!("\nHost {}\n", host.name)
-    } else {
-        format!("\nHost {} {}\n", host.name, reach.address)
-    };
-    let mut set = |key: &str, value: &dyn std::fmt::Display| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {key} {value}");
-    };
-    set("HostName", &reach.address);
-    set("Port", &reach.port);
-    set("User", &reach.user);
-    set("HostKeyAlias", &reach.machine);
-    set("HostKeyAlgorithms", &host_key_algorithms(&reach.host_keys));
-    set("IdentityFile", &quoted(&host.identity));
-    if let Some(socket) = &host.socket {
-        set("ControlPath", &quoted(socket));
-    }
-    if host.behind_jump {
-        let command = format!("setsid ssh -F {} -W [%h]:%p {JUMP}", quoted(&dir.join("config")));
-        set("ProxyCommand", &command);
-    }
-    text
-}
-
-fn common_block(dir: &Path) -> String {
-    let known = quoted(&dir.join("known_hosts"));
-    format!(
-        "
-Host *
-  UserKnownHostsFile {known}
-  GlobalKnownHostsFile /dev/null
-  StrictHostKeyChecking yes
-  UpdateHostKeys no
-  CheckHostIP no
-  VerifyHostKeyDNS no
-  IdentitiesOnly yes
-  IdentityAgent none
-  PreferredAuthentications publickey
-  BatchMode yes
-  PubkeyAcceptedAlgorithms {USER_KEYS}
-  KexAlgorithms {KEX}
-  Ciphers {CIPHERS}
-  MACs {MACS}
-  Compression no
-  ForwardAgent no
-  ForwardX11 no
-  ControlMaster no
-  StreamLocalBindMask 0177
-  StreamLocalBindUnlink yes
-  ConnectTimeout 10
-  ServerAliveInterval 10
-  ServerAliveCountMax 3
-"
-    )
-}
-
 /// The algorithms by which the machine can prove one of the pinned keys.
 fn host_key_algorithms(keys: &[String]) -> String {
     let pinned = |kind: &str| keys.iter().any(|key| key.split(' ').next() == Some(kind));
@@ -130,11 +132,6 @@ fn host_key_algorithms(keys: &[String]) -> String {
         algorithms.retain(|algorithm| *algorithm != "ssh-ed25519");
     }
     algorithms.join(",")
-}
-
-/// A path as OpenSSH reads it: in quotes, so that a blank does not end it.
-fn quoted(path: &Path) -> String {
-    format!("\"{}\"", path.display())
 }
 
 #[cfg(test)]
@@ -160,17 +157,38 @@ mod tests {
 
     #[test]
     fn a_node_behind_a_jump_machine_is_reached_through_it_in_a_session_of_its_own() {
-        let text = config(Path::new("/run/x"), &[host("server-1", true)]);
+        let text = config(Path::new("/run/x"), &[host("server-1", true)]).expect("text");
 
-        assert!(text.contains(
-            "Host server-1 10.20.1.5\n  HostName 10.20.1.5\n  Port 22\n  User rocky\n  HostKeyAlias i-server-1\n"
-        ));
-        assert!(text.contains("  ProxyCommand setsid ssh -F \"/run/x/config\" -W [%h]:%p jump\n"));
+        insta::assert_snapshot!(text.split("\nHost *\n").next().unwrap_or_default(), @r#"
+        # Written by sre-provision at every change; edits are lost.
+
+        Host server-1 10.20.1.5
+          HostName 10.20.1.5
+          Port 22
+          User rocky
+          HostKeyAlias i-server-1
+          HostKeyAlgorithms ecdsa-sha2-nistp256
+          IdentityFile "/run/x/key"
+          ProxyCommand setsid ssh -F "/run/x/config" -W [%h]:%p jump
+        "#);
+    }
+
+    #[test]
+    fn an_open_master_is_used_and_a_machine_without_a_name_stands_under_its_address() {
+        let named = Host { socket: Some(PathBuf::from("/run/x/a b/s")), ..host("10.20.1.5", false) };
+
+        let text = config(Path::new("/run/x"), &[named, host("server-2", false)]).expect("text");
+
+        assert!(text.contains("\n\nHost 10.20.1.5\n  HostName 10.20.1.5\n"), "{text}");
+        assert!(
+            text.contains("  IdentityFile \"/run/x/key\"\n  ControlPath \"/run/x/a b/s\"\n\nHost server-2 10."),
+            "{text}"
+        );
     }
 
     #[test]
     fn checking_is_strict_and_nothing_of_the_user_takes_part() {
-        let text = config(Path::new("/run/x"), &[]);
+        let text = config(Path::new("/run/x"), &[]).expect("text");
 
         for line in [
             "StrictHostKeyChecking yes",
@@ -180,8 +198,9 @@ mod tests {
             "IdentityAgent none",
             "UpdateHostKeys no",
         ] {
-            assert!(text.contains(line), "{line}");
+            assert!(text.lines().any(|told| told.trim() == line), "{line}");
         }
+        assert!(text.ends_with("  ServerAliveCountMax 3\n"), "{text}");
     }
 
     #[test]
