@@ -202,7 +202,7 @@ pub fn actor() -> Actor {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let login = variable("SUDO_USER");
     let job = variable("CI_JOB_URL").or_else(|| variable("GITHUB_RUN_ID")).or_else(|| variable("BUILD_URL"));
-    Actor::here().with_login(login).with_job(job)
+    Actor::here().with_name(variable("USER").as_deref()).with_login(login).with_job(job)
 }
 
 pub fn open_secrets(state: &StateDir, identity: &Identity) -> Result<Secrets, Failure> {
