@@ -101,6 +101,18 @@ impl Desk {
         load_identity(&self.state)
     }
 
+    /// The identity of an environment that was made.
+    ///
+    /// # Errors
+    /// It was never made here.
+    pub fn made_identity(&self) -> Result<Identity, Failure> {
+        let name = &self.env.name;
+        self.recorded_identity()?.ok_or_else(|| {
+            Failure::new(Exit::NotDone, format!("`{name}` was never made here"))
+                .hint(format!("sre-provision up {name}"))
+        })
+    }
+
     pub async fn journal(&self, identity: &Identity) -> Result<Journal, Failure> {
         Journal::open(Box::new(LocalStore::new(&self.state)), identity).await
     }

@@ -7,7 +7,7 @@ use super::Common;
 use super::desk::{Desk, known, recorded_access};
 use crate::artifact::{Kind, Nodes};
 use crate::environment::Role;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::report::{Screen, table};
 use crate::rke2::State;
 
@@ -33,10 +33,7 @@ struct Line {
 impl NodesArgs {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment)?;
-        let identity = desk.recorded_identity()?.ok_or_else(|| {
-            Failure::new(Exit::NotDone, format!("`{}` was never made here", self.environment))
-                .hint(format!("sre-provision up {}", self.environment))
-        })?;
+        let identity = desk.made_identity()?;
         let journal = desk.journal(&identity).await?;
         let known = known(journal.memory());
         let access = recorded_access(&known, &self.environment)?;

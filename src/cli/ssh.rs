@@ -23,10 +23,7 @@ pub struct Ssh {
 impl Ssh {
     pub async fn run(self, common: &Common) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment)?;
-        let identity = desk.recorded_identity()?.ok_or_else(|| {
-            Failure::new(Exit::NotDone, format!("`{}` was never made here", self.environment))
-                .hint(format!("sre-provision up {}", self.environment))
-        })?;
+        let identity = desk.made_identity()?;
         let journal = desk.journal(&identity).await?;
         let access = recorded_access(&known(journal.memory()), &self.environment)?;
         let node = NodeName(self.node);

@@ -4,12 +4,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FsWord;
-
 use crate::failure::{Exit, Failure};
-
-/// `TMPFS_MAGIC` of `linux/magic.h`.
-const TMPFS: FsWord = 0x0102_1994;
+use crate::workspace::is_tmpfs;
 
 /// The directory below `/dev/shm` that is used unless another one is named.
 pub(super) fn default_spool() -> PathBuf {
@@ -44,7 +40,7 @@ fn check(spool: &Path) -> Result<(), Failure> {
     if meta.mode() & 0o077 != 0 {
         return refused("others may read it", format!("chmod 0700 {name}"));
     }
-    if !rustix::fs::statfs(spool).is_ok_and(|stat| stat.f_type == TMPFS) {
+    if !is_tmpfs(spool) {
         return refused(
             "it is not on tmpfs, and raw output may hold secrets",
             "set XDG_RUNTIME_DIR to a directory on tmpfs".to_owned(),

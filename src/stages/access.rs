@@ -18,6 +18,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{JUMP, Look, Wait};
 use crate::stages::image::pinned_keys;
+use crate::stages::several::several;
 use crate::stages::{Context, Given, Presence, Stage, Step, named_jump};
 use crate::workspace::{RealDisk, make_dir, write_atomic};
 
@@ -66,11 +67,11 @@ impl Stage for AccessStage {
         for (name, result) in nodes.nodes.keys().zip(join_all(opened).await) {
             match result {
                 Ok(reach) => drop(reached.insert(name.clone(), reach)),
-                Err(failure) => failures.push((name, failure)),
+                Err(failure) => failures.push((name.clone(), failure)),
             }
         }
         if !failures.is_empty() {
-            return Err(unreached(&failures, nodes.nodes.len()));
+            return Err(several(&failures, nodes.nodes.len(), "are not reached").of(cx.stage));
         }
         let access = Access { nodes: reached, jump };
         cx.connections.write_config(&access).await?;
@@ -84,15 +85,6 @@ impl Stage for AccessStage {
         cx.connections.close().await;
         crate::workspace::remove(&RealDisk, &cx.workspace.inventory_file(&cx.env.name))
     }
-}
-
-/// Of several failures the first is told whole, with how many there are and their names.
-fn unreached(failures: &[(&NodeName, Failure)], of: usize) -> Failure {
-    let names: Vec<String> = failures.iter().map(|(name, _)| name.to_string()).collect();
-    let (_, first) = &failures[0];
-    let what = format!("access: {} of {of} nodes are not reached: {}", failures.len(), names.join(", "));
-    let failure = Failure::new(first.exit(), what).class(first.kind()).because(first);
-    first.hints().iter().fold(failure, |failure, hint| failure.hint(hint))
 }
 
 /// The jump machine: one that the file names with its key, or the environment's own.

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
+use crate::stages::several::several;
 use crate::stages::{Context, Given, Presence, Stage, Step};
 
 pub struct AgentsStage;
@@ -78,7 +79,7 @@ impl Stage for AgentsStage {
         if failures.is_empty() {
             return Ok(Artifact::Agents(Agents { joined }));
         }
-        Err(not_joined(&failures, access_agents(&access).count()))
+        Err(several(&failures, access_agents(&access).count(), "did not join").of(cx.stage))
     }
 
     /// The members go with their machines.
@@ -185,22 +186,9 @@ async fn register(
     Ok(())
 }
 
-/// Which of how many, by name; the first one's cause stands for the rest.
-fn not_joined(failures: &[(NodeName, Failure)], of: usize) -> Failure {
-    let names: Vec<String> = failures.iter().map(|(node, _)| node.to_string()).collect();
-    let first = &failures[0].1;
-    let what = format!("agents: {} of {of} nodes did not join: {}", failures.len(), names.join(", "));
-    let mut failure = Failure::new(first.exit(), what).class(first.kind()).because(first);
-    if let Some(log) = first.log_path() {
-        failure = failure.log(log);
-    }
-    first.hints().iter().fold(failure, |failure, hint| failure.hint(hint))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Exit;
 
     fn joined(name: &str) -> BTreeMap<NodeName, Joined> {
         let one = Joined { machine: "i-1".to_owned(), version: "v1.35.4+rke2r1".to_owned() };
@@ -213,17 +201,5 @@ mod tests {
 
         assert_eq!(behind_ingress(&agents, &servers), &agents);
         assert_eq!(behind_ingress(&BTreeMap::new(), &servers), &servers);
-    }
-
-    #[test]
-    fn agents_that_did_not_join_are_named_with_the_first_ones_cause() {
-        let failure =
-            |node: &str| (NodeName(node.to_owned()), Failure::new(Exit::Unhealthy, format!("`{node}` is silent")));
-
-        let told = not_joined(&[failure("general-3"), failure("general-4")], 5);
-
-        assert_eq!(told.what(), "agents: 2 of 5 nodes did not join: general-3, general-4");
-        assert_eq!(told.causes(), ["`general-3` is silent"]);
-        assert_eq!(told.exit(), Exit::Unhealthy);
     }
 }

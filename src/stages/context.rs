@@ -139,6 +139,18 @@ impl Context<'_> {
         Ok(())
     }
 
+    /// A fact in its own type.
+    ///
+    /// # Errors
+    /// A bug: it is recorded in another shape. That is never taken for none: what was chosen once would be chosen anew.
+    pub fn fact<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
+        let read = |value| {
+            serde_json::from_value(value)
+                .map_err(|error| Failure::bug(format!("the fact `{name}` has another shape")).because(error))
+        };
+        self.ledger.fact(name).map(read).transpose()
+    }
+
     /// Records which secrets there are, if that changed: the next run notices a lost one and makes none anew.
     pub async fn note_secrets(&self) -> Result<(), Failure> {
         let manifest = serde_json::to_value(self.secrets.manifest()?)

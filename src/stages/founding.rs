@@ -43,7 +43,7 @@ pub async fn founder(
     access: &Access,
     cx: &Context<'_>,
 ) -> Result<Founder, Failure> {
-    let recorded = cx.ledger.fact(FOUNDER).and_then(|fact| serde_json::from_value::<Founder>(fact).ok());
+    let recorded: Option<Founder> = cx.fact(FOUNDER)?;
     if let Some(founder) = &recorded {
         let is_there = access.nodes.get(&founder.node).is_some_and(|reach| reach.machine == founder.machine);
         if is_there || cluster.is_some() {

@@ -23,6 +23,7 @@ mod node_image;
 mod nodes;
 mod reading;
 mod servers;
+mod several;
 
 use async_trait::async_trait;
 

@@ -78,8 +78,7 @@ impl Stage for NetworkStage {
 /// The first zones of the region, as many as the file wants and never other ones than before.
 async fn zones(cx: &Context<'_>) -> Result<Vec<String>, Failure> {
     let wanted = usize::from(cx.env.network.zones);
-    let chosen: Vec<String> =
-        cx.ledger.fact(ZONES).and_then(|fact| serde_json::from_value(fact).ok()).unwrap_or_default();
+    let chosen: Vec<String> = cx.fact(ZONES)?.unwrap_or_default();
     if chosen.len() >= wanted {
         return Ok(chosen[..wanted].to_vec());
     }

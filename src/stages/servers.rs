@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::artifact::{Access, Artifact, Joined, Kind, LoadBalancer, Servers};
@@ -31,8 +32,13 @@ pub struct ServersStage;
 const REGISTERED: [&str; 2] = ["api", "supervisor"];
 /// How long the others may take to serve before a server that runs is left as it is.
 const STEADY: Duration = Duration::from_secs(2 * 60);
-/// The CA of the cluster once it was formed.
 const CLUSTER: &str = "servers/cluster";
+
+/// The cluster, once it was formed.
+#[derive(Serialize, Deserialize)]
+struct Cluster {
+    ca: Digest,
+}
 
 #[async_trait]
 impl Stage for ServersStage {
@@ -71,7 +77,8 @@ impl Stage for ServersStage {
         let access: Access = given.get(Kind::Access)?;
         let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
         let servers: Vec<NodeName> = nodes(&access);
-        let mut cluster: Option<Digest> = recorded_cluster(cx);
+        let formed: Option<Cluster> = cx.fact(CLUSTER)?;
+        let mut cluster = formed.map(|cluster| cluster.ca);
         let founder = founder(&servers, cluster.as_ref(), &access, cx).await?;
         let running = running(&servers, &access, cx).await?;
         let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
@@ -81,7 +88,7 @@ impl Stage for ServersStage {
             let one = control.join(node, cluster.as_ref(), &joined).await.map_err(|failure| failure.of(cx.stage))?;
             if cluster.is_none() {
                 let ca = control.read_ca(node).await?;
-                cx.ledger.record_fact(CLUSTER, json!({ "ca": ca })).await?;
+                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone() })).await?;
                 cluster = Some(ca);
             }
             control.register(node, &one).await?;
@@ -127,10 +134,6 @@ fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<N
     let runs = |node: &NodeName| running.is_some_and(|running| running.contains(node));
     order.sort_by_key(|node| (runs(node), node != founder, number(node)));
     order
-}
-
-fn recorded_cluster(cx: &Context<'_>) -> Option<Digest> {
-    Digest::parse(cx.ledger.fact(CLUSTER)?["ca"].as_str()?)
 }
 
 /// What every join needs.

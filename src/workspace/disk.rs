@@ -73,3 +73,60 @@ impl Disk for RealDisk {
         DirBuilder::new().mode(mode).create(path)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A disk whose n-th operation and all after it fail, as after a crash or on a full file system.
+    #[derive(Debug)]
+    pub struct Dies {
+        left: AtomicUsize,
+    }
+
+    impl Dies {
+        pub fn after(operations: usize) -> Self {
+            Self { left: AtomicUsize::new(operations) }
+        }
+
+        fn spend(&self) -> io::Result<()> {
+            self.left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .map(drop)
+                .map_err(|_| io::Error::from(io::ErrorKind::StorageFull))
+        }
+    }
+
+    impl Disk for Dies {
+        fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+            self.spend().and_then(|()| RealDisk.create(path, mode))
+        }
+        fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+            if let Err(error) = self.spend() {
+                RealDisk.write(file, &bytes[..bytes.len() / 2])?;
+                return Err(error);
+            }
+            RealDisk.write(file, bytes)
+        }
+        fn sync(&self, file: &File) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.sync(file))
+        }
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.link(from, to))
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.rename(from, to))
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.remove(path))
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.sync_dir(dir))
+        }
+        fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+            self.spend().and_then(|()| RealDisk.make_dir(path, mode))
+        }
+    }
+}

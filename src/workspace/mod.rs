@@ -17,10 +17,12 @@ use std::path::{Path, PathBuf};
 use crate::failure::{Exit, Failure};
 use crate::units::ByteSize;
 
+#[cfg(test)]
+pub(crate) use disk::tests::Dies;
 pub use disk::{Disk, RealDisk};
 pub use incoming::Incoming;
 pub use state_dir::StateDir;
-pub use temporary::{TmpFile, sweep_temporary, tmpfs_dir};
+pub use temporary::{TmpFile, is_tmpfs, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
     Published, make_dir, publish, put_aside, remove, remove_tree, sweep_unfinished, write_atomic, write_atomic_on,

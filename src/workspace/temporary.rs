@@ -37,7 +37,8 @@ pub fn tmpfs_dir() -> Result<PathBuf, Failure> {
         .hint("mount one: mount -t tmpfs -o mode=1777 tmpfs /dev/shm"))
 }
 
-fn is_tmpfs(dir: &Path) -> bool {
+/// Whether what is written there stays in memory.
+pub fn is_tmpfs(dir: &Path) -> bool {
     rustix::fs::statfs(dir).is_ok_and(|stat| stat.f_type == TMPFS)
 }
 
