@@ -2,7 +2,8 @@
 
 `action` is an API action (`RunInstances`, `elasticloadbalancing:RegisterTargets`, `*`) or a call of the machine
 command (`machine:up`). `match` narrows it to requests whose body holds that text. `count` -1 means until cleared.
-A lost answer lets the effect happen and closes the connection without a word.
+A lost answer lets the effect happen and closes the connection without a word. `then` is a verb of the machine command
+that follows on the machine at once: `machine:up then=freeze` is a machine that is switched on and never boots.
 """
 
 import threading
@@ -21,6 +22,7 @@ class Fault:
     count: int = 1
     delay: float = 0.0
     lose_answer: bool = False
+    then: str = ""
     match: str = ""
     hits: int = 0
 
