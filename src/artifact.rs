@@ -122,6 +122,10 @@ impl Artifact {
             Self::Network(network) => format!("{}, {} zones", network.id, network.zones.len()),
             Self::LoadBalancer(balancer) => balancer.address.clone(),
             Self::Nodes(nodes) => plural(nodes.nodes.len(), "machine"),
+            Self::Access(access) if !access.unreached.is_empty() => {
+                let names: Vec<&str> = access.unreached.keys().map(|name| name.0.as_str()).collect();
+                format!("{} pinned, not reached: {}", plural(access.nodes.len(), "host key"), names.join(", "))
+            }
             Self::Access(access) => format!("{} pinned", plural(access.nodes.len(), "host key")),
             Self::Hardening(hardening) => {
                 format!("{} measured, {}", plural(hardening.nodes.len(), "node"), hardening.profile)
@@ -257,6 +261,9 @@ pub struct JumpMachine {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Access {
     pub nodes: BTreeMap<NodeName, Reach>,
+    /// Nodes that were made and did not answer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unreached: BTreeMap<NodeName, Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Reach>,
 }

@@ -10,7 +10,8 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ByteSize, Span};
+use crate::deadlines::Deadlines;
+use crate::units::{ByteSize, Ipv4Network, Span};
 pub use crate::wanted::{NodeName, Role, WantedNode};
 
 /// A cluster to be.
@@ -44,6 +45,9 @@ pub struct Environment {
     pub rke2: Rke2,
     #[serde(default)]
     pub hardening: Hardening,
+    /// How long each stage may take, by its name; those that are not named have their usual time.
+    #[serde(default)]
+    pub deadlines: Deadlines,
 }
 
 /// Where an environment lives.
@@ -97,23 +101,6 @@ pub enum Via {
     Direct,
     /// Through one SSH jump machine.
     Jump,
-}
-
-/// How an IPv4 network is described in the schema.
-struct Ipv4Network;
-
-impl JsonSchema for Ipv4Network {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Ipv4Network".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "format": "ipv4-network", "pattern": "^[0-9.]+/[0-9]+$" })
-    }
 }
 
 /// A jump machine: one that exists (`host`), or one that `nodes` makes in a public subnet when `host` is left out.

@@ -101,6 +101,23 @@ macro_rules! as_text {
 as_text!(Span, "Span", "^[0-9]+(s|m|h|d)$", "A length of time: `90s`, `15m`, `72h` or `30d`.");
 as_text!(ByteSize, "ByteSize", "^[0-9]+(KiB|MiB|GiB|TiB)$", "A size: `512MiB`, `100GiB`.");
 
+/// How an IPv4 network is described in the schema.
+pub struct Ipv4Network;
+
+impl schemars::JsonSchema for Ipv4Network {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ipv4Network".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "ipv4-network", "pattern": "^[0-9.]+/[0-9]+$" })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -191,7 +191,11 @@ async fn one_connection_serves_many_scripts_at_once_and_is_opened_once() {
     let world = World::new();
     let machine = Machine::start(&world.key(), "MaxSessions 10\nLogLevel VERBOSE");
     let connections = world.connections();
-    let access = Access { nodes: BTreeMap::from([(node("server-1"), machine.reach("i-1"))]), jump: None };
+    let access = Access {
+        nodes: BTreeMap::from([(node("server-1"), machine.reach("i-1"))]),
+        unreached: BTreeMap::new(),
+        jump: None,
+    };
 
     let scripts = (0..20).map(|number| {
         let (connections, access) = (connections.clone(), access.clone());
@@ -249,6 +253,7 @@ async fn nodes_are_reached_through_the_jump_machine_with_its_own_pinned_key() {
     let connections = world.connections();
     let access = Access {
         nodes: BTreeMap::from([(node("server-1"), server.reach("i-1")), (node("server-2"), server.reach("i-2"))]),
+        unreached: BTreeMap::new(),
         jump: Some(jump.reach("i-jump")),
     };
 
@@ -295,7 +300,11 @@ async fn what_stays_of_a_configuration_serves_a_plain_ssh_as_well() {
     let world = World::new();
     let machine = Machine::start(&world.key(), "LogLevel VERBOSE");
     let connections = world.connections();
-    let access = Access { nodes: BTreeMap::from([(node("server-1"), machine.reach("i-1"))]), jump: None };
+    let access = Access {
+        nodes: BTreeMap::from([(node("server-1"), machine.reach("i-1"))]),
+        unreached: BTreeMap::new(),
+        jump: None,
+    };
     connections.get(&node("server-1"), &access).await.expect("connected");
 
     let words = connections.ssh_command(&node("server-1"));
@@ -336,7 +345,11 @@ async fn a_census_is_asked_once_and_again_when_something_changed() {
     let count = world.dir.path().join("count");
     let question = Question { name: "count", script: format!("echo x >>'{0}'; wc -l <'{0}'", count.display()) };
     let connections = world.connections_asking(vec![question]);
-    let access = Access { nodes: BTreeMap::from([(node("server-1"), machine.reach("i-1"))]), jump: None };
+    let access = Access {
+        nodes: BTreeMap::from([(node("server-1"), machine.reach("i-1"))]),
+        unreached: BTreeMap::new(),
+        jump: None,
+    };
     let ask = || async {
         let census = connections.census(&node("server-1"), &access).await.expect("a census");
         census.answer("count").expect("an answer").text.trim().to_owned()

@@ -8,7 +8,7 @@
     reason = "its script tells it the lab by variables, and people read what it measured"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -62,6 +62,7 @@ impl Lab {
         };
         let access = Access {
             nodes: NODES.map(|(node, role)| (name(node), reach(node, role))).into_iter().collect(),
+            unreached: BTreeMap::new(),
             jump: None,
         };
         let key = std::fs::read(dir.join("key")).expect("a key");
@@ -209,8 +210,11 @@ async fn proven(lab: &Lab, server: &Connection, address: &str) {
         ("https://kubernetes:6443".to_owned(), Route::Address(format!("{address}:6443").parse().expect("an address"))),
         ("https://kubernetes.default:6443".to_owned(), Route::Socket(forward.socket().to_owned())),
     ];
-    let expected =
-        Expected { nodes: NODES.map(|(node, role)| (name(node), role)).into_iter().collect(), version: version() };
+    let expected = Expected {
+        nodes: NODES.map(|(node, role)| (name(node), role)).into_iter().collect(),
+        excused: BTreeSet::new(),
+        version: version(),
+    };
     let tell = |text: &str| lab.tell(text);
     for (url, route) in routes {
         let api = Api::new(&kubeconfig, &url, &route).expect("a client");

@@ -93,6 +93,7 @@ impl<'a> Layout<'a> {
             ledger,
             events: self.events,
             stop: self.stop,
+            until: None,
             known,
         }
     }

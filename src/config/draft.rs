@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 
 use crate::config::document::Node;
 use crate::config::problem::Problem;
+use crate::deadlines::Deadlines;
 use crate::environment::{
     Access, Agents, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
 };
@@ -29,6 +30,7 @@ pub struct Draft<'a> {
     pub agents: BTreeMap<String, Option<Agents>>,
     pub load_balancer: Option<LoadBalancer>,
     pub rke2: Option<Rke2>,
+    pub deadlines: Option<Deadlines>,
 }
 
 impl<'a> Draft<'a> {
@@ -49,6 +51,7 @@ impl<'a> Draft<'a> {
             agents: pools.into_iter().flatten().map(|(name, pool)| (name.clone(), part(pool))).collect(),
             load_balancer: defaulted(root, "load_balancer", value),
             rke2: part(&value["rke2"]),
+            deadlines: defaulted(root, "deadlines", value),
         }
     }
 

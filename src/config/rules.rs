@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 
+use crate::artifact::Kind;
 use crate::config::draft::Draft;
 use crate::config::forms;
 use crate::environment::{Access, Aws, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
@@ -26,6 +27,7 @@ pub fn check(draft: &mut Draft<'_>) {
     room(draft);
     load_balancer(draft);
     rke2(draft);
+    deadlines(draft);
 }
 
 fn version(draft: &mut Draft<'_>) {
@@ -295,6 +297,15 @@ fn rke2(draft: &mut Draft<'_>) {
     for (index, chart) in disable.iter().enumerate() {
         if let Some(wrong) = forms::label(chart, 63) {
             draft.tell(&format!("rke2.disable[{index}]"), wrong);
+        }
+    }
+}
+
+fn deadlines(draft: &mut Draft<'_>) {
+    let Some(deadlines) = draft.deadlines.clone() else { return };
+    for stage in Kind::ALL {
+        if deadlines.given(stage).is_some_and(|span| span.0.is_zero()) {
+            draft.tell(&format!("deadlines.{stage}"), "is no time at all");
         }
     }
 }

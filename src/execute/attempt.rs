@@ -2,21 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use crate::artifact::Artifact;
 use crate::event::{Event, Outcome};
 use crate::execute::World;
 use crate::execute::overdue::within;
-use crate::execute::pace::{ATTEMPTS, backoff, deadline, patience};
+use crate::execute::pace::{ATTEMPTS, backoff, patience};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Reading};
-use crate::stages::{Context, Given, Stage};
+use crate::stages::{Context, Given, Made, Stage};
+use crate::units::Span;
 
 /// How a stage ended.
 #[derive(Debug)]
 pub struct Ended {
     pub outcome: Outcome,
     pub took: Duration,
-    pub result: Result<Artifact, Failure>,
+    pub result: Result<Made, Failure>,
 }
 
 /// Carries out one stage: intent, work, outcome; again after a transient failure, within the stage's deadline. What runs
@@ -24,18 +24,22 @@ pub struct Ended {
 pub async fn make(stage: &dyn Stage, given: &Given, reading: &Reading, world: &World<'_>) -> Ended {
     let kind = stage.makes();
     let started = Instant::now();
+    let deadline = world.env.deadlines.of(kind);
     let stop = world.stop.part();
     let children = world.children.under(&stop);
-    let cx = Context { stop: &stop, children: &children, ..world.context(kind) };
-    let result = within(patience(kind), &stop, overdue(stage), attempts(stage, given, reading, world, &cx)).await;
+    let until = started.checked_add(deadline);
+    let cx = Context { stop: &stop, children: &children, until, ..world.context(kind) };
+    let work = attempts(stage, given, reading, world, &cx);
+    let result = within(patience(deadline), &stop, overdue(stage, deadline), work).await;
     let outcome = outcome_of(&result);
     let took = started.elapsed();
-    let result = match world.book.stage_ended(kind, outcome, result.as_ref().ok(), result.as_ref().err(), took).await {
+    let (artifact, failure) = (result.as_ref().ok().map(|made| &made.artifact), failure_of(&result));
+    let result = match world.book.stage_ended(kind, outcome, artifact, failure, took).await {
         Ok(()) => result,
         Err(failure) => Err(failure),
     };
     let summary = match &result {
-        Ok(artifact) => artifact.summary(),
+        Ok(made) => made.artifact.summary(),
         Err(failure) => failure.what().to_owned(),
     };
     world.events.send(Event::StageEnded { stage: kind, outcome, took, summary });
@@ -48,25 +52,24 @@ async fn attempts(
     reading: &Reading,
     world: &World<'_>,
     cx: &Context<'_>,
-) -> Result<Artifact, Failure> {
+) -> Result<Made, Failure> {
     let kind = stage.makes();
     let mut attempt = 1;
     loop {
         world.book.stage_intended(kind, attempt, reading).await?;
         world.events.send(Event::StageStarted { stage: kind, attempt });
-        let failure = match stage.make(given, cx).await {
-            Ok(artifact) => return Ok(artifact),
-            Err(failure) => failure,
-        };
-        if !failure.is_transient() || attempt == ATTEMPTS || cx.stop.is_asked() {
-            return Err(failure);
+        let result = stage.make(given, cx).await;
+        let Some(failure) = failure_of(&result).filter(|failure| failure.is_transient()) else { return result };
+        let is_late = cx.until.is_some_and(|until| until <= Instant::now());
+        if attempt == ATTEMPTS || is_late || cx.stop.is_asked() {
+            return result;
         }
         attempt += 1;
         let after = backoff(attempt, spread(kind.name(), attempt));
         world.events.send(Event::Retry { stage: kind, attempt, why: failure.to_string(), after });
         tokio::select! {
             () = tokio::time::sleep(after) => {}
-            () = cx.stop.reached(crate::stop::Level::Finish) => return Err(failure),
+            () = cx.stop.reached(crate::stop::Level::Finish) => return result,
         }
     }
 }
@@ -78,16 +81,25 @@ fn spread(stage: &str, attempt: u32) -> f64 {
     f64::from(byte) / 256.0
 }
 
-fn outcome_of(result: &Result<Artifact, Failure>) -> Outcome {
+/// What failed, of the whole or of a part.
+fn failure_of(result: &Result<Made, Failure>) -> Option<&Failure> {
     match result {
-        Ok(_) => Outcome::Succeeded,
+        Ok(made) => made.short.as_ref(),
+        Err(failure) => Some(failure),
+    }
+}
+
+fn outcome_of(result: &Result<Made, Failure>) -> Outcome {
+    match result {
+        Ok(Made { short: None, .. }) => Outcome::Succeeded,
+        Ok(Made { short: Some(_), .. }) => Outcome::Partial,
         Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
         Err(_) => Outcome::Failed,
     }
 }
 
-fn overdue(stage: &dyn Stage) -> Failure {
-    let minutes = deadline(stage.makes()).as_secs() / 60;
-    Failure::new(Exit::Unhealthy, format!("{}: not done within its {minutes} min", stage.makes()))
+fn overdue(stage: &dyn Stage, deadline: Duration) -> Failure {
+    Failure::new(Exit::Unhealthy, format!("{}: not done within its {}", stage.makes(), Span(deadline)))
         .hint("the same command resumes it; the log of the stage shows what it waited for")
+        .hint(format!("`deadlines: {{{}: …}}` in the environment file gives it more time", stage.makes()))
 }

@@ -1,29 +1,19 @@
-//! How long a stage may take, and how long to wait before it is tried again.
+//! How often a stage is tried, and how long to wait before it is tried again.
 
 use std::time::Duration;
 
-use crate::artifact::Kind;
 use crate::execute::overdue::Patience;
 
 /// How often a stage is tried when its failures are transient.
 pub const ATTEMPTS: u32 = 3;
 
-/// The time a stage has for all its attempts. Generous: they end what would never end, not what is slow.
-pub fn deadline(stage: Kind) -> Duration {
-    let minutes = match stage {
-        Kind::Bundle | Kind::Network | Kind::LoadBalancer | Kind::Nodes => 30,
-        Kind::BaseImage | Kind::NodeImage => 90,
-        Kind::Access => 20,
-        Kind::Hardening | Kind::Agents => 45,
-        Kind::Servers => 75,
-        Kind::Health => 15,
-    };
-    Duration::from_secs(minutes * 60)
-}
+/// How long after its deadline a stage may still look at what it waited for in vain.
+const GRACE: Duration = Duration::from_secs(30);
 
-/// How a stage that is overdue is stopped: tofu is let finish first, then interrupted, as by Ctrl-C.
-pub fn patience(stage: Kind) -> Patience {
-    Patience { deadline: deadline(stage), grace: [300, 120, 30].map(Duration::from_secs) }
+/// How a stage that is overdue is stopped: tofu is let finish first, then interrupted, as by Ctrl-C. What only waits in
+/// it ends at the deadline by itself and has [`GRACE`] to say what it saw.
+pub fn patience(deadline: Duration) -> Patience {
+    Patience { deadline: deadline + GRACE, grace: [300, 120, 30].map(Duration::from_secs) }
 }
 
 /// The wait before attempt `next` (2, 3, …): doubles from 2 s; `spread` in 0.0..1.0 takes up to half of it away, so

@@ -96,10 +96,9 @@ fn ready(kind: Kind, graph: &Graph, report: &Report, world: &World<'_>) -> Readi
     for need in graph.needs(kind) {
         match report.stages.get(need) {
             None => return Readiness::Wait,
-            Some(settled) if settled.outcome != Outcome::Succeeded => {
-                return Readiness::Skip(format!("needs {need}"));
-            }
-            Some(_) => {}
+            // What was made in part is enough to go on with that part.
+            Some(settled) if matches!(settled.outcome, Outcome::Succeeded | Outcome::Partial) => {}
+            Some(_) => return Readiness::Skip(format!("needs {need}")),
         }
     }
     if world.stop.is_asked() { Readiness::Skip("stopped before it started".to_owned()) } else { Readiness::Start }
@@ -132,7 +131,7 @@ async fn settle(
     }
     let ended = attempt::make(stage, &given, &reading, world).await;
     let (summary, failure, artifact) = match ended.result {
-        Ok(artifact) => (artifact.summary(), None, Some(artifact)),
+        Ok(made) => (made.artifact.summary(), made.short, Some(made.artifact)),
         Err(failure) => (failure.what().to_owned(), Some(failure), None),
     };
     (kind, Settled { outcome: ended.outcome, reused: false, took: ended.took, summary, failure }, artifact)

@@ -218,7 +218,7 @@ impl Memory {
         stage.attempt = settled.attempt;
         stage.run = entry.run;
         stage.why = settled.why.clone();
-        if let (Outcome::Succeeded, Some(artifact), Some(intent)) =
+        if let (Outcome::Succeeded | Outcome::Partial, Some(artifact), Some(intent)) =
             (settled.outcome, &settled.artifact, &stage.intended)
         {
             stage.made = Some(Made {

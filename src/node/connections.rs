@@ -332,6 +332,7 @@ mod tests {
         let connections = Connections::new(dir.path(), Keys::default(), vec![]);
         let access = Access {
             nodes: BTreeMap::from([(NodeName("server-1".to_owned()), reach(&["ssh-ed25519 AAAA"]))]),
+            unreached: BTreeMap::new(),
             jump: None,
         };
 
@@ -349,6 +350,7 @@ mod tests {
         let connections = Connections::new(dir.path(), keys, vec![]);
         let access = Access {
             nodes: BTreeMap::from([(NodeName("server-1".to_owned()), reach(&["ssh-ed25519 AAAA"]))]),
+            unreached: BTreeMap::new(),
             jump: Some(reach(&["ssh-ed25519 BBBB"])),
         };
 

@@ -18,6 +18,36 @@ pub fn console_host_keys(console: &str) -> Vec<String> {
     keys
 }
 
+/// The last lines that a console shows, as one; nothing where it shows none. Colours and cursor moves are left out.
+pub fn last_words(console: &str) -> Option<String> {
+    let shown = without_escapes(console);
+    let lines: Vec<&str> = shown.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    (!lines.is_empty()).then(|| lines[lines.len().saturating_sub(LAST)..].join(" / "))
+}
+
+/// How many lines of a console tell where a machine hangs.
+const LAST: usize = 3;
+
+/// The text without control characters and ECMA-48 sequences, such as `ESC [ 0 ; 32 m`; line ends stay.
+fn without_escapes(text: &str) -> String {
+    let mut shown = String::new();
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\u{1b}' => {
+                let is_sequence = letters.next() == Some('[');
+                if is_sequence {
+                    letters.find(|letter| ('@'..='~').contains(letter));
+                }
+            }
+            '\n' => shown.push('\n'),
+            letter if letter.is_control() => {}
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
 /// `SHA256:…` of a host key, as `ssh-keygen -l` shows it.
 pub fn host_key_fingerprint(key: &str) -> Option<String> {
     Some(PublicKey::from_openssh(key).ok()?.fingerprint(HashAlg::Sha256).to_string())
@@ -63,6 +93,18 @@ mod tests {
         let console = format!("{BEGIN}\n{ED25519}\n{END}\nreboot\n{BEGIN}\n{ECDSA}\n{END}\n");
 
         assert_eq!(console_host_keys(&console), [ECDSA]);
+    }
+
+    #[test]
+    fn the_last_words_are_the_last_lines_that_a_person_would_see() {
+        let console = "Booting.\r\n\u{1b}[0;32m  OK  \u{1b}[0m Reached target network.\r\n\r\n[FAILED] Mounting /data.\n\
+                       You are in emergency mode.\r\n  \r\n";
+
+        assert_eq!(
+            last_words(console).as_deref(),
+            Some("OK   Reached target network. / [FAILED] Mounting /data. / You are in emergency mode.")
+        );
+        assert_eq!(last_words("\u{1b}[2J\r\n"), None);
     }
 
     #[test]

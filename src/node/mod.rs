@@ -26,7 +26,7 @@ mod wait;
 pub use census::{Answer, Census, Question};
 pub use connection::{Connection, Output, quote};
 pub use connections::{Connections, Keys};
-pub use console::{console_host_keys, host_key_fingerprint};
+pub use console::{console_host_keys, host_key_fingerprint, last_words};
 pub use forward::Forward;
 pub use ssh_config::JUMP;
 pub use transfer::Sent;

@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expected {
     pub nodes: BTreeMap<NodeName, Role>,
+    /// Nodes that may be there in any state.
+    pub excused: BTreeSet<NodeName>,
     pub version: Version,
 }
 
@@ -59,7 +61,8 @@ fn judge(nodes: &[NodeStatus], expected: &Expected) -> Result<Look<Proof>, Failu
         let (count, all) = (missing.len(), expected.nodes.len());
         return Ok(Look::NotYet(format!("{count} of {all} nodes: {}", missing.join("; "))));
     }
-    if let Some(stranger) = nodes.iter().find(|node| !expected.nodes.contains_key(&NodeName(node.name.clone()))) {
+    let is_known = |name: &NodeName| expected.nodes.contains_key(name) || expected.excused.contains(name);
+    if let Some(stranger) = nodes.iter().find(|node| !is_known(&NodeName(node.name.clone()))) {
         let name = &stranger.name;
         return Err(Failure::new(
             Exit::Unhealthy,
@@ -67,8 +70,9 @@ fn judge(nodes: &[NodeStatus], expected: &Expected) -> Result<Look<Proof>, Failu
         )
         .hint(format!("if its machine is gone for good: `kubectl delete node {name}`")));
     }
-    let count = |role| nodes.iter().filter(|node| node.role == role).count();
-    let voters: BTreeSet<String> = nodes.iter().filter_map(|node| node.member.clone()).collect();
+    let proven = |node: &&NodeStatus| expected.nodes.contains_key(&NodeName(node.name.clone()));
+    let count = |role| nodes.iter().filter(proven).filter(|node| node.role == role).count();
+    let voters: BTreeSet<String> = nodes.iter().filter(proven).filter_map(|node| node.member.clone()).collect();
     if voters.len() != count(Role::Server) {
         return Ok(Look::NotYet(format!("{} etcd members for {} servers", voters.len(), count(Role::Server))));
     }
@@ -91,8 +95,27 @@ mod tests {
         let nodes = [("server-1", Role::Server), ("general-1", Role::Agent), ("general-2", Role::Agent)];
         Expected {
             nodes: nodes.into_iter().map(|(name, role)| (NodeName(name.to_owned()), role)).collect(),
+            excused: BTreeSet::new(),
             version: VERSION.parse().expect("a version"),
         }
+    }
+
+    #[test]
+    fn a_node_that_is_known_not_to_answer_neither_proves_nor_disproves_anything() {
+        let mut expected = expected();
+        let silent = NodeName("general-2".to_owned());
+        expected.nodes.remove(&silent);
+        expected.excused.insert(silent);
+        let nodes = [
+            status("server-1", Role::Server, &VOTING),
+            status("general-1", Role::Agent, &VOTING),
+            status("general-2", Role::Agent, &[("Ready", "Unknown", "NodeStatusUnknown")]),
+        ];
+
+        let look = judge(&nodes, &expected).expect("judged");
+
+        let voters = BTreeSet::from(["server-1-1f2e3d4c".to_owned()]);
+        assert_eq!(look, Look::Done(Proof { servers: 1, agents: 1, voters }));
     }
 
     #[test]

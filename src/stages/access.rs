@@ -14,12 +14,12 @@ use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
 use crate::cloud::MachineState;
 use crate::environment::{Environment, NodeName, Role, Via, WantedNode};
 use crate::event::NodeState;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::node::{JUMP, Look, Wait};
-use crate::stages::image::pinned_keys;
+use crate::node::{JUMP, Look};
+use crate::stages::console::{pinned_keys, with_last_words};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Presence, Stage, Step, named_jump};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, named_jump};
 use crate::workspace::{RealDisk, make_dir, write_atomic};
 
 pub struct AccessStage;
@@ -58,27 +58,30 @@ impl Stage for AccessStage {
         })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let nodes: Nodes = given.get(Kind::Nodes)?;
         let jump = jump(&nodes, cx).await?;
         let opened = nodes.nodes.iter().map(|(name, node)| open(name, node, jump.as_ref(), cx));
-        let mut reached = BTreeMap::new();
-        let mut failures = Vec::new();
+        let (mut reached, mut failures) = (BTreeMap::new(), Vec::new());
         for (name, result) in nodes.nodes.keys().zip(join_all(opened).await) {
             match result {
                 Ok(reach) => drop(reached.insert(name.clone(), reach)),
+                Err(failure) if failure.is_cancelled() => return Err(failure),
                 Err(failure) => failures.push((name.clone(), failure)),
             }
         }
-        if !failures.is_empty() {
-            return Err(several(&failures, nodes.nodes.len(), "are not reached").of(cx.stage));
+        let is_short = !failures.is_empty();
+        let short = is_short.then(|| several(&failures, nodes.nodes.len(), "are not reached").of(cx.stage));
+        if let Some(failure) = short.clone().filter(|_| reached.is_empty()) {
+            return Err(failure);
         }
-        let access = Access { nodes: reached, jump };
+        let unreached = failures.iter().filter_map(|(name, _)| Some((name.clone(), nodes.nodes.get(name)?.role)));
+        let access = Access { nodes: reached, unreached: unreached.collect(), jump };
         cx.connections.write_config(&access).await?;
         let file = cx.workspace.inventory_file(&cx.env.name);
         make_dir(&RealDisk, file.parent().unwrap_or(cx.workspace.root()), 0o755)?;
         write_atomic(&file, own_inventory(cx, &access).as_bytes(), 0o644)?;
-        Ok(Artifact::Access(access))
+        Ok(Made { artifact: Artifact::Access(access), short })
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
@@ -139,13 +142,19 @@ async fn open(name: &NodeName, node: &Node, jump: Option<&Reach>, cx: &Context<'
         Ok(_) => cx.node(name, NodeState::Done, "reached"),
         Err(failure) => cx.node(name, NodeState::Failed, failure.what()),
     }
-    result
+    result.map_err(|failure| match (failure.exit(), failure.kind()) {
+        (Exit::Platform, Class::Permanent) => failure.hint(format!(
+            "look at the console of `{}`; if it never joined, terminate it there and `up` makes another",
+            node.machine
+        )),
+        _ => failure,
+    })
 }
 
 async fn running(name: &NodeName, node: &Node, cx: &Context<'_>) -> Result<(), Failure> {
     let tell = |text: &str| cx.node(name, NodeState::Working, text);
     let what = format!("`{name}` ({}) does not run", node.machine);
-    let wait = Wait::within(LOGIN, cx.stop, &tell);
+    let wait = cx.wait(LOGIN, &tell);
     wait.until(&what, Exit::Platform, Duration::from_secs(2), || async {
         Ok(match cx.cloud.machine(&node.machine).await?.map(|machine| machine.state) {
             Some(MachineState::Running) => Look::Done(()),
@@ -163,9 +172,9 @@ async fn running(name: &NodeName, node: &Node, cx: &Context<'_>) -> Result<(), F
 /// Logs in and waits until the machine is done with its first boot.
 async fn login(name: &NodeName, reach: &Reach, jump: Option<&Reach>, cx: &Context<'_>) -> Result<(), Failure> {
     let tell = |text: &str| cx.node(name, NodeState::Working, text);
-    let wait = Wait::within(LOGIN, cx.stop, &tell);
+    let wait = cx.wait(LOGIN, &tell);
     let what = format!("no login on `{name}`");
-    wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
+    let done = wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
         let connection = cx.connections.open(&name.0, reach, jump).await?;
         let output = connection.run(FIRST_BOOT, true).await?;
         Ok(match output.stdout.trim() {
@@ -177,8 +186,11 @@ async fn login(name: &NodeName, reach: &Reach, jump: Option<&Reach>, cx: &Contex
             }
             state => Look::NotYet(format!("first boot: {state}")),
         })
-    })
-    .await
+    });
+    match done.await {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(with_last_words(cx, &reach.machine, failure).await),
+    }
 }
 
 const FIRST_BOOT: &str = r"

@@ -14,7 +14,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step};
 
 pub struct AgentsStage;
 
@@ -59,7 +59,7 @@ impl Stage for AgentsStage {
         Ok(if missing.is_empty() { Presence::Standing } else { Presence::Altered(missing.join(", ")) })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let access: Access = given.get(Kind::Access)?;
         let servers: Servers = given.get(Kind::Servers)?;
         let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
@@ -77,7 +77,7 @@ impl Stage for AgentsStage {
             register(behind_ingress(&joined, &servers.joined), &balancer, cx).await?;
         }
         if failures.is_empty() {
-            return Ok(Artifact::Agents(Agents { joined }));
+            return Ok(Artifact::Agents(Agents { joined }).into());
         }
         Err(several(&failures, access_agents(&access).count(), "did not join").of(cx.stage))
     }

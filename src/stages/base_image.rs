@@ -9,7 +9,7 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::stages::image::{self, Recipe};
-use crate::stages::{Context, Given, Presence, Stage, age};
+use crate::stages::{Context, Given, Made, Presence, Stage, age};
 use crate::units::Span;
 
 pub struct BaseImageStage;
@@ -44,7 +44,7 @@ impl Stage for BaseImageStage {
         image::standing(cx, image).await
     }
 
-    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let source = source(cx).await?;
         let values = json!({ "lineage": [source] });
         let recipe = Recipe {
@@ -56,7 +56,7 @@ impl Stage for BaseImageStage {
             rke2: None,
             user: &cx.env.image.source.user,
         };
-        Ok(Artifact::BaseImage(image::image(cx, &recipe).await?))
+        Ok(Artifact::BaseImage(image::image(cx, &recipe).await?).into())
     }
 
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {

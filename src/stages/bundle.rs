@@ -16,7 +16,7 @@ use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, Checksums, Version, checksum_file, release_url};
-use crate::stages::{Context, Given, Presence, Stage};
+use crate::stages::{Context, Given, Made, Presence, Stage};
 use crate::stop::Level;
 use crate::workspace::{Incoming, RealDisk, large_file_digest, remove, write_atomic};
 
@@ -52,7 +52,7 @@ impl Stage for BundleStage {
         })
     }
 
-    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let version = &cx.env.rke2.version;
         let source = Source::of(cx);
         let dir = cx.workspace.release(version);
@@ -66,7 +66,7 @@ impl Stage for BundleStage {
         };
         let files: BTreeMap<String, BundleFile> = files.into_iter().collect();
         write_atomic(&dir.join(checksum_file()), &sums, 0o644)?;
-        Ok(Artifact::Bundle(Bundle { version: version.clone(), files }))
+        Ok(Artifact::Bundle(Bundle { version: version.clone(), files }).into())
     }
 
     /// The store is shared by all environments and holds nothing that costs: it stays.

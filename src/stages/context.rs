@@ -1,6 +1,7 @@
 //! What a stage works with, and how it records its steps.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::event::{Events, NodeState, Outcome};
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs, Reading};
 use crate::identity::Identity;
-use crate::node::Connections;
+use crate::node::{Connections, Wait};
 use crate::process::Children;
 use crate::secrets::Secrets;
 use crate::stages::Reader;
@@ -118,6 +119,8 @@ pub struct Context<'a> {
     pub ledger: &'a dyn Ledger,
     pub events: &'a Events,
     pub stop: &'a Stop,
+    /// When the stage must be done; nothing while it only looks.
+    pub until: Option<Instant>,
     /// What was recorded of every stage when the run began; for probes, which are given nothing.
     pub known: &'a Given,
 }
@@ -129,6 +132,12 @@ impl Context<'_> {
 
     pub fn node(&self, node: &NodeName, state: NodeState, text: impl Into<String>) {
         self.events.node(self.stage, node, state, text);
+    }
+
+    /// A wait of this length, or for what is left of the stage's time where that is less.
+    pub fn wait<'w>(&'w self, length: Duration, tell: &'w (dyn Fn(&str) + Send + Sync)) -> Wait<'w> {
+        let left = self.until.map_or(length, |until| until.saturating_duration_since(Instant::now()));
+        Wait::within(length.min(left), self.stop, tell)
     }
 
     /// Ends the stage here if we were told to stop; called between steps and in every wait.

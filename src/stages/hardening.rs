@@ -16,7 +16,7 @@ use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 use crate::stages::joining::{machine, play};
-use crate::stages::{Context, Given, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step};
 
 pub struct HardeningStage;
 
@@ -54,7 +54,7 @@ impl Stage for HardeningStage {
         })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let access: Access = given.get(Kind::Access)?;
         let profile = cx.env.hardening.profile;
         let catalogue = catalogue(cx)?;
@@ -73,7 +73,7 @@ impl Stage for HardeningStage {
             cx.node(&node, NodeState::Done, words(&report, &measured));
             nodes.insert(node, measured);
         }
-        Ok(Artifact::Hardening(Hardening { profile: profile.name().to_owned(), nodes }))
+        Ok(Artifact::Hardening(Hardening { profile: profile.name().to_owned(), nodes }).into())
     }
 
     /// What was changed on a machine goes with the machine.

@@ -12,7 +12,7 @@ use crate::fingerprint::Inputs;
 use crate::node::{Forward, Wait};
 use crate::rke2::{ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, serves};
 use crate::stages::joining::{fixed_address, version};
-use crate::stages::{Context, Given, Presence, Stage};
+use crate::stages::{Context, Given, Made, Presence, Stage};
 use crate::workspace::{RealDisk, write_atomic};
 
 pub struct HealthStage;
@@ -55,7 +55,7 @@ impl Stage for HealthStage {
         })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let access: Access = given.get(Kind::Access)?;
         let servers: Servers = given.get(Kind::Servers)?;
         let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
@@ -65,13 +65,13 @@ impl Stage for HealthStage {
         let api = Api::new(&kubeconfig, &server, &way.route)?;
         cx.progress(format!("asking {server}"));
         let tell = |text: &str| cx.progress(text);
-        let proof = serves(&api, &expected(&access, cx)?, &Wait::within(SERVE, cx.stop, &tell)).await?;
+        let proof = serves(&api, &expected(&access, cx)?, &cx.wait(SERVE, &tell)).await?;
         let written = kubeconfig.written(&cx.env.name, &server);
         cx.secrets.put(KUBECONFIG, &written)?;
         cx.note_secrets().await?;
         write_atomic(&cx.state.kubeconfig(), written.expose(), 0o600)?;
         let version = cx.env.rke2.version.clone();
-        Ok(Artifact::Health(Health { api: server, servers: proof.servers, agents: proof.agents, version }))
+        Ok(Artifact::Health(Health { api: server, servers: proof.servers, agents: proof.agents, version }).into())
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
@@ -82,7 +82,7 @@ impl Stage for HealthStage {
 fn expected(access: &Access, cx: &Context<'_>) -> Result<Expected, Failure> {
     let nodes: BTreeMap<NodeName, Role> =
         access.nodes.iter().filter_map(|(name, reach)| Some((name.clone(), reach.role?))).collect();
-    Ok(Expected { nodes, version: version(cx)? })
+    Ok(Expected { nodes, excused: access.unreached.keys().cloned().collect(), version: version(cx)? })
 }
 
 /// The administrator's kubeconfig from a server.

@@ -14,7 +14,8 @@ use crate::cloud::{BuildNetwork, FoundImage, FoundMachine, MachineState, NewMach
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT, TAG_RKE2, TAG_STATE};
-use crate::node::{Look, Wait, console_host_keys};
+use crate::node::Look;
+use crate::stages::console::{BOOT, pinned_keys};
 use crate::stages::infrastructure::{own, tool_cx};
 use crate::stages::neighbour::{self, Wanted};
 use crate::stages::{Context, Presence, Step, age, jump};
@@ -24,8 +25,6 @@ const READY: &str = "ready";
 const BUILDING: &str = "building";
 /// The tag of everything temporary that an image's build makes.
 const TAG_BUILD: &str = "sre:build";
-/// How long a machine of a new image may take to say its host keys on its console.
-const BOOT: Duration = Duration::from_secs(15 * 60);
 
 /// How one of the images is made.
 pub struct Recipe<'a> {
@@ -324,7 +323,7 @@ async fn start(
     let started = cx.cloud.start_machine(&machine).await?;
     let tell = |text: &str| cx.progress(format!("{}: {text}", started.id));
     let what = format!("machine `{}` of image `{id}` does not run", started.id);
-    let wait = Wait::within(BOOT, cx.stop, &tell);
+    let wait = cx.wait(BOOT, &tell);
     wait.until(&what, Exit::Platform, Duration::from_secs(2), || async {
         Ok(match cx.cloud.machine(&started.id).await? {
             Some(found) if found.state == MachineState::Running => Look::Done(found),
@@ -350,24 +349,6 @@ async fn reach(
     })?;
     let host_keys = pinned_keys(cx, &machine.id).await?;
     Ok(Reach { machine: machine.id.clone(), role: None, address, port: 22, user: recipe.user.to_owned(), host_keys })
-}
-
-/// The host keys that a machine wrote to its console: the channel that the platform vouches for.
-pub async fn pinned_keys(cx: &Context<'_>, machine: &str) -> Result<Vec<String>, Failure> {
-    let tell = |text: &str| cx.progress(format!("{machine}: {text}"));
-    let wait = Wait::within(BOOT, cx.stop, &tell);
-    let what = format!("machine `{machine}` never said its host keys on its console");
-    let look = || async {
-        let keys = console_host_keys(&cx.cloud.console(machine).await?);
-        Ok(if keys.is_empty() {
-            Look::NotYet("waiting for host keys on the console".to_owned())
-        } else {
-            Look::Done(keys)
-        })
-    };
-    wait.until(&what, Exit::Platform, Duration::from_secs(2), look).await.map_err(|failure| {
-        failure.hint("look at the machine's console in the platform: it did not boot as far as cloud-init")
-    })
 }
 
 /// Removes everything temporary of this recipe's builds.

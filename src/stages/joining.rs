@@ -11,7 +11,6 @@ use crate::environment::{HardeningProfile, LoadBalancerKind, NodeName, Rke2Profi
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::node::Wait;
 use crate::rke2::{self, State, Version};
 use crate::secret::Secret;
 use crate::secrets::random_token;
@@ -131,14 +130,13 @@ impl Results {
             Some(host) if host.unreachable => Failure::new(Exit::Platform, format!("`{node}` did not answer Ansible"))
                 .because(&host.message)
                 .transient(),
+            Some(host) if sounds_full(&host.message) => {
+                Failure::new(Exit::Tool, format!("the disk of `{node}` is full")).because(&host.message).hint(format!(
+                    "free some space on `{node}`: `sudo du -xh --max-depth=2 / | sort -h | tail` shows where it went"
+                ))
+            }
             Some(host) => Failure::new(Exit::Tool, format!("Ansible failed on `{node}`")).because(&host.message),
             None => Failure::new(Exit::Tool, format!("Ansible never came to `{node}`")),
-        };
-        let full = host.is_some_and(|host| FULL_DISK.iter().any(|sign| host.message.contains(sign)));
-        let failure = if full {
-            failure.hint(format!("free some space on `{node}`: `sudo du -xh --max-depth=2 /var | sort -h | tail`"))
-        } else {
-            failure
         };
         Err(failure.log(&self.log))
     }
@@ -150,14 +148,16 @@ impl Results {
     }
 }
 
-/// How a full disk sounds.
-const FULL_DISK: [&str; 2] = ["No space left on device", "ENOSPC"];
+/// Whether this is how a full disk sounds.
+fn sounds_full(message: &str) -> bool {
+    ["No space left on device", "ENOSPC", "Disk quota exceeded"].iter().any(|sign| message.contains(sign))
+}
 
 /// Waits until a node is a member of the cluster.
 pub async fn member(cx: &Context<'_>, node: &NodeName, role: Role, access: &Access) -> Result<Joined, Failure> {
     let machine = machine(access, node)?;
     let tell = |text: &str| cx.node(node, NodeState::Working, text);
-    let wait = Wait::within(JOIN, cx.stop, &tell);
+    let wait = cx.wait(JOIN, &tell);
     let connection = cx.connections.get(node, access).await?;
     let member = rke2::joined(&connection, node, role, version(cx)?, &wait).await?;
     Ok(Joined { machine, version: member.version })

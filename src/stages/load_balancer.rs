@@ -10,7 +10,7 @@ use crate::artifact::{Artifact, Kind, LoadBalancer, Network};
 use crate::environment::{Environment, LoadBalancerKind, Via};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::stages::{Context, Given, Presence, Stage, infrastructure};
+use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
 
 pub struct LoadBalancerStage;
 
@@ -44,10 +44,10 @@ impl Stage for LoadBalancerStage {
         })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         match cx.env.load_balancer.kind {
-            LoadBalancerKind::Nlb => nlb(given, cx).await,
-            LoadBalancerKind::None => Ok(Artifact::LoadBalancer(LoadBalancer::default())),
+            LoadBalancerKind::Nlb => Ok(nlb(given, cx).await?.into()),
+            LoadBalancerKind::None => Ok(Artifact::LoadBalancer(LoadBalancer::default()).into()),
             LoadBalancerKind::KubeVip | LoadBalancerKind::External => {
                 Err(Failure::new(Exit::Environment, "load-balancer: this version makes `nlb` and `none` only")
                     .hint("set `load_balancer.kind` to `nlb`"))

@@ -8,6 +8,7 @@ mod age;
 mod agents;
 mod base_image;
 mod bundle;
+mod console;
 mod context;
 mod founding;
 mod hardening;
@@ -52,6 +53,26 @@ pub enum Presence {
     Unknown(String),
 }
 
+/// What a stage made: the whole, or a part of it and what kept back the rest.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub artifact: Artifact,
+    /// What failed of it. What needs the artifact goes on with the part, the stage is made again by the next run.
+    pub short: Option<Failure>,
+}
+
+impl Made {
+    pub fn part(artifact: Artifact, short: Failure) -> Self {
+        Self { artifact, short: Some(short) }
+    }
+}
+
+impl From<Artifact> for Made {
+    fn from(artifact: Artifact) -> Self {
+        Self { artifact, short: None }
+    }
+}
+
 /// Makes one kind of artifact.
 #[async_trait]
 pub trait Stage: Send + Sync {
@@ -67,8 +88,8 @@ pub trait Stage: Send + Sync {
     /// Looks, without changing anything.
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure>;
 
-    /// Makes the artifact; safe to repeat after being stopped at any instruction.
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure>;
+    /// Makes the artifact, or as much of it as can be made; safe to repeat after being stopped at any instruction.
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure>;
 
     /// Removes what `make` left, finished or half-made, found by tag even when nothing was recorded.
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure>;

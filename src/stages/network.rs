@@ -7,7 +7,7 @@ use crate::artifact::{Artifact, Kind, Network};
 use crate::environment::{Environment, Nat};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::stages::{Context, Given, Presence, Stage, infrastructure};
+use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
 
 pub struct NetworkStage;
 
@@ -46,7 +46,7 @@ impl Stage for NetworkStage {
         })
     }
 
-    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let zones = zones(cx).await?;
         let nat = match cx.env.network.nat {
             Nat::Single => "single",
@@ -67,7 +67,8 @@ impl Stage for NetworkStage {
             balancer_ranges: outputs.get("balancer_subnet_cidrs")?,
             public_subnets: outputs.get("public_subnet_ids")?,
             public_ranges: outputs.get("public_subnet_cidrs")?,
-        }))
+        })
+        .into())
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {

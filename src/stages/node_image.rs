@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2;
 use crate::stages::image::{self, Recipe};
-use crate::stages::{Context, Given, Presence, Stage};
+use crate::stages::{Context, Given, Made, Presence, Stage};
 
 pub struct NodeImageStage;
 
@@ -38,13 +38,13 @@ impl Stage for NodeImageStage {
         image::standing(cx, image).await
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let base = match given.artifact(Kind::BaseImage) {
             Some(Artifact::BaseImage(base)) => base.clone(),
             Some(_) | None => return Err(Failure::bug("node-image was not given a base image")),
         };
         let bundle: Bundle = given.get(Kind::Bundle)?;
-        Ok(Artifact::NodeImage(build(&self.inputs(cx.env), &base, &bundle, cx).await?))
+        Ok(Artifact::NodeImage(build(&self.inputs(cx.env), &base, &bundle, cx).await?).into())
     }
 
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {

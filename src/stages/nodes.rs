@@ -17,7 +17,7 @@ use crate::fingerprint::Inputs;
 use crate::identity::TAG_NODE;
 use crate::node::JUMP;
 use crate::rke2::API_PORT;
-use crate::stages::{Context, Given, Presence, Stage, infrastructure};
+use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
 
 pub struct NodesStage;
 
@@ -54,7 +54,7 @@ impl Stage for NodesStage {
         })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let image = node_image(given)?;
         let network: Network = given.get(Kind::Network)?;
         let existing = existing(cx).await?;
@@ -72,7 +72,7 @@ impl Stage for NodesStage {
         let disks: BTreeMap<String, u64> =
             nodes.iter().map(|(name, node)| (name.clone(), node["disk_gib"].as_u64().unwrap_or_default())).collect();
         let outputs = infrastructure::apply(cx, values(cx, &network, &image, nodes, &existing, &key)).await?;
-        let made: BTreeMap<NodeName, Made> = outputs.get("nodes")?;
+        let made: BTreeMap<NodeName, MadeNode> = outputs.get("nodes")?;
         // An output that is null is in no state.
         let jump: Option<MadeJump> = outputs.0.contains_key("jump").then(|| outputs.get("jump")).transpose()?;
         Ok(Artifact::Nodes(Nodes {
@@ -89,7 +89,8 @@ impl Stage for NodesStage {
                 private_address: jump.private_ip,
                 user: image.user.clone(),
             }),
-        }))
+        })
+        .into())
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
@@ -259,7 +260,7 @@ fn cloud_config(config: &Value) -> String {
 
 /// One node of the root's output.
 #[derive(Deserialize)]
-struct Made {
+struct MadeNode {
     id: String,
     private_ip: String,
     role: Role,
@@ -268,7 +269,7 @@ struct Made {
     zone: String,
 }
 
-impl Made {
+impl MadeNode {
     fn into_node(self, user: &str, disk_gib: u64) -> Node {
         Node {
             machine: self.id,

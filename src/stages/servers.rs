@@ -20,11 +20,10 @@ use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::node::Wait;
 use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step};
 
 pub struct ServersStage;
 
@@ -73,12 +72,15 @@ impl Stage for ServersStage {
         Ok(if amiss.is_empty() { Presence::Standing } else { Presence::Altered(amiss.join(", ")) })
     }
 
-    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let access: Access = given.get(Kind::Access)?;
         let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
         let servers: Vec<NodeName> = nodes(&access);
         let formed: Option<Cluster> = cx.fact(CLUSTER)?;
         let mut cluster = formed.map(|cluster| cluster.ca);
+        if let Some(failure) = silent(&access) {
+            return members_only(&servers, failure, &access, &balancer, cluster, cx).await;
+        }
         let founder = founder(&servers, cluster.as_ref(), &access, cx).await?;
         let running = running(&servers, &access, cx).await?;
         let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
@@ -99,7 +101,7 @@ impl Stage for ServersStage {
         let first = servers.iter().min_by_key(|node| (**node != founder.node, number(node)));
         let first = first.ok_or_else(|| Failure::bug("an environment without servers"))?;
         let join_address = address(&access, first)?;
-        Ok(Artifact::Servers(Servers { ca: ca.to_string(), join_address, joined }))
+        Ok(Artifact::Servers(Servers { ca: ca.to_string(), join_address, joined }).into())
     }
 
     /// The members go with their machines.
@@ -113,6 +115,52 @@ impl Stage for ServersStage {
 fn nodes(access: &Access) -> Vec<NodeName> {
     let servers = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Server));
     servers.map(|(name, _)| name.clone()).collect()
+}
+
+/// Why no server joins: one of them does not answer, so nobody knows what the cluster is.
+fn silent(access: &Access) -> Option<Failure> {
+    let silent: Vec<&str> =
+        access.unreached.iter().filter(|(_, role)| **role == Role::Server).map(|(name, _)| name.0.as_str()).collect();
+    (!silent.is_empty()).then(|| {
+        Failure::new(
+            Exit::Platform,
+            format!("servers: none joins while a server does not answer: {}", silent.join(", ")),
+        )
+        .because("it may be a member already: a cluster that is short of one is not changed")
+    })
+}
+
+/// With a server that does not answer: those that are members stay so, and the rest of the road may use them.
+async fn members_only(
+    servers: &[NodeName],
+    failure: Failure,
+    access: &Access,
+    balancer: &LoadBalancer,
+    cluster: Option<Digest>,
+    cx: &Context<'_>,
+) -> Result<Made, Failure> {
+    let mut joined = BTreeMap::new();
+    for node in servers {
+        let step = step(node, &joining::machine(access, node)?, balancer, cx);
+        let still = async |one: &Joined| still_member(cx, node, Role::Server, one, access).await;
+        if let Some(one) = cx.kept_step(&step, still).await? {
+            cx.node(node, NodeState::Done, "voter, serving");
+            joined.insert(node.clone(), one);
+        }
+    }
+    let first = joined.keys().min_by_key(|node| number(node)).cloned();
+    let (Some(ca), Some(first)) = (cluster, first) else { return Err(failure) };
+    let join_address = address(access, &first)?;
+    Ok(Made::part(Artifact::Servers(Servers { ca: ca.to_string(), join_address, joined }), failure))
+}
+
+/// A server's step with its own share of the inputs.
+fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_>) -> Step {
+    let inputs = joining::node_inputs(cx, machine, None)
+        .value("rke2.disable", &cx.env.rke2.disable)
+        .value("load-balancer", &balancer.address)
+        .tree("ansible/roles/rke2_server");
+    Step::new(node.0.clone(), inputs, format!("member {node} on {machine}"))
 }
 
 fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
@@ -156,11 +204,7 @@ impl Control<'_> {
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
         let machine = joining::machine(self.access, node)?;
-        let inputs = joining::node_inputs(cx, &machine, None)
-            .value("rke2.disable", &cx.env.rke2.disable)
-            .value("load-balancer", &self.balancer.address)
-            .tree("ansible/roles/rke2_server");
-        let step = Step::new(node.0.clone(), inputs, format!("member {node} on {machine}"));
+        let step = step(node, &machine, self.balancer, cx);
         let still = async |one: &Joined| still_member(cx, node, Role::Server, one, self.access).await;
         if let Some(kept) = cx.kept_step(&step, still).await? {
             return Ok(kept);
@@ -218,8 +262,8 @@ impl Control<'_> {
         let asked = others.iter().map(async |other| {
             let connection = cx.connections.get(other, self.access).await?;
             let tell = |text: &str| cx.node(node, NodeState::Waiting, format!("{other}: {text}"));
-            let wait = Wait::within(STEADY, cx.stop, &tell);
-            rke2::serving(&connection, other, self.version_of(other, joined)?, &wait).await
+            let version = self.version_of(other, joined)?;
+            rke2::serving(&connection, other, version, &cx.wait(STEADY, &tell)).await
         });
         match try_join_all(asked).await {
             Ok(_) => Ok(()),
@@ -344,5 +388,16 @@ mod tests {
         let order = in_turn(&servers, &NodeName("server-1".to_owned()), Some(&running));
 
         assert_eq!(order, names(["server-3", "server-5", "server-1", "server-2", "server-4"]));
+    }
+
+    #[test]
+    fn no_server_joins_while_one_does_not_answer_and_an_agent_keeps_nobody_back() {
+        let unreached = |name: &str, role| BTreeMap::from([(NodeName(name.to_owned()), role)]);
+        let access = |unreached| Access { nodes: BTreeMap::new(), unreached, jump: None };
+
+        let failure = silent(&access(unreached("server-2", Role::Server))).expect("kept back");
+
+        assert_eq!(failure.what(), "servers: none joins while a server does not answer: server-2");
+        assert!(silent(&access(unreached("general-1", Role::Agent))).is_none());
     }
 }
