@@ -26,7 +26,7 @@ use crate::secrets::{KeySource, Secrets};
 use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
 use crate::tools::{ToolEnvironment, Tools};
-use crate::workspace::{StateDir, Workspace, sweep_temporary, tmpfs_dir};
+use crate::workspace::{StateDir, Workspace, forget_temporary, sweep_temporary, tmpfs_dir};
 
 /// A directory that holds a release, in the variable that RKE2's own installer knows.
 const RELEASE_VARIABLE: &str = "INSTALL_RKE2_ARTIFACT_PATH";
@@ -186,6 +186,12 @@ impl Desk {
     }
 }
 
+/// Where the last environment of this name is kept: as it is, or as `down` has put it aside.
+pub fn last_state(workspace: &Workspace, name: &str) -> Result<Option<StateDir>, Failure> {
+    let state = workspace.state(name);
+    if state.identity().exists() { Ok(Some(state)) } else { Ok(workspace.gone(name)?.pop()) }
+}
+
 fn not_counted(refused: &[String]) -> Option<String> {
     if refused.is_empty() {
         return None;
@@ -236,7 +242,17 @@ fn config_home() -> Result<PathBuf, Failure> {
 
 /// A short directory on tmpfs, the same for every run of an environment: open connections are found again.
 pub fn connections_dir(identity: &Identity) -> Result<PathBuf, Failure> {
-    Ok(tmpfs_dir()?.join(Path::new(&format!("c-{}", identity.short()))))
+    Ok(tmpfs_dir()?.join(connections_name(identity)))
+}
+
+fn connections_name(identity: &Identity) -> String {
+    format!("c-{}", identity.short())
+}
+
+/// Removes what an environment that is gone had in memory: the way to its nodes, and files for its tools.
+pub fn forget_in_memory(identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
+    forget_temporary(&connections_name(identity))?;
+    forget_temporary(&secrets.scope())
 }
 
 pub fn new_identity(env: &Environment, account: &Account, id: Uuid) -> Identity {
@@ -257,7 +273,7 @@ pub fn new_identity(env: &Environment, account: &Account, id: Uuid) -> Identity 
     }
 }
 
-fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {
+pub fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {
     Failure::new(Exit::Missing, format!("`{name}` belongs to another {what}"))
         .because(format!("it was made in `{pinned}`, the credentials and the file lead to `{found}`"))
         .hint(format!("use credentials and settings of `{pinned}`; nothing was asked or changed there"))

@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::Common;
 use super::ask::ask;
-use super::desk::{Desk, actor, connections_dir, known, new_identity};
+use super::desk::{Desk, actor, forget_in_memory, known};
 use super::look::Layout;
+use super::lost::Lost;
 use super::stopping;
-use crate::cloud::{Account, Candidate, Cloud, Tags, Thing, ThingKind};
+use crate::cloud::{Cloud, Tags, Thing, ThingKind};
 use crate::environment::EnvironmentClass;
 use crate::event::{Event, Events, Outcome};
 use crate::execute::{Book, World, down, going};
@@ -24,7 +25,6 @@ use crate::report::{Screen, took};
 use crate::secrets::Secrets;
 use crate::stages::{self, Reader, Stage};
 use crate::stop::Stop;
-use crate::workspace::remove_tree;
 
 #[derive(Debug, clap::Args)]
 pub struct Down {
@@ -44,7 +44,8 @@ pub struct Down {
 impl Down {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment)?;
-        let lease = Lease::take(&desk.state, actor())?;
+        // Without an identity nothing is written before it is known what is left.
+        let held = if desk.state.identity().exists() { Some(Lease::take(&desk.state, actor())?) } else { None };
         let recorded = desk.recorded_identity()?;
         if let Some(other) = self.environment_id.filter(|id| recorded.as_ref().is_some_and(|it| it.id != *id)) {
             return Err(Failure::new(Exit::Usage, format!("`{}` is not {other} here", self.environment))
@@ -54,55 +55,19 @@ impl Down {
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         let identity = match recorded {
             Some(identity) => identity,
-            None => self.found(&desk, cloud.as_ref(), &account, screen, stop).await?,
+            None => {
+                let lost = Lost { desk: &desk, cloud: cloud.as_ref(), account: &account, images: self.images };
+                let Some(identity) = lost.find(self.environment_id, screen, stop).await? else { return Ok(()) };
+                identity
+            }
         };
+        let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
         refuse_protected(&desk, &identity)?;
         let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
         let things = cloud.things(&tags).await?;
         self.confirm(&identity, &things, screen, stop).await?;
         save_identity(&desk.state, &identity)?;
         self.carry_out(&desk, lease, &identity, cloud.as_ref(), &tags, screen, stop).await
-    }
-
-    /// The environment of this name that the platform knows, once its id was given.
-    async fn found(
-        &self,
-        desk: &Desk,
-        cloud: &dyn Cloud,
-        account: &Account,
-        screen: Screen,
-        stop: &Stop,
-    ) -> Result<Identity, Failure> {
-        let candidates = cloud.candidates(&desk.env.name).await?;
-        if candidates.is_empty() {
-            let what = format!("`{}` has left nothing in {} {}", desk.env.name, account.id, account.region);
-            return Err(
-                Failure::new(Exit::NotDone, what).because("there is no state here and nothing carries its name")
-            );
-        }
-        let listed = candidates.iter().map(describe).collect::<Vec<_>>().join("\n");
-        let wanted = match self.environment_id {
-            Some(id) => Some(id.to_string()),
-            None => {
-                let question = format!(
-                    "the state of `{}` is lost; {} carry its name:\n{listed}\ntype the id to go on:",
-                    desk.env.name,
-                    candidates.len()
-                );
-                ask(screen, question, stop).await?
-            }
-        };
-        let chosen = candidates.iter().find(|candidate| wanted.as_deref() == Some(&candidate.id));
-        let id = chosen.and_then(|candidate| candidate.id.parse().ok()).ok_or_else(|| {
-            Failure::new(Exit::Approval, format!("down: the state of `{}` is lost, and no id was given", desk.env.name))
-                .because(listed.clone())
-                .hint(format!("sre-provision down {} --environment-id ID", desk.env.name))
-        })?;
-        let mut identity = new_identity(&desk.env, account, id);
-        if chosen.is_some_and(|candidate| candidate.class == "protected") {
-            identity.class = EnvironmentClass::Protected;
-        }
-        Ok(identity)
     }
 
     async fn confirm(&self, identity: &Identity, things: &[Thing], screen: Screen, stop: &Stop) -> Result<(), Failure> {
@@ -197,7 +162,7 @@ impl Down {
 /// Of an environment that is gone, journal and logs stay; what would open it goes, here and on tmpfs.
 fn put_away(desk: &Desk, identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
     secrets.forget()?;
-    remove_tree(&connections_dir(identity)?)?;
+    forget_in_memory(identity, secrets)?;
     desk.state.retire(identity.id).map(drop)
 }
 
@@ -218,15 +183,8 @@ fn refuse_protected(desk: &Desk, identity: &Identity) -> Result<(), Failure> {
         .hint("set `class: standard` in its file, `up` it once so that everybody sees the change, then take it down"))
 }
 
-fn describe(candidate: &Candidate) -> String {
-    format!(
-        "  {}  {} things, class {}, made by {}",
-        candidate.id, candidate.things, candidate.class, candidate.created_by
-    )
-}
-
 /// `5 instances, 1 VPC, 6 subnets`.
-fn counted(things: &[Thing]) -> String {
+pub fn counted(things: &[Thing]) -> String {
     let mut counts: BTreeMap<ThingKind, usize> = BTreeMap::new();
     things.iter().for_each(|thing| *counts.entry(thing.kind).or_default() += 1);
     let counted: Vec<String> = counts

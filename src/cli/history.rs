@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Common;
+use super::desk::last_state;
 use crate::failure::{Exit, Failure};
 use crate::journal::{Deed, Journal, LocalStore, PastRun, history, load_identity};
 use crate::report::{Screen, table, took};
@@ -21,22 +22,27 @@ impl History {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
         check_name(&self.environment)?;
         let workspace = common.open()?;
-        let state = workspace.state(&self.environment);
-        let identity = load_identity(&state)?
-            .ok_or_else(|| Failure::new(Exit::NotDone, format!("`{}` has no history here", self.environment)))?;
+        let name = &self.environment;
+        let none = || Failure::new(Exit::NotDone, format!("`{name}` has no history here"));
+        let state = last_state(&workspace, name)?.ok_or_else(none)?;
+        let identity = load_identity(&state)?.ok_or_else(none)?;
         // Opening verifies the whole chain: what is shown is what was written.
         let journal = Journal::open(Box::new(LocalStore::new(&state)), &identity).await?;
         let runs = history(journal.entries());
         let (text, shown): (String, Vec<&PastRun>) = match self.run {
             None => (all(&runs), runs.iter().collect()),
             Some(number) => {
-                let run = runs.iter().find(|run| run.number == number).ok_or_else(|| {
-                    Failure::new(Exit::NotDone, format!("`{}` has no run {number}", self.environment))
-                })?;
+                let run = runs
+                    .iter()
+                    .find(|run| run.number == number)
+                    .ok_or_else(|| Failure::new(Exit::NotDone, format!("`{name}` has no run {number}")))?;
                 (one(run), vec![run])
             }
         };
-        screen.result(&text, &json!({ "environment": self.environment, "id": identity.id, "runs": shown }));
+        if state != workspace.state(name) {
+            screen.remark(&format!("{name} is gone; this is kept in {}", workspace.shown(state.path()).display()));
+        }
+        screen.result(&text, &json!({ "environment": name, "id": identity.id, "runs": shown }));
         Ok(())
     }
 }

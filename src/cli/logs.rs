@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Common;
+use super::desk::last_state;
 use crate::failure::{Exit, Failure};
 use crate::report::Screen;
 use crate::workspace::check_name;
@@ -24,13 +25,12 @@ impl Logs {
     pub fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
         check_name(&self.environment)?;
         let workspace = common.open()?;
-        let state = workspace.state(&self.environment);
+        let none = || Failure::new(Exit::NotDone, format!("`{}` has no run with logs", self.environment));
+        let state = last_state(&workspace, &self.environment)?.ok_or_else(none)?;
         let runs = state.path().join("runs");
         let dir = match self.run {
             Some(number) => state.run(number),
-            None => entries(&runs)
-                .pop()
-                .ok_or_else(|| Failure::new(Exit::NotDone, format!("`{}` has no run with logs", self.environment)))?,
+            None => entries(&runs).pop().ok_or_else(none)?,
         };
         let logs: Vec<PathBuf> =
             entries(&dir).into_iter().filter(|path| path.extension().is_some_and(|it| it == "log")).collect();

@@ -11,6 +11,7 @@ mod history;
 mod kubeconfig;
 mod logs;
 mod look;
+mod lost;
 mod nodes;
 mod plan;
 mod schema;

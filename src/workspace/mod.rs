@@ -14,6 +14,8 @@ mod write;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use crate::failure::{Exit, Failure};
 use crate::units::ByteSize;
 
@@ -22,7 +24,7 @@ pub(crate) use disk::tests::Dies;
 pub use disk::{Disk, RealDisk};
 pub use incoming::Incoming;
 pub use state_dir::StateDir;
-pub use temporary::{TmpFile, is_tmpfs, sweep_temporary, tmpfs_dir};
+pub use temporary::{TmpFile, forget_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
     Published, make_dir, publish, put_aside, remove, remove_tree, sweep_unfinished, write_atomic, write_atomic_on,
@@ -30,6 +32,8 @@ pub use write::{
 
 /// The directory of all that the program keeps.
 const STATE: &str = ".sre-provision";
+/// What is kept of environments that were taken down.
+const GONE: &str = "gone";
 
 /// A directory with environments, and where its assets lie.
 #[derive(Clone, Debug)]
@@ -95,6 +99,20 @@ impl Workspace {
         StateDir::new(self.root.join(STATE).join(name))
     }
 
+    /// What `down` has put aside of environments of this name, the last one last.
+    pub fn gone(&self, name: &str) -> Result<Vec<StateDir>, Failure> {
+        let dir = self.root.join(STATE).join(GONE);
+        let mut found = Vec::new();
+        for file in file_names(&dir)?.iter().filter(|file| is_gone(file, name)) {
+            let path = dir.join(file);
+            let journal = path.join("journal");
+            let written = journal.metadata().and_then(|meta| meta.modified());
+            found.push((written.map_err(|error| failed("cannot look at", &journal, &error))?, path));
+        }
+        found.sort();
+        Ok(found.into_iter().map(|(_, path)| StateDir::new(path)).collect())
+    }
+
     /// The names of all environments that left something in the state directory, whether they still have a file or not.
     pub fn remembered(&self) -> Result<Vec<String>, Failure> {
         let mut names = file_names(&self.root.join(STATE))?;
@@ -134,12 +152,19 @@ pub fn check_name(name: &str) -> Result<(), Failure> {
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && !name.ends_with('-')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if shape && !["store", "gone"].contains(&name) {
+    if shape && !["store", GONE].contains(&name) {
         return Ok(());
     }
     Err(Failure::new(Exit::Usage, format!("`{name}` cannot be the name of an environment"))
         .because("a name has 2 to 32 lower-case letters, digits and dashes, and starts with a letter")
         .hint("rename the file in environments/"))
+}
+
+/// Whether this directory was put aside of an environment: `<name>-<id>`, or `<name>-<id>.2`.
+fn is_gone(file: &str, name: &str) -> bool {
+    let rest = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();
+    let (id, time) = rest.split_once('.').unwrap_or((rest, "1"));
+    Uuid::parse_str(id).is_ok() && time.parse::<u32>().is_ok()
 }
 
 /// The free bytes of the file system that holds `path`, for the caller's user.
@@ -204,6 +229,23 @@ mod tests {
 
         assert_eq!(workspace.environments().expect("listed"), Vec::<String>::new());
         assert_eq!(workspace.remembered().expect("listed"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_put_aside_is_found_by_the_name_of_its_environment_each_time_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let workspace = Workspace::open(dir.path()).expect("a workspace");
+        let id = Uuid::new_v4();
+        for name in ["dev", "dev", "dev-2"] {
+            std::fs::create_dir_all(workspace.state(name).journal()).expect("created");
+            workspace.state(name).retire(id).expect("put aside");
+        }
+
+        let found = workspace.gone("dev").expect("listed");
+
+        let names: Vec<&str> = found.iter().map(StateDir::name).collect();
+        assert_eq!(names, [format!("dev-{id}"), format!("dev-{id}.2")]);
+        assert!(workspace.gone("de").expect("listed").is_empty());
     }
 
     #[test]

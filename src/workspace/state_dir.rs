@@ -31,9 +31,13 @@ impl StateDir {
     /// # Errors
     /// It cannot be renamed.
     pub fn retire(&self, id: Uuid) -> Result<PathBuf, Failure> {
-        let aside = self.0.with_file_name("gone");
+        let aside = self.0.with_file_name(super::GONE);
         make_dir(&RealDisk, &aside, 0o700)?;
-        let to = aside.join(format!("{}-{id}", self.name()));
+        // What was gone before, and of which images were removed later, is there already.
+        let names = (2_u32..).map(|time| format!("{}-{id}.{time}", self.name()));
+        let names = std::iter::once(format!("{}-{id}", self.name())).chain(names);
+        let mut free = names.map(|name| aside.join(name)).filter(|to| !to.exists());
+        let to = free.next().ok_or_else(|| Failure::bug("there is no end of names"))?;
         put_aside(&RealDisk, &self.0, &to)?;
         Ok(to)
     }

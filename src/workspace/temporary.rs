@@ -102,6 +102,11 @@ pub fn sweep_temporary(scope: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Removes a directory of this user's on tmpfs with all that is in it: nobody uses it any more.
+pub fn forget_temporary(name: &str) -> Result<(), Failure> {
+    super::remove_tree(&tmpfs_dir()?.join(name))
+}
+
 fn scope_dir(scope: &str) -> Result<PathBuf, Failure> {
     private_dir(tmpfs_dir()?.join(scope), rustix::process::getuid().as_raw())
 }

@@ -1,0 +1,166 @@
+//! An environment that the platform knows and this workspace does not: which one it is, and whether anything is left.
+
+use uuid::Uuid;
+
+use super::ask::ask;
+use super::desk::{Desk, new_identity, wrong_target};
+use super::down::counted;
+use crate::cloud::{Account, Candidate, Cloud, Tags, Thing};
+use crate::environment::EnvironmentClass;
+use crate::execute::going;
+use crate::failure::{Exit, Failure};
+use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::journal::load_identity;
+use crate::report::Screen;
+use crate::stop::Stop;
+
+/// What the search for an environment without a state needs.
+pub struct Lost<'a> {
+    pub desk: &'a Desk,
+    pub cloud: &'a dyn Cloud,
+    pub account: &'a Account,
+    /// Whether its images are to go too.
+    pub images: bool,
+}
+
+impl Lost<'_> {
+    /// The environment of this name that has something left, once its id was given; `None` where nothing is left but
+    /// what `down` keeps, which is told.
+    ///
+    /// # Errors
+    /// Exit 1 where neither this workspace nor the platform ever heard of it; exit 9 without an id; exit 4 in another
+    /// account or region than the one it was in.
+    pub async fn find(&self, id: Option<Uuid>, screen: Screen, stop: &Stop) -> Result<Option<Identity>, Failure> {
+        let name = &self.desk.env.name;
+        let retired = self.retired()?;
+        let candidates = self.cloud.candidates(name).await?;
+        if candidates.is_empty() && retired.is_empty() {
+            let what = format!("`{name}` has left nothing in {} {}", self.account.id, self.account.region);
+            let failure = Failure::new(Exit::NotDone, what);
+            return Err(failure.because("there is no state here and nothing carries its name"));
+        }
+        let (left, kept) = self.sorted(candidates).await?;
+        let known: Vec<&Candidate> = left.iter().filter(|one| retired.iter().any(|it| it.is(one))).collect();
+        let asked_for_kept = id.is_some_and(|id| !left.iter().any(|one| one.id == id.to_string()));
+        if left.is_empty() || (asked_for_kept && kept.of(id)) {
+            self.tell_gone(&kept.things, screen);
+            return Ok(None);
+        }
+        let wanted = match (id, &known[..], &left[..]) {
+            (Some(id), _, _) => Some(id.to_string()),
+            // We took it down ourselves: there is nothing to be mistaken about.
+            (None, [known], [_]) => Some(known.id.clone()),
+            (None, _, _) => ask(screen, question(name, &left), stop).await?,
+        };
+        self.chosen(&left, wanted.as_deref()).map(Some)
+    }
+
+    /// What was taken down here under this name, in this account and region.
+    fn retired(&self) -> Result<Vec<Retired>, Failure> {
+        let name = &self.desk.env.name;
+        let mut retired = Vec::new();
+        for state in self.desk.workspace.gone(name)? {
+            retired.extend(load_identity(&state)?.map(Retired));
+        }
+        if let Some(Retired(last)) = retired.last() {
+            if last.account != self.account.id {
+                return Err(wrong_target(name, "account", &last.account, &self.account.id));
+            }
+            if last.region != self.account.region {
+                return Err(wrong_target(name, "region", &last.region, &self.account.region));
+            }
+        }
+        Ok(retired)
+    }
+
+    /// Those that have something to remove, and what is kept of the others.
+    async fn sorted(&self, candidates: Vec<Candidate>) -> Result<(Vec<Candidate>, Kept), Failure> {
+        let (mut left, mut kept) = (Vec::new(), Kept::default());
+        for candidate in candidates {
+            let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), candidate.id.clone())]);
+            let things = self.cloud.things(&tags).await?;
+            if going(things.clone(), self.images).is_empty() {
+                kept.things.extend(things);
+                kept.ids.push(candidate.id);
+            } else {
+                left.push(candidate);
+            }
+        }
+        Ok((left, kept))
+    }
+
+    fn tell_gone(&self, kept: &[Thing], screen: Screen) {
+        let (name, place) = (&self.desk.env.name, format!("{} {}", self.account.id, self.account.region));
+        let (text, hint) = if kept.is_empty() {
+            (format!("{name} is gone: nothing of it is left in {place}"), String::new())
+        } else {
+            let hint = format!("\n  sre-provision down {name} --images   removes them too");
+            (
+                format!(
+                    "{name} is gone: nothing but {} is left in {place}, kept for other environments",
+                    counted(kept)
+                ),
+                hint,
+            )
+        };
+        let kept: Vec<&str> = kept.iter().map(|thing| thing.id.as_str()).collect();
+        screen.result(
+            &format!("{text}{hint}"),
+            &serde_json::json!({ "event": "down", "environment": name, "removed": { "found": 0, "left": [] }, "kept": kept }),
+        );
+    }
+
+    fn chosen(&self, left: &[Candidate], wanted: Option<&str>) -> Result<Identity, Failure> {
+        let name = &self.desk.env.name;
+        let chosen = left.iter().find(|candidate| wanted == Some(&candidate.id));
+        let found = chosen.and_then(|candidate| Some((candidate, candidate.id.parse().ok()?)));
+        let (candidate, id) = found.ok_or_else(|| {
+            Failure::new(Exit::Approval, format!("down: the state of `{name}` is lost, and no id was given"))
+                .because(listed(left))
+                .hint(format!("sre-provision down {name} --environment-id ID"))
+        })?;
+        let mut identity = new_identity(&self.desk.env, self.account, id);
+        if candidate.class == "protected" {
+            identity.class = EnvironmentClass::Protected;
+        }
+        Ok(identity)
+    }
+}
+
+/// The identity of an environment that was taken down here.
+struct Retired(Identity);
+
+impl Retired {
+    fn is(&self, candidate: &Candidate) -> bool {
+        self.0.id.to_string() == candidate.id
+    }
+}
+
+/// What is left of environments that are gone.
+#[derive(Default)]
+struct Kept {
+    ids: Vec<String>,
+    things: Vec<Thing>,
+}
+
+impl Kept {
+    fn of(&self, id: Option<Uuid>) -> bool {
+        id.is_some_and(|id| self.ids.contains(&id.to_string()))
+    }
+}
+
+fn question(name: &str, left: &[Candidate]) -> String {
+    let (count, listed) = (left.len(), listed(left));
+    format!("the state of `{name}` is lost; {count} carry its name:\n{listed}\ntype the id to go on:")
+}
+
+fn listed(candidates: &[Candidate]) -> String {
+    candidates.iter().map(describe).collect::<Vec<_>>().join("\n")
+}
+
+fn describe(candidate: &Candidate) -> String {
+    format!(
+        "  {}  {} things, class {}, made by {}",
+        candidate.id, candidate.things, candidate.class, candidate.created_by
+    )
+}
