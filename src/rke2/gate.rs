@@ -82,6 +82,8 @@ struct Memory {
     hopeless_since: Option<(&'static str, Instant)>,
     /// The last symptom and its line.
     symptom: Option<(&'static Symptom, String)>,
+    /// The last line that the unit itself said.
+    last_line: Option<String>,
 }
 
 struct Gate<'a> {
@@ -111,6 +113,7 @@ impl<'a> Gate<'a> {
         memory.seen = 0;
         let recognised = recognised(&answer.journal);
         memory.symptom = recognised.map(|(symptom, line)| (symptom, message(line).to_owned()));
+        memory.last_line = last_line(&answer.journal).or(memory.last_line.take());
         memory.hopeless_since = match (recognised, memory.hopeless_since) {
             (Some((symptom, _)), Some((sign, since))) if symptom.sign == sign => Some((sign, since)),
             (Some((symptom, _)), _) if symptom.is_hopeless => Some((symptom.sign, Instant::now())),
@@ -147,13 +150,16 @@ impl<'a> Gate<'a> {
         if failure.exit() != Exit::Unhealthy {
             return failure;
         }
-        let Some((symptom, line)) = self.memory.lock().ok().and_then(|mut memory| memory.symptom.take()) else {
-            return failure.hint(format!("look at `journalctl -u {}` on `{}`", unit(self.role), self.name));
-        };
-        failure
-            .because(format!("journal of {} on `{}`: \"{line}\"", unit(self.role), self.name))
-            .because(symptom.cause)
-            .hint(symptom.hint)
+        let memory = self.memory.lock().ok().map(|mut memory| std::mem::take(&mut *memory)).unwrap_or_default();
+        let unit = unit(self.role);
+        let quoted = |line: &str| format!("journal of {unit} on `{}`: \"{line}\"", self.name);
+        match (memory.symptom, memory.last_line) {
+            (Some((symptom, line)), _) => failure.because(quoted(&line)).because(symptom.cause).hint(symptom.hint),
+            (None, last_line) => {
+                let failure = last_line.iter().fold(failure, |failure, line| failure.because(quoted(line)));
+                failure.hint(format!("look at `journalctl -u {unit}` on `{}`", self.name))
+            }
+        }
     }
 }
 
@@ -196,6 +202,16 @@ journalctl --unit {unit}.service --since=-30s --lines=200 --output=cat --no-page
 exit 0"#
     )
 }
+
+/// What was said last, but for systemd's own remarks on the unit.
+fn last_line(journal: &str) -> Option<String> {
+    let is_remark = |line: &&str| line.contains(".service: ") || SYSTEMD.iter().any(|word| line.starts_with(word));
+    let said = || journal.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    said().find(|line| !is_remark(line)).or_else(|| said().next()).map(|line| message(line).to_owned())
+}
+
+/// How systemd begins when it tells of a unit.
+const SYSTEMD: [&str; 6] = ["Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start ", "Scheduled restart "];
 
 /// The message of a logrus line: `time="…" level=fatal msg="…"`.
 fn message(line: &str) -> &str {
@@ -284,6 +300,21 @@ mod tests {
             ]
         );
         assert_eq!(failure.hints().len(), 1);
+    }
+
+    #[test]
+    fn what_the_unit_itself_said_last_is_told_where_nothing_is_recognised() {
+        let name = NodeName("server-2".to_owned());
+        let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
+        let journal = "no licence for this morning\nrke2-server.service: Control process exited, code=exited, status=3\n\
+                       Failed to start rke2-server.service - Rancher Kubernetes Engine v2 (server).";
+
+        let seen = look(&gate, &said("activating", "", &[], journal));
+        let failure = gate.explained(Failure::new(Exit::Unhealthy, "`server-2` did not join: not within 5 min"));
+
+        assert_eq!(seen, not_yet("rke2-server is activating, started again 3 times"));
+        assert_eq!(failure.causes(), ["journal of rke2-server on `server-2`: \"no licence for this morning\""]);
+        assert_eq!(failure.hints(), ["look at `journalctl -u rke2-server` on `server-2`"]);
     }
 
     #[test]
