@@ -61,8 +61,8 @@ impl Down {
                 identity
             }
         };
-        let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
         refuse_protected(&desk, &identity)?;
+        let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
         let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
         let things = cloud.things(&tags).await?;
         self.confirm(&identity, &things, screen, stop).await?;

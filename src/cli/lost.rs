@@ -9,7 +9,7 @@ use crate::cloud::{Account, Candidate, Cloud, Tags, Thing};
 use crate::environment::EnvironmentClass;
 use crate::execute::going;
 use crate::failure::{Exit, Failure};
-use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::identity::{Identity, TAG_CLASS, TAG_ENVIRONMENT};
 use crate::journal::load_identity;
 use crate::report::Screen;
 use crate::stop::Stop;
@@ -33,7 +33,7 @@ impl Lost<'_> {
     pub async fn find(&self, id: Option<Uuid>, screen: Screen, stop: &Stop) -> Result<Option<Identity>, Failure> {
         let name = &self.desk.env.name;
         let retired = self.retired()?;
-        let candidates = self.cloud.candidates(name).await?;
+        let candidates = self.candidates(&retired).await?;
         if candidates.is_empty() && retired.is_empty() {
             let what = format!("`{name}` has left nothing in {} {}", self.account.id, self.account.region);
             let failure = Failure::new(Exit::NotDone, what);
@@ -53,6 +53,21 @@ impl Lost<'_> {
             (None, _, _) => ask(screen, question(name, &left), stop).await?,
         };
         self.chosen(&left, wanted.as_deref()).map(Some)
+    }
+
+    /// The environments of this name on the platform, and the last one that was taken down here if it left anything.
+    async fn candidates(&self, retired: &[Retired]) -> Result<Vec<Candidate>, Failure> {
+        let mut candidates = self.cloud.candidates(&self.desk.env.name).await?;
+        if let Some(Retired(last)) = retired.last().filter(|last| !candidates.iter().any(|one| last.is(one))) {
+            let (id, name) = (last.id.to_string(), last.name.clone());
+            let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())]);
+            let things = self.cloud.things(&tags).await?.len();
+            if things > 0 {
+                let (class, created_by) = (last.tags()[TAG_CLASS].clone(), last.created_by.clone());
+                candidates.push(Candidate { id, name, class, created_by, things });
+            }
+        }
+        Ok(candidates)
     }
 
     /// What was taken down here under this name, in this account and region.

@@ -26,6 +26,9 @@ use crate::workspace::{StateDir, Workspace};
 /// The fact that tells which secrets there are: a [`crate::secrets::Manifest`].
 pub const SECRETS: &str = "secrets";
 
+/// The least time that a wait has: what comes late is looked at, too.
+const ONE_LOOK: Duration = Duration::from_secs(10);
+
 /// The artifacts a stage is given.
 #[derive(Clone, Debug, Default)]
 pub struct Given(BTreeMap<Kind, Artifact>);
@@ -134,10 +137,11 @@ impl Context<'_> {
         self.events.node(self.stage, node, state, text);
     }
 
-    /// A wait of this length, or for what is left of the stage's time where that is less.
+    /// A wait of this length, or for what is left of the stage's time where that is less; always long enough to look
+    /// once and tell what was seen.
     pub fn wait<'w>(&'w self, length: Duration, tell: &'w (dyn Fn(&str) + Send + Sync)) -> Wait<'w> {
         let left = self.until.map_or(length, |until| until.saturating_duration_since(Instant::now()));
-        Wait::within(length.min(left), self.stop, tell)
+        Wait::within(length.min(left.max(ONE_LOOK)), self.stop, tell)
     }
 
     /// Ends the stage here if we were told to stop; called between steps and in every wait.

@@ -13,7 +13,7 @@ use crate::artifact::{Image, Reach};
 use crate::cloud::{BuildNetwork, FoundImage, FoundMachine, MachineState, NewMachine, Tags};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT, TAG_RKE2, TAG_STATE};
+use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_PARENT, TAG_RKE2, TAG_STATE};
 use crate::node::Look;
 use crate::stages::console::{BOOT, pinned_keys};
 use crate::stages::infrastructure::{own, tool_cx};
@@ -193,6 +193,7 @@ async fn build(
     run_tags.insert(TAG_FINGERPRINT.to_owned(), fingerprint.to_string());
     let mut tags = own(cx);
     tags.extend([
+        (TAG_NAME.to_owned(), cx.identity.name.clone()),
         (TAG_IMAGE.to_owned(), recipe.which.to_owned()),
         (TAG_FINGERPRINT.to_owned(), fingerprint.to_string()),
         (TAG_PARENT.to_owned(), recipe.parent.to_owned()),

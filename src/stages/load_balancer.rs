@@ -26,6 +26,8 @@ impl Stage for LoadBalancerStage {
 
     fn inputs(&self, env: &Environment) -> Inputs {
         Inputs::new()
+            // Everything carries it as a tag: what is protected is so without any state.
+            .value("class", &env.class)
             .value("load_balancer", &env.load_balancer)
             .value("access", &env.access)
             .tree("tofu/modules/aws/nlb")

@@ -25,7 +25,12 @@ impl Stage for NetworkStage {
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
-        Inputs::new().value("network", &env.network).tree("tofu/modules/aws/vpc").tree("tofu/roots/aws/network")
+        Inputs::new()
+            // Everything carries it as a tag: what is protected is so without any state.
+            .value("class", &env.class)
+            .value("network", &env.network)
+            .tree("tofu/modules/aws/vpc")
+            .tree("tofu/roots/aws/network")
     }
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {

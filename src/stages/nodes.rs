@@ -33,6 +33,8 @@ impl Stage for NodesStage {
 
     fn inputs(&self, env: &Environment) -> Inputs {
         Inputs::new()
+            // Everything carries it as a tag: what is protected is so without any state.
+            .value("class", &env.class)
             .value("nodes.servers", &env.nodes.servers)
             .value("nodes.agents", &env.nodes.agents)
             .value("access", &env.access)

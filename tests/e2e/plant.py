@@ -37,6 +37,7 @@ def main(environment: str) -> None:
     zone = interface["AvailabilityZone"]
     volume = ec2.create_volume(AvailabilityZone=zone, Size=1, TagSpecifications=tagged("volume"))
     planted["volume"] = volume["VolumeId"]
+    planted["snapshot"] = ec2.create_snapshot(VolumeId=volume["VolumeId"], TagSpecifications=tagged("snapshot"))["SnapshotId"]
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=tagged("elastic-ip"))["AllocationId"]
     planted["elastic address"] = address
     endpoint = ec2.create_vpc_endpoint(
@@ -82,12 +83,13 @@ def main(environment: str) -> None:
     planted["flow log"] = flow["FlowLogIds"][0]
     nat = ec2.create_nat_gateway(SubnetId=subnet, AllocationId=address, TagSpecifications=tagged("natgateway"))
     planted["NAT gateway"] = nat["NatGateway"]["NatGatewayId"]
-    image = next(iter(ec2.describe_images(Owners=["self"])["Images"]), None)
-    if image:
-        machine = ec2.run_instances(
-            ImageId=image["ImageId"], MinCount=1, MaxCount=1, SubnetId=subnet, TagSpecifications=tagged("instance")
-        )
-        planted["instance"] = machine["Instances"][0]["InstanceId"]
+    image = ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"]
+    machine = ec2.run_instances(
+        ImageId=image, MinCount=1, MaxCount=1, SubnetId=subnet, TagSpecifications=tagged("instance")
+    )
+    planted["instance"] = machine["Instances"][0]["InstanceId"]
+    planted["image"] = ec2.copy_image(Name=f"planted-{short}", SourceImageId=image, SourceRegion="us-east-1")["ImageId"]
+    ec2.create_tags(Resources=[planted["image"]], Tags=tags)
     print(json.dumps(planted))
 
 

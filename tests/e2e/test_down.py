@@ -3,8 +3,9 @@
 import json
 import shutil
 import unittest
+from pathlib import Path
 
-from world import NAME, inside, inventory, lab, world_that_is_up
+from world import HERE, NAME, Ended, inside, inventory, lab, world_that_is_up
 
 
 class Down(unittest.TestCase):
@@ -13,42 +14,75 @@ class Down(unittest.TestCase):
     def setUp(self):
         self.world = world_that_is_up()
         self.before = json.loads((self.world.dir / "before.json").read_text())
+        self.id = json.loads((self.world.state / "identity.json").read_text())["id"]
 
-    def gone(self, ended) -> None:
+    def gone(self, ended: Ended) -> None:
         self.assertEqual(ended.code, 0, ended.said)
         self.assertIn(f"{NAME} is gone ·", ended.said)
         self.assertEqual(self.before, inventory())
+        self.assertEqual(in_memory(self.id), [])
+
+    def test_what_up_made_goes_by_its_own_stages_and_the_last_look_finds_nothing(self):
+        ended = self.world.down()
+
+        self.gone(ended)
+        self.assertNotIn("left over", ended.said)
+        for stage in ("network", "load-balancer", "nodes"):
+            self.assertIn("Destroy complete", self.world.run("logs", NAME, f"{stage}-destroy").out, stage)
+
+    def test_of_what_is_gone_the_history_is_told_and_the_images_are_found_again(self):
+        self.gone(self.world.down())
+
+        history = self.world.run("history", NAME)
+        again = self.world.down()
+        with_images = self.world.down("--images")
+        last = self.world.down("--images")
+
+        self.assertRegex(history.out, rf"(?m)up {NAME} .*succeeded")
+        self.assertRegex(history.out, rf"(?m)down {NAME} .*succeeded")
+        self.assertEqual(again.code, 0, again.said)
+        self.assertIn("nothing but 2 images, 2 snapshots is left", again.said)
+        self.assertIn(f"{NAME} is gone · 4 removed, 0 left", with_images.said)
+        self.assertEqual(inside("own_images").split(), [])
+        self.assertEqual(last.code, 0, last.said)
+        self.assertIn("nothing of it is left", last.said)
 
     def test_planted_leftovers_of_every_kind_are_named_and_go_with_the_rest(self):
-        identity = json.loads((self.world.state / "identity.json").read_text())
-        planted = json.loads(inside("plant", identity["id"]))
+        planted = json.loads(inside("plant", self.id))
+        self.assertEqual(sorted(planted), kinds())
 
-        ended = self.world.down()
+        ended = self.world.down("--images")
 
         self.gone(ended)
         for kind, thing in planted.items():
             self.assertIn(f"left over: {kind} {thing}", ended.said, kind)
 
     def test_without_its_state_directory_it_goes_by_its_id(self):
-        identity = json.loads((self.world.state / "identity.json").read_text())
         shutil.rmtree(self.world.state)
 
         unnamed = self.world.down()
-        named = self.world.down("--environment-id", identity["id"])
+        named = self.world.down("--environment-id", self.id)
 
         self.assertEqual(unnamed.code, 9, unnamed.said)
-        self.assertIn(identity["id"], unnamed.said)
+        self.assertIn(self.id, unnamed.said)
         self.gone(named)
 
     def test_what_was_made_as_protected_is_refused_also_without_its_state(self):
         text = self.world.file.read_text()
         self.world.file.write_text(text.replace("class: ephemeral\nexpires_after: 24h\n", "class: protected\n"))
+        made = self.world.up()
+        with_state = self.world.down()
+        self.world.file.write_text(text)
+        shutil.rmtree(self.world.state)
+        live = inventory()
 
-        ended = self.world.down()
+        by_its_tag = self.world.down("--environment-id", self.id)
 
-        self.assertEqual(ended.code, 9, ended.said)
-        self.assertIn(f"`{NAME}` is protected", ended.said)
-        self.assertNotEqual(self.before, inventory())
+        self.assertEqual(made.code, 0, made.said)
+        for ended in (with_state, by_its_tag):
+            self.assertEqual(ended.code, 9, ended.said)
+            self.assertIn(f"`{NAME}` is protected", ended.said)
+        self.assertEqual(live, inventory())
 
     def test_what_aws_refuses_to_remove_is_named_and_the_next_down_removes_it(self):
         lab("fault", "api", "DeleteVpc", "error=UnauthorizedOperation", "status=403", "count=1000")
@@ -60,3 +94,17 @@ class Down(unittest.TestCase):
         self.assertEqual(ended.code, 7, ended.said)
         self.assertIn("VPC vpc-", ended.line("error"))
         self.gone(self.world.down())
+
+
+def in_memory(environment: str) -> list[str]:
+    """What lies on tmpfs for an environment: the way to its nodes, files for its tools."""
+    short = environment.replace("-", "")[:8]
+    places = (Path("/run/user/0/sre-provision"), Path("/dev/shm/sre-provision-0"))
+    return [str(path) for place in places if place.is_dir() for path in place.glob(f"*{short}*")]
+
+
+def kinds() -> list[str]:
+    """Every kind of thing that the program knows, by its name for people."""
+    source = (HERE.parents[1] / "src/cloud/mod.rs").read_text()
+    body = source.split("impl ThingKind")[1].split("\n}\n")[0]
+    return sorted(line.split('"')[1] for line in body.splitlines() if "=> \"" in line)

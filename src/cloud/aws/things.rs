@@ -40,12 +40,7 @@ impl Aws {
         let tags = Tags::from([(TAG_NAME.to_owned(), name.to_owned())]);
         let mut found = self.all_of_ec2(&tagged::filters(&tags)).await?;
         found.extend(self.balancers(|_, have| tagged::holds(have, &tags)).await?);
-        let mut environments: BTreeMap<String, Tags> = BTreeMap::new();
-        for found in found {
-            if let Some(id) = found.tags.get(TAG_ENVIRONMENT).cloned() {
-                environments.entry(id).or_insert(found.tags);
-            }
-        }
+        let environments = environments(found.into_iter().map(|found| found.tags));
         let mut candidates = vec![];
         for (id, tags) in environments {
             let things = self.everything(&Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())])).await?.len();
@@ -168,6 +163,24 @@ impl Aws {
     }
 }
 
+/// Environment id → what is known of it. A thing says the most that it can: what one of them calls protected is so.
+fn environments(found: impl Iterator<Item = Tags>) -> BTreeMap<String, Tags> {
+    let mut environments: BTreeMap<String, Tags> = BTreeMap::new();
+    for tags in found {
+        let Some(id) = tags.get(TAG_ENVIRONMENT).cloned() else { continue };
+        let known = environments.entry(id).or_default();
+        for (key, value) in tags {
+            if !known.contains_key(&key) || (key == TAG_CLASS && value == PROTECTED) {
+                known.insert(key, value);
+            }
+        }
+    }
+    environments
+}
+
+/// The class that nobody takes down.
+const PROTECTED: &str = "protected";
+
 /// The first eight digits of the environment's id, if the tags mean the environment as a whole.
 fn short_id(tags: &Tags) -> Option<String> {
     let whole = [TAG_ENVIRONMENT, TAG_NAME, TAG_CLASS, TAG_CREATED_BY, TAG_EXPIRES];
@@ -207,6 +220,26 @@ mod tests {
 
         assert_eq!(short_id(&whole).as_deref(), Some("5b1e77aa"));
         assert_eq!(short_id(&one_run), None);
+    }
+
+    #[test]
+    fn an_environment_is_protected_if_one_of_its_things_says_so() {
+        let thing = |tags: &[(&str, &str)]| -> Tags {
+            tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+
+        let found = environments(
+            [
+                thing(&[(TAG_ENVIRONMENT, "5b1e")]),
+                thing(&[(TAG_ENVIRONMENT, "5b1e"), (TAG_CLASS, "ephemeral")]),
+                thing(&[(TAG_ENVIRONMENT, "5b1e"), (TAG_CLASS, "protected"), (TAG_CREATED_BY, "ops")]),
+                thing(&[(TAG_CLASS, "protected")]),
+            ]
+            .into_iter(),
+        );
+
+        assert_eq!(found.len(), 1);
+        assert_eq!((&*found["5b1e"][TAG_CLASS], &*found["5b1e"][TAG_CREATED_BY]), ("protected", "ops"));
     }
 
     #[test]
