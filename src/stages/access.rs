@@ -273,6 +273,7 @@ mod tests {
             ("general-9", reach(Some(Role::Agent), "10.20.1.7")),
         ];
         let access = Access {
+            unreached: BTreeMap::new(),
             nodes: nodes.into_iter().map(|(name, reach)| (NodeName(name.to_owned()), reach)).collect(),
             jump: Some(reach(None, "203.0.113.1")),
         };
