@@ -474,6 +474,7 @@ async fn a_child_whose_result_nobody_takes_over_is_swept_once_it_has_ended() {
     world.killed_caller(SLOW);
     let (children, _events) = world.children();
 
+    std::fs::create_dir(world.path("children/half-made")).expect("made");
     children.sweep().await.expect("swept");
     let still = children.running().expect("slots");
     std::fs::write(world.path("go"), "").expect("go");

@@ -1,6 +1,7 @@
 //! Runs children, one per slot over all runs, and follows those that an earlier run has left.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::fingerprint::Digest;
 use crate::process::cancel;
 use crate::process::follow::Tail;
 use crate::process::launch::launch;
-use crate::process::record::{Child, End, Record, Standing, records};
+use crate::process::record::{Child, End, Record, Standing, half_made, records};
 use crate::process::redact::Redactor;
 use crate::process::spool;
 use crate::process::{Ended, Invocation, Stream, Witness};
@@ -137,8 +138,12 @@ impl Children {
         self.remove(&Record::new(self.dir.join(&ended.id)), &ended.here)
     }
 
-    /// Discards every child that has ended and whose result nobody took over: what it made was found otherwise.
+    /// Discards every child that has ended and whose result nobody took over: what it made was found otherwise. Called
+    /// while this program runs none.
     pub async fn sweep(&self) -> Result<(), Failure> {
+        for half_made in half_made(&self.dir)? {
+            half_made.remove()?;
+        }
         for record in records(&self.dir)? {
             let child = record.child()?;
             match record.standing()? {
@@ -213,22 +218,32 @@ impl Children {
             fingerprint: invocation.fingerprint.clone(),
             program: invocation.program.clone(),
             log: std::path::absolute(&invocation.log).unwrap_or_else(|_| invocation.log.clone()),
-            here: spool::create(&self.spool, &id)?,
+            here: self.spool.join(&id),
             cancel: invocation.cancel.clone(),
             started: Timestamp::now(),
         };
         let lock = record.create(&child)?;
-        let started = match self.witness.started(&id, &invocation.slot, &record.lock()).await {
-            Ok(()) => launch(&self.supervisor, &record, &child, invocation, lock).await,
-            Err(failure) => Err(failure),
-        };
-        match started {
+        match self.begin(&record, &child, invocation, lock).await {
             Ok(process) => self.watch(&record, &child, Some(process), &invocation.redact, on_line).await,
             Err(failure) => {
                 self.remove(&record, &child.here)?;
                 Err(self.not_started(&child, failure))
             }
         }
+    }
+
+    /// Makes room for the output and tells the witness before the child is started; the record is there already, so that
+    /// the next run knows of both.
+    async fn begin(
+        &self,
+        record: &Record,
+        child: &Child,
+        invocation: &Invocation,
+        lock: File,
+    ) -> Result<tokio::process::Child, Failure> {
+        spool::create(&self.spool, &child.id)?;
+        self.witness.started(&child.id, &child.slot, &record.lock()).await?;
+        launch(&self.supervisor, record, child, invocation, lock).await
     }
 
     /// Why a child was not started: a Ctrl-C at the terminal also reaches a supervisor that has no session yet.

@@ -74,6 +74,10 @@ impl Record {
         Self { dir: dir.into() }
     }
 
+    fn is_whole(&self) -> bool {
+        self.dir.join("child.json").is_file()
+    }
+
     pub(super) fn lock(&self) -> PathBuf {
         self.dir.join("lock")
     }
@@ -179,6 +183,15 @@ impl Record {
 
 /// The records in `dir`, in order of their names; none when it does not exist.
 pub(super) fn records(dir: &Path) -> Result<Vec<Record>, Failure> {
+    Ok(all(dir)?.into_iter().filter(Record::is_whole).collect())
+}
+
+/// What a program that was killed while it made a record has left of it; no child was started from it.
+pub(super) fn half_made(dir: &Path) -> Result<Vec<Record>, Failure> {
+    Ok(all(dir)?.into_iter().filter(|record| !record.is_whole()).collect())
+}
+
+fn all(dir: &Path) -> Result<Vec<Record>, Failure> {
     let failure = |error| Failure::new(Exit::NotDone, format!("`{}` cannot be read", dir.display())).because(error);
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -188,7 +201,7 @@ pub(super) fn records(dir: &Path) -> Result<Vec<Record>, Failure> {
     let mut dirs =
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().map_err(failure)?;
     dirs.sort();
-    Ok(dirs.into_iter().filter(|dir| dir.join("child.json").is_file()).map(Record::new).collect())
+    Ok(dirs.into_iter().map(Record::new).collect())
 }
 
 impl Started {
@@ -277,11 +290,12 @@ mod tests {
     #[test]
     fn directories_without_a_description_are_no_records() {
         let (dir, record, _lock) = record();
-        std::fs::create_dir(dir.path().join("half-made")).expect("made");
+        let half = dir.path().join("half-made");
+        std::fs::create_dir(&half).expect("made");
+        let dirs = |found: Vec<Record>| found.into_iter().map(|found| found.dir).collect::<Vec<_>>();
 
-        let found: Vec<_> = records(dir.path()).expect("records").into_iter().map(|found| found.dir).collect();
-
-        assert_eq!(found, [record.dir]);
+        assert_eq!(dirs(records(dir.path()).expect("records")), [record.dir]);
+        assert_eq!(dirs(half_made(dir.path()).expect("the rest")), [half]);
         assert_eq!(records(Path::new("/nowhere")).expect("none").len(), 0);
     }
 }
