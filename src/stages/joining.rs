@@ -82,19 +82,25 @@ pub fn variables(cx: &Context<'_>) -> Value {
 }
 
 /// Runs one playbook for some nodes; the token files lie on tmpfs while it runs.
+///
+/// Where they lie is told in a file of its own, since it differs from run to run: a play that a killed run left is the
+/// same play as ours.
 pub async fn play(
     cx: &Context<'_>,
     (name, playbook): (&str, &str),
     nodes: &[NodeName],
-    mut vars: Value,
+    vars: Value,
     tokens: &[(&str, &Secret)],
 ) -> Result<Results, Failure> {
+    let scope = cx.secrets.scope();
     let mut files = Vec::new();
+    let mut paths = BTreeMap::new();
     for (variable, token) in tokens {
-        let file = TmpFile::create(&cx.secrets.scope(), variable, token.expose())?;
-        vars[*variable] = json!(file.path());
+        let file = TmpFile::create(&scope, variable, token.expose())?;
+        paths.insert(*variable, file.path().to_owned());
         files.push(file);
     }
+    let told = TmpFile::create(&scope, "token-files", json!(paths).to_string().as_bytes())?;
     let log = cx.state.run(cx.run).join(format!("{}-{name}.log", cx.stage));
     let play = Play {
         name: name.to_owned(),
@@ -102,7 +108,7 @@ pub async fn play(
         inventory: cx.workspace.inventory_file(&cx.env.name),
         limit: nodes.to_vec(),
         vars,
-        secret_files: vec![],
+        secret_files: vec![told.path().to_owned()],
         ssh_args: cx.connections.ansible_ssh_args(),
         check: false,
     };
@@ -110,7 +116,7 @@ pub async fn play(
     for node in nodes {
         cx.connections.forget_census(node).await;
     }
-    drop(files);
+    drop((files, told));
     Ok(Results { played: played?, log })
 }
 
