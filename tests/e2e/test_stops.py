@@ -1,19 +1,21 @@
-"""Stopped in every stage and run again, it converges: one cluster, no machine twice, no leftover.
+"""Stopped in every stage and run again, it converges: one cluster, no machine twice, nothing left over.
 
-One environment is brought up for each way of stopping; each `up` is stopped as soon as the journal holds the intent of
-the next stage, and the next one goes on. What the stopped one left running (packer, tofu, a play) is running then.
+One environment is brought up; each `up` is struck as soon as the journal tells the next moment, and the next one goes
+on. What the struck one left running (packer, tofu, a play) is running then. What comes of it is compared with an
+environment that nobody disturbed.
 """
 
-import signal
+import json
 import time
 import unittest
 
-from world import NAME, World, inventory
+from world import NAME, STOPPING, Blow, World, inventory, lab, left_behind, world_that_is_up
 
-# What the journal tells of a fresh `up`: intents of stages and steps, and tools that were started.
-MOMENTS = [
+# What the journal tells of a fresh `up`, in its order: intents of stages and steps, and tools that were started.
+ROAD = [
     "bundle",
     "network",
+    "tool network-plan",
     "tool network-apply",
     "base-image",
     "base-image/build",
@@ -30,41 +32,155 @@ MOMENTS = [
     "access",
     "access/server-1",
     "hardening",
+    "servers",
     "servers/server-1",
     "tool servers-server-1",
+    "fact servers/cluster",
+    "agents",
     "agents/general-1",
+    "tool agents-join",
     "health",
 ]
+STAGES = {moment.split("/")[0] for moment in ROAD if " " not in moment}
 
 
-class Stops(unittest.TestCase):
-    def stopped_everywhere(self, how: signal.Signals, codes: tuple[int, ...]) -> None:
-        world = World(how.name.lower())
-        # Another template makes another image: one that an earlier test built would only be found.
-        template = world.assets / "packer/base/build.pkr.hcl"
-        template.write_text(f"{template.read_text()}# {how.name} {time.time_ns()}\n")
-        before = inventory()
-        left = list(MOMENTS)
-        moment, ended = world.stop_at(left, how)
+class Striking(unittest.TestCase):
+    """Strikes an environment on its way up, and looks at what comes of it."""
+
+    def strike(self, world: World, moments: dict[str, list[Blow]]) -> list[tuple[str, Blow]]:
+        """Brings an environment up through all of these blows; gives those that struck."""
+        struck = []
+        started = time.monotonic()
+        moment, blow, ended = world.stop_at(moments)
         while moment:
-            self.assertIn(ended.code, codes, f"stopped at {moment}: {ended.said}")
-            left.remove(moment)
-            moment, ended = world.stop_at(left, how)
-        print(f"  {how.name}: {len(MOMENTS) - len(left)} of {len(MOMENTS)} moments; not caught: {left}", flush=True)
+            print(f"  {time.monotonic() - started:4.0f} s  {blow.value} at {moment}: ended with {ended.code}", flush=True)
+            moments[moment].remove(blow)
+            self.check(world, moment, blow, ended)
+            struck.append((moment, blow))
+            moment, blow, ended = world.stop_at(moments)
         self.assertEqual(ended.code, 0, ended.said)
-        stages = {moment.removeprefix("tool ").split("/")[0] for moment in MOMENTS if moment not in left}
-        self.assertGreaterEqual(len(stages & set(world.plan()["stages"])), 10, "a stage was not caught")
-        self.assertEqual(["general-1", "server-1"], sorted(world.machines()))
+        print(f"  {len(struck)} blows in {time.monotonic() - started:.0f} s; missed: {missed(moments)}", flush=True)
+        return struck
+
+    def check(self, world: World, moment: str, blow: Blow, ended) -> None:
+        """How a program ends that was struck."""
+        where = f"{blow.value} at `{moment}`, which ended with {ended.code}:\n{ended.said}"
+        if ended.code == 0:
+            # What was under way ended well before the blow was heard, and nothing was left to do.
+            self.assertTrue(moment.startswith("health"), where)
+            return
+        self.assertIn(ended.code, blow.codes(), where)
+        if blow in (Blow.CTRL_C, Blow.CTRL_C_TWICE):
+            self.assertIn(STOPPING, ended.err, where)
+            self.assertIn(f"sre-provision up {NAME}", ended.line("hint"), where)
+            self.assertEqual([], world.running(), f"something runs on after {where}")
+
+    def converged(self, world: World, servers: int = 1) -> None:
+        """The environment is what its file says, made once, one cluster, and nothing of the blows is left."""
+        names = ["general-1"] + [f"server-{number + 1}" for number in range(servers)]
+        self.assertEqual(names, sorted(world.machines()))
         self.assertEqual(1, len(world.authorities()), "one cluster has one authority")
-        self.assertEqual({"reuse"}, {decision["verdict"] for decision in world.plan()["stages"].values()})
+        stages = world.plan()["stages"]
+        self.assertEqual({"reuse"}, {decision["verdict"] for decision in stages.values()})
+        # Health proved it: the members of etcd are the servers, all of them voters.
+        self.assertEqual(f"{servers} voter{'s' if servers > 1 else ''}", stages["servers"]["reason"])
+        self.assertEqual([], world.running())
+        self.assertEqual([], world.left_here())
+
+
+class Stops(Striking):
+    @classmethod
+    def setUpClass(cls):
+        """An undisturbed run, for the comparison; it is gone before the first test begins."""
+        world = world_that_is_up()
+        cls.before = json.loads((world.dir / "before.json").read_text())
+        cls.undisturbed = left_behind(cls.before, inventory())
+        ended = world.down()
+        if ended.code != 0 or inventory() != cls.before:
+            raise AssertionError(f"down of the undisturbed environment ended with {ended.code}:\n{ended.said}")
+        lab("save", "stops")
+
+    def setUp(self):
+        lab("restore", "stops")
+
+    def stopped_everywhere(self, name: str, blows: list[Blow]) -> None:
+        """Each stage is struck with each of the blows, each step and tool of it with one of them."""
+        world = World(name)
+        # Another template makes other images: those that an earlier test built would only be found.
+        template = world.assets / "packer/base/build.pkr.hcl"
+        template.write_text(f"{template.read_text()}# {name} {time.time_ns()}\n")
+        images = inventory(images=True)
+        moments = {moment: list(blows) if moment in STAGES else [blows[number % len(blows)]] for number, moment in enumerate(ROAD)}
+
+        struck = self.strike(world, moments)
+
+        for blow in blows:
+            self.assertEqual(STAGES, {stage_of(moment) for moment, by in struck if by is blow}, blow.value)
+        self.converged(world)
+        self.assertEqual(self.undisturbed, left_behind(self.before, inventory()))
+        made = left_behind(images, inventory(images=True))
+        self.assertEqual(2, made["images"], "an image was built twice")
+        self.assertEqual(2, made["snapshots"], "a build left a snapshot")
         ended = world.down()
         self.assertEqual(ended.code, 0, ended.said)
         self.assertIn(f"{NAME} is gone ·", ended.said)
-        self.assertEqual(before, inventory())
+        self.assertEqual(self.before, inventory())
 
     def test_kill_9_in_every_stage(self):
-        self.stopped_everywhere(signal.SIGKILL, (-signal.SIGKILL,))
+        self.stopped_everywhere("killed", [Blow.KILL, Blow.KILL_GROUP])
 
-    def test_one_ctrl_c_in_every_stage(self):
-        # Cancelled: 130. A stage that ended well before the signal counted, with nothing after it: 0.
-        self.stopped_everywhere(signal.SIGINT, (130, 0))
+    def test_ctrl_c_in_every_stage(self):
+        self.stopped_everywhere("interrupted", [Blow.CTRL_C, Blow.CTRL_C_TWICE])
+
+
+class Joins(Striking):
+    def test_struck_while_servers_join_it_stays_one_cluster(self):
+        world = world_that_is_up()
+        founded = world.authorities()
+        world.file.write_text(world.file.read_text().replace("servers:\n      count: 1", "servers:\n      count: 3"))
+        moments = {
+            "tool nodes-apply": [Blow.KILL],
+            "servers/server-2": [Blow.KILL_GROUP, Blow.CTRL_C_TWICE],
+            "tool servers-server-2": [Blow.KILL],
+            "servers/server-3": [Blow.CTRL_C, Blow.KILL],
+            "tool servers-server-3": [Blow.KILL_GROUP],
+        }
+
+        struck = self.strike(world, moments)
+
+        self.assertGreaterEqual(len(struck), 5, missed(moments))
+        self.converged(world, servers=3)
+        self.assertEqual(founded, world.authorities())
+
+
+class Sample(Striking):
+    """A few blows on the way through a change, from an environment that is up: for every `make test`."""
+
+    def test_struck_in_servers_and_agents(self):
+        world = world_that_is_up()
+        live, founded = inventory(), world.authorities()
+        for role in ("rke2_server", "rke2_agent"):
+            file = world.assets / f"ansible/roles/{role}/tasks/main.yml"
+            file.write_text(file.read_text() + "# a remark\n")
+        moments = {
+            "servers/server-1": [Blow.KILL_GROUP],
+            "tool servers-server-1": [Blow.KILL],
+            "agents/general-1": [Blow.CTRL_C],
+        }
+
+        self.strike(world, moments)
+
+        self.assertEqual([], missed(moments))
+        self.converged(world)
+        self.assertEqual(founded, world.authorities())
+        self.assertEqual(live, inventory())
+
+
+def missed(moments: dict[str, list[Blow]]) -> list[str]:
+    return [f"{blow.value} at {moment}" for moment, blows in moments.items() for blow in blows]
+
+
+def stage_of(moment: str) -> str:
+    """`servers` of `servers/server-1`, `tool servers-server-1` and `fact servers/cluster`."""
+    word = moment.rsplit(" ", 1)[-1].split("/")[0]
+    return next(stage for stage in sorted(STAGES, key=len, reverse=True) if word.startswith(stage))

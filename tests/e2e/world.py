@@ -5,14 +5,17 @@ The tests run outside of the lab's network; each call of the program enters it w
 what comes before.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -23,6 +26,8 @@ SCRATCH = Path(os.environ.get("SRE_E2E_DIR", "/var/tmp/sre-provision-e2e")) / os
 NAME = "small"
 # Nothing takes longer on a machine that is not ill; a test that waits longer fails with what it waited for.
 LIMIT = float(os.environ.get("SRE_E2E_LIMIT", "1200"))
+# What the program says as soon as it has heard a first Ctrl-C.
+STOPPING = "stopping: "
 
 
 @dataclass
@@ -71,10 +76,10 @@ class World:
         words += [word for name, value in settings.items() if value is None for word in ("-u", name)]
         return words + [f"{name}={value}" for name, value in settings.items() if value is not None]
 
-    def start(self, *words: str, **changed: str | None) -> subprocess.Popen:
+    def start(self, *words: str, **changed: str | None) -> "Running":
         """Starts the program; `changed` are variables to set, or with None to take away."""
         call = [LAB, "exec", "--", *self.variables(changed), PROGRAM, "--workspace", self.workspace, *words]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(word) for word in call],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -82,19 +87,19 @@ class World:
             text=True,
             start_new_session=True,
         )
+        return Running(process)
 
     def run(self, *words: str, limit: float = LIMIT, **changed: str | None) -> Ended:
         return self.ended(self.start(*words, **changed), limit)
 
-    def ended(self, process: subprocess.Popen, limit: float = LIMIT) -> Ended:
+    def ended(self, running: "Running", limit: float = LIMIT) -> Ended:
         try:
-            out, err = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired as slow:
-            process.kill()
-            said = (slow.stderr or b"").decode(errors="replace")[-2000:]
-            raise AssertionError(f"not done within {limit:.0f} s; it said:\n{said}") from None
-        (self.dir / "last.log").write_text(err + out)
-        return Ended(process.returncode, out, err)
+            code = running.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.process.pid, signal.SIGKILL)
+            raise AssertionError(f"not done within {limit:.0f} s; it said:\n{running.err[-2000:]}") from None
+        (self.dir / "last.log").write_text(running.err + running.out)
+        return Ended(code, running.out, running.err)
 
     def up(self, **changed: str | None) -> Ended:
         return self.run("up", self.environment, "--yes", **changed)
@@ -113,25 +118,29 @@ class World:
 
     # the journal
 
-    def journal(self) -> list[dict]:
+    def journal(self, after: int = 0) -> list[dict]:
+        """The entries, or those beyond the first so many: an entry never changes."""
         entries = sorted((self.state / "journal").glob("[0-9]*.json"))
-        return [json.loads(entry.read_text()) for entry in entries]
+        return [json.loads(entry.read_text()) for entry in entries[after:]]
 
-    def stop_at(self, moments: list[str], how: signal.Signals) -> tuple[str | None, Ended]:
-        """Starts `up` and sends it a signal at the first of these moments that the journal tells.
+    def stop_at(self, moments: dict[str, list["Blow"]]) -> tuple[str | None, "Blow | None", Ended]:
+        """Starts `up` and strikes it at the first of these moments that the journal tells, with that moment's first blow.
 
-        Returns which one it was (None when `up` came to its end without any) and how the program ended.
+        Returns both (None when `up` came to its end without any of them) and how the program ended.
         """
-        last = len(self.journal())
-        process = self.start("up", self.environment, "--yes")
+        seen = len(self.journal())
+        running = self.start("up", self.environment, "--yes")
         until = time.monotonic() + LIMIT
-        while process.poll() is None and time.monotonic() < until:
-            told = [moment_of(entry) for entry in self.journal()[last:]]
-            if moment := next((moment for moment in told if moment in moments), None):
-                os.kill(program_of(process.pid), how)
-                return moment, self.ended(process)
-            time.sleep(0.05)
-        return None, self.ended(process)
+        while running.process.poll() is None and time.monotonic() < until:
+            new = self.journal(seen)
+            seen += len(new)
+            told = [moment_of(entry) for entry in new]
+            if moment := next((moment for moment in told if moments.get(moment)), None):
+                blow = moments[moment][0]
+                blow.strike(running)
+                return moment, blow, self.ended(running)
+            time.sleep(0.02)
+        return None, None, self.ended(running)
 
     def wait_until_as_described(self) -> None:
         """Machines that were brought back boot; returns when a look finds everything as it was."""
@@ -151,6 +160,22 @@ class World:
         """The digests of all cluster authorities that were ever recorded."""
         facts = [entry["value"] for entry in self.journal() if entry.get("name") == "servers/cluster"]
         return {fact["ca"] for fact in facts if fact}
+
+    def running(self) -> list[str]:
+        """Programs and supervisors of this workspace that run."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                words = process.read_bytes().decode(errors="replace").replace("\0", " ")
+                if str(self.workspace) in words:
+                    found.append(words)
+        return found
+
+    def left_here(self) -> list[str]:
+        """What a stopped run leaves beside the platform: records of children, and plaintext or raw output on tmpfs."""
+        short = json.loads((self.state / "identity.json").read_text())["id"].split("-")[0]
+        records = list((self.state / "children").glob("*"))
+        return [str(path) for path in records + list(Path("/dev/shm/sre-provision-0").glob(f"{short}/*"))]
 
     # the lab
 
@@ -183,18 +208,95 @@ def world_that_is_up() -> World:
     return world
 
 
-def program_of(pid: int) -> int:
-    """The program below the shell that entered the lab with it."""
-    while Path(f"/proc/{pid}/exe").resolve() != PROGRAM.resolve():
-        pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
-    return pid
+class Running:
+    """A call of the program that runs; what it says is collected as it comes."""
+
+    def __init__(self, process: subprocess.Popen):
+        self.process = process
+        self.out = self.err = ""
+        self.readers = [threading.Thread(target=self.read, args=(name,), daemon=True) for name in ("out", "err")]
+        for reader in self.readers:
+            reader.start()
+
+    def read(self, name: str) -> None:
+        with getattr(self.process, f"std{name}") as stream:
+            for line in stream:
+                setattr(self, name, getattr(self, name) + line)
+
+    def wait(self, limit: float) -> int:
+        """The exit code, once the program has ended and nothing holds its output open any more."""
+        until = time.monotonic() + limit
+        code = self.process.wait(limit)
+        for reader in self.readers:
+            reader.join(max(until - time.monotonic(), 1))
+            if reader.is_alive():
+                raise AssertionError(f"it ended with {code}, and something it left still holds its output open")
+        return code
+
+    def wait_until_said(self, words: str) -> None:
+        """Returns once it has said this, or has ended without."""
+        until = time.monotonic() + LIMIT
+        while words not in self.err and self.process.poll() is None:
+            if time.monotonic() > until:
+                raise AssertionError(f"never said `{words}`:\n{self.err[-2000:]}")
+            time.sleep(0.02)
+
+    def program(self) -> int | None:
+        """The program below the shell that entered the lab with it; None when it has ended."""
+        pid = self.process.pid
+        try:
+            while Path(f"/proc/{pid}/exe").resolve() != PROGRAM.resolve():
+                pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        except (FileNotFoundError, IndexError, ProcessLookupError):
+            return None
+        return pid
+
+
+class Blow(Enum):
+    """What strikes a program that runs."""
+
+    KILL = "kill -9"
+    KILL_GROUP = "kill -9 of its process group"
+    CTRL_C = "Ctrl-C"
+    CTRL_C_TWICE = "Ctrl-C twice"
+
+    def strike(self, running: "Running") -> None:
+        pid = running.program()
+        if pid is None:
+            return
+        match self:
+            case Blow.KILL:
+                os.kill(pid, signal.SIGKILL)
+            case Blow.KILL_GROUP:
+                os.killpg(os.getpgid(pid), signal.SIGKILL)
+            case Blow.CTRL_C:
+                os.killpg(os.getpgid(pid), signal.SIGINT)
+            case Blow.CTRL_C_TWICE:
+                os.killpg(os.getpgid(pid), signal.SIGINT)
+                running.wait_until_said(STOPPING)
+                os.killpg(os.getpgid(running.process.pid), signal.SIGINT)
+
+    def codes(self) -> set[int]:
+        """What the caller sees: the shell that entered the lab tells a killed child as 128 and the signal."""
+        match self:
+            case Blow.KILL:
+                return {128 + signal.SIGKILL}
+            case Blow.KILL_GROUP:
+                return {-signal.SIGKILL}
+            case Blow.CTRL_C | Blow.CTRL_C_TWICE:
+                return {130}
 
 
 def moment_of(entry: dict) -> str | None:
-    """`network` or `access/server-1` for an intent, `tool network-apply` for a child that was started."""
-    if entry["kind"] == "intent":
-        return "/".join(part for part in (entry["stage"], entry.get("step")) if part)
-    return f"tool {entry['slot']}" if entry["kind"] == "child-started" else None
+    """`network` or `access/server-1` for an intent, `tool network-apply` for a child that was started, `fact NAME`."""
+    match entry["kind"]:
+        case "intent":
+            return "/".join(part for part in (entry["stage"], entry.get("step")) if part)
+        case "child-started":
+            return f"tool {entry['slot']}"
+        case "fact":
+            return f"fact {entry['name']}"
+    return None
 
 
 def lab(*words: str) -> str:
@@ -215,7 +317,13 @@ def releases() -> Path:
     return Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{name}")) / "releases"
 
 
-def inventory() -> dict[str, list[str]]:
-    """Kind → ids of everything that lives in the account, images and their snapshots aside."""
+def inventory(images: bool = False) -> dict[str, list[str]]:
+    """Kind → ids of everything that lives in the account; images and their snapshots aside, unless asked for."""
     found = json.loads(lab("exec", "--", str(CHECKOUT / "lab/aws/inventory")))
-    return {kind: ids for kind, ids in found.items() if kind not in ("images", "snapshots")}
+    return {kind: ids for kind, ids in found.items() if images or kind not in ("images", "snapshots")}
+
+
+def left_behind(before: dict[str, list[str]], after: dict[str, list[str]]) -> dict[str, int]:
+    """Kind → how many of it are new."""
+    new = {kind: len(set(ids) - set(before.get(kind, []))) for kind, ids in after.items()}
+    return {kind: count for kind, count in new.items() if count}
