@@ -59,13 +59,17 @@ build {
       "SRE_HOST=${build.Host}",
       "SRE_PORT=${build.Port}",
       "SRE_USER=${build.User}",
-      "SRE_PRIVATE_KEY=${build.SSHPrivateKey}",
       "SRE_HOST_KEY_FILE=${var.work_dir}/host_key.pub",
       "SRE_BASTION=${jsonencode(var.ssh_bastion)}",
       "SRE_VARS_FILE=${var.ansible_vars_file}",
       "SRE_VARS=${jsonencode({ image_seal_manifest = local.image_manifest, os_hardening_fips = var.fips })}",
     ]
-    inline = ["\"$SRE_ANSIBLE_SCRIPT\" base.yml"]
+    # What stands above becomes part of a command line, which everybody may read; this becomes a file in TMPDIR, 0700.
+    inline = [
+      "SRE_PRIVATE_KEY=$(cat <<'KEY'\n${build.SSHPrivateKey}\nKEY\n)",
+      "export SRE_PRIVATE_KEY",
+      "\"$SRE_ANSIBLE_SCRIPT\" base.yml",
+    ]
   }
 
   # Once more over Packer's own connection, as the very last deed on the machine.

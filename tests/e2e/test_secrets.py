@@ -16,6 +16,8 @@ SEEN = SCRATCH / "command-lines"
 
 
 class Secrets(unittest.TestCase):
+    """In this order: what the second test plants is among the command lines that were seen."""
+
     @classmethod
     def setUpClass(cls):
         cls.world = world_that_is_up()
@@ -40,7 +42,7 @@ class Secrets(unittest.TestCase):
         for kind in ("kubeconfig", "ssh-key", "token"):
             self.assertRegex(said, rf"[1-9]\d* of {kind}\b")
 
-    def test_planted_values_are_found_in_a_file_a_log_a_state_and_a_command_line(self):
+    def test_values_that_were_planted_are_found_in_a_file_a_log_a_state_and_a_command_line(self):
         [token, *_] = self.lab.glob("machines/*/upper/etc/rancher/rke2/token")
         token = token.read_text().strip().rsplit(":", 1)[-1]
         kubeconfig = (self.world.state / "kubeconfig").read_text()

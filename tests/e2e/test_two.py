@@ -13,7 +13,7 @@ class Two(unittest.TestCase):
     def setUpClass(cls):
         cls.before = inventory()
         cls.worlds = [World("one", "one"), World("two", "two")]
-        for world, cidr in zip(cls.worlds, ("10.40.0.0/16", "10.60.0.0/16"), strict=True):
+        for world, cidr in zip(cls.worlds, ("10.50.0.0/16", "10.60.0.0/16"), strict=True):
             world.file.write_text(world.file.read_text().replace("10.40.0.0/16", cidr))
             for image in ("base", "node"):
                 template = world.assets / "packer" / image / "build.pkr.hcl"
@@ -44,13 +44,15 @@ class Two(unittest.TestCase):
         self.assertEqual({True}, {reached for way, reached in tried.items() if way.startswith("operator")}, tried)
         self.assertEqual({False}, {reached for way, reached in tried.items() if not way.startswith("operator")}, tried)
 
-    def test_4_both_go_at_once_and_leave_nothing(self):
-        calls = [world.start("down", world.environment, "--yes") for world in self.worlds]
+    def test_4_both_go_at_once_with_their_images_and_leave_nothing(self):
+        made = self.images(self.worlds[0])
+        calls = [world.start("down", world.environment, "--yes", "--images") for world in self.worlds]
 
         for world, call in zip(self.worlds, calls, strict=True):
             ended = world.ended(call)
             self.assertEqual(ended.code, 0, ended.said)
         self.assertEqual(self.before, inventory())
+        self.assertEqual(set(), made.keys() & json.loads(inside("images")).keys())
 
 
 if __name__ == "__main__":
