@@ -87,6 +87,20 @@ class Networks(Case):
         self.assertEqual("pending", self.nat_state(nat))
         eventually(lambda: self.nat_state(nat) == "available")
 
+    def test_a_nat_gateway_is_found_by_all_tags_that_are_asked_for(self):
+        """DescribeNatGateways: `tag:<key>` and `tag-key` are filters; several of them must all match."""
+        vpc = self.vpc()
+        subnet = self.subnet(vpc)
+        self.gateway(vpc)
+        nat, _ = self.nat(subnet)
+        self.ec2.create_tags(Resources=[nat], Tags=[{"Key": "owner", "Value": "one"}])
+
+        def found(**tags: str) -> list[str]:
+            wanted = [{"Name": f"tag:{key}", "Values": [value]} for key, value in tags.items()]
+            return [one["NatGatewayId"] for one in self.ec2.describe_nat_gateways(Filter=wanted)["NatGateways"]]
+
+        self.assertEqual(([nat], [], []), (found(owner="one"), found(owner="two"), found(owner="one", build="base")))
+
     def test_the_interface_of_a_nat_gateway_has_an_address_of_its_subnet(self):
         vpc = self.vpc()
         subnet = self.subnet(vpc)

@@ -7,6 +7,7 @@ something depends on them. moto deletes most of it without a word.
 from moto.ec2.models import internet_gateways, nat_gateways
 from moto.ec2.models.subnets import SubnetBackend
 from moto.ec2.models.vpcs import VPCBackend
+from moto.ec2.utils import tag_filter_matches
 
 from ..errors import Refused, in_use
 from ..patching import patch
@@ -58,6 +59,14 @@ def create_nat(old, self, *args, **given):
     gateway.state = "pending"
     later(gateway, "state", "available")
     return gateway
+
+
+@patch(nat_gateways.NatGatewayBackend, "describe_nat_gateways")
+def described_nats(old, self, filters, nat_gateway_ids):
+    """Filters by tag hold; moto passes over them and answers with the gateways of everybody."""
+    tags = {name: values for name, values in (filters or {}).items() if name.startswith("tag")}
+    gateways = old(self, filters, nat_gateway_ids)
+    return [g for g in gateways if all(tag_filter_matches(g, name, values) for name, values in tags.items())]
 
 
 @patch(nat_gateways.NatGatewayBackend, "delete_nat_gateway")
