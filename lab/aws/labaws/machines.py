@@ -60,7 +60,8 @@ def run(verb: str, *words: str, given: str | None = None) -> str | None:
     done = subprocess.run(command, input=given or "", capture_output=True, text=True)
     took = time.monotonic() - started
     if planted and planted.then and done.returncode == 0:
-        done = subprocess.run([*settings.current.machine, planted.then, words[0]], input="", capture_output=True, text=True)
+        after = [*settings.current.machine, planted.then, words[0]]
+        done = subprocess.run(after, input="", capture_output=True, text=True)
     if verb != "network" or done.returncode != 0:
         world.say("machine", verb, *words, f"rc {done.returncode} {took:.2f} s", done.stderr.strip()[-500:])
     return None if done.returncode == 0 else done.stderr.strip()[-500:] or f"exit code {done.returncode}"
