@@ -98,10 +98,12 @@ class Stops(Striking):
         ended = world.down()
         if ended.code != 0 or inventory() != cls.before:
             raise AssertionError(f"down of the undisturbed environment ended with {ended.code}:\n{ended.said}")
-        lab("save", "stops")
+        # A lab that was kept may hold the one of an earlier call.
+        cls.empty = f"stops-{time.time_ns()}"
+        lab("save", cls.empty)
 
     def setUp(self):
-        lab("restore", "stops")
+        lab("restore", self.empty)
 
     def stopped_everywhere(self, name: str, blows: list[Blow]) -> None:
         """Each stage is struck with each of the blows, each step and tool of it with one of them."""
