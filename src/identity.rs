@@ -20,8 +20,6 @@ pub const TAG_CREATED_BY: &str = "sre:created-by";
 pub const TAG_EXPIRES: &str = "sre:expires";
 /// Which node a machine is.
 pub const TAG_NODE: &str = "sre:node";
-/// The run that made a temporary thing.
-pub const TAG_RUN: &str = "sre:run";
 /// The fingerprint an image was built for.
 pub const TAG_FINGERPRINT: &str = "sre:fingerprint";
 /// `base` or `node`.

@@ -16,7 +16,7 @@ use sre_provision::cloud::aws::Aws;
 use sre_provision::cloud::{Cloud, MachineState, NewMachine, Tags, Thing, ThingKind};
 use sre_provision::environment;
 use sre_provision::failure::{Class, Exit};
-use sre_provision::identity::{TAG_ENVIRONMENT, TAG_NAME, TAG_RUN};
+use sre_provision::identity::{TAG_ENVIRONMENT, TAG_NAME};
 use uuid::Uuid;
 
 const REGION: &str = "eu-central-1";
@@ -121,7 +121,7 @@ async fn a_build_network_is_completed_corrected_and_removed_whole() {
         return;
     }
     let (cloud, ec2, (_, mut tags)) = (cloud().await, ec2().await, environment());
-    tags.insert(TAG_RUN.to_owned(), "7".to_owned());
+    tags.insert("sre:run".to_owned(), "7".to_owned());
 
     let first = cloud.build_network(&tags, &["192.0.2.10/32".to_owned()]).await.expect("made");
     let gateway =

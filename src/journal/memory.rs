@@ -128,15 +128,6 @@ impl Memory {
         self.steps.get(&(stage, step.to_owned()))
     }
 
-    /// Intents without an outcome, as `nodes` or `nodes/server-2`, each with what its effect can be found by.
-    pub fn open_intents(&self) -> Vec<(String, &str)> {
-        let stages = self.stages.iter().filter(|(_, memory)| memory.last == Outcome::Indeterminate);
-        let stages =
-            stages.filter_map(|(kind, memory)| Some((kind.to_string(), memory.intended.as_ref()?.effect.as_str())));
-        let steps = self.steps.iter().filter(|(_, memory)| memory.outcome == Outcome::Indeterminate);
-        stages.chain(steps.map(|((kind, step), memory)| (format!("{kind}/{step}"), memory.effect.as_str()))).collect()
-    }
-
     /// Adds one entry.
     pub fn admit(&mut self, entry: &Entry) {
         match &entry.record {

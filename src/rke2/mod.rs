@@ -24,13 +24,11 @@ pub use proof::{Expected, Proof, serves};
 pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};
 pub use state::{QUESTION, State, Unit, UnitActivity, question};
 pub use symptom::{Symptom, recognised};
-pub use token::{Token, ca_hash, is_password};
+pub use token::Token;
 pub use version::Version;
 
 /// Where RKE2 keeps everything on a node.
 pub const DATA_DIR: &str = "/var/lib/rancher/rke2";
-/// Where further nodes join.
-pub const SUPERVISOR_PORT: u16 = 9345;
 pub const API_PORT: u16 = 6443;
 /// The administrator's kubeconfig on a server.
 pub const ADMIN_KUBECONFIG: &str = "/etc/rancher/rke2/rke2.yaml";

@@ -5,8 +5,6 @@ use crate::fingerprint::Digest;
 use crate::secret::Secret;
 
 const MARK: &str = "K10";
-/// Bootstrap tokens look like this: 6 characters, a dot, 16 characters.
-const BOOTSTRAP_LENGTHS: (usize, usize) = (6, 16);
 
 /// A token in its secure form, `K10<sha256 of the CA>::<user>:<password>`.
 #[derive(Clone, Debug)]
@@ -52,22 +50,6 @@ impl Token {
     }
 }
 
-/// The digest of a cluster's CA as its tokens hold it: of the file as it is when one certificate is in it. With a
-/// chain RKE2 takes the root's DER form instead, which this does not read.
-pub fn ca_hash(server_ca_pem: &[u8]) -> Option<Digest> {
-    let text = std::str::from_utf8(server_ca_pem).ok()?;
-    let is_single = text.matches("-----BEGIN CERTIFICATE-----").count() == 1;
-    is_single.then(|| Digest::of(server_ca_pem))
-}
-
-/// Whether RKE2 takes this for a password and nothing else: at least 32 characters of hex or base64url, which no
-/// other form of a token can be mistaken for.
-pub fn is_password(text: &str) -> bool {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    let is_bootstrap = text.split_once('.').is_some_and(|(id, secret)| (id.len(), secret.len()) == BOOTSTRAP_LENGTHS);
-    text.len() >= 32 && is_plain && !is_bootstrap && !text.starts_with(MARK)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,22 +70,5 @@ mod tests {
         let failure = Token::parse("topsecret").expect_err("short");
 
         assert!(!failure.to_string().contains("topsecret"), "{failure}");
-    }
-
-    #[test]
-    fn a_password_cannot_be_mistaken_for_another_form() {
-        assert!(is_password(&"a".repeat(64)));
-        assert!(!is_password("abcdef.0123456789abcdef"));
-        assert!(!is_password(&format!("K10{}", "a".repeat(64))));
-        assert!(!is_password(&format!("server:{}", "a".repeat(64))));
-        assert!(!is_password("short"));
-    }
-
-    #[test]
-    fn the_hash_of_a_single_ca_is_that_of_its_file() {
-        let pem = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
-
-        assert_eq!(ca_hash(pem), Some(Digest::of(pem)));
-        assert_eq!(ca_hash(&[&pem[..], &pem[..]].concat()), None);
     }
 }

@@ -18,7 +18,8 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, Checksums, Version, checksum_file, release_url};
 use crate::stages::{Context, Given, Made, Presence, Stage};
 use crate::stop::Level;
-use crate::workspace::{Incoming, RealDisk, large_file_digest, remove, write_atomic};
+use crate::units::ByteSize;
+use crate::workspace::{Incoming, RealDisk, large_file_digest, remove, require_space, write_atomic};
 
 /// Where a release is when the environment names no source.
 const RELEASES: &str = "https://github.com/rancher/rke2/releases/download";
@@ -162,6 +163,8 @@ impl Source {
                 use tokio::io::AsyncReadExt;
                 let path = in_directory(dir, version, name);
                 let mut file = tokio::fs::File::open(&path).await.map_err(|error| unreadable(self, name, &error))?;
+                let size = file.metadata().await.map_err(|error| unreadable(self, name, &error))?.len();
+                require_space(&cx.workspace.release(version), ByteSize(size), name)?;
                 loop {
                     cx.checkpoint()?;
                     let mut piece = Vec::with_capacity(1 << 20);
@@ -172,7 +175,10 @@ impl Source {
                 }
             }
             Self::Url(_) => {
-                let mut pieces = self.get(version, name).await?.bytes_stream();
+                let answer = self.get(version, name).await?;
+                let size = answer.content_length().unwrap_or_default();
+                require_space(&cx.workspace.release(version), ByteSize(size), name)?;
+                let mut pieces = answer.bytes_stream();
                 while let Some(piece) = pieces.next().await {
                     cx.checkpoint()?;
                     into.write(piece.map_err(|error| unreadable(self, name, &error).transient())?.into()).await?;

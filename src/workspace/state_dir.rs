@@ -89,13 +89,4 @@ impl StateDir {
     pub fn kubeconfig(&self) -> PathBuf {
         self.0.join("kubeconfig")
     }
-
-    pub fn known_hosts(&self) -> PathBuf {
-        self.ssh().join("known_hosts")
-    }
-
-    /// SSH client configuration; sockets and keys are on tmpfs.
-    pub fn ssh(&self) -> PathBuf {
-        self.0.join("ssh")
-    }
 }

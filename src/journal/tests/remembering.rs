@@ -30,8 +30,6 @@ async fn an_intent_without_an_outcome_is_indeterminate_and_the_artifact_made_bef
     assert_eq!((stage.last, stage.current()), (Outcome::Indeterminate, None));
     assert_eq!(stage.made.as_ref().map(|made| made.artifact.clone()), Some(bundle()));
     assert_eq!(memory.step(Kind::Bundle, "images").map(|step| step.outcome), Some(Outcome::Indeterminate));
-    let effect = "store/v1.35.4+rke2r1";
-    assert_eq!(memory.open_intents(), [("bundle".to_owned(), effect), ("bundle/images".to_owned(), effect)]);
 }
 
 #[tokio::test]
