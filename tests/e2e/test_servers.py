@@ -35,7 +35,8 @@ class Restarting(unittest.TestCase):
         self.assertEqual(ended.code, 0, ended.said)
         role = world.assets / "ansible/roles/rke2_server/tasks/main.yml"
         role.write_text(role.read_text() + "# a remark\n")
-        self.on(world, "server-3", "sudo pkill -STOP -x etcd")
+        # Its service runs on, and its kubelet starts nothing again.
+        self.on(world, "server-3", "sudo pkill -STOP -x kubelet && sudo pkill -STOP -x etcd")
         before = len(world.journal())
 
         refused = world.up()
@@ -43,7 +44,7 @@ class Restarting(unittest.TestCase):
         self.assertEqual(refused.code, 7, refused.said)
         self.assertRegex(refused.line("error"), r"^servers: `server-1` is not restarted: `server-3` does not serve")
         self.assertEqual([], self.touched(world, before), "a server was touched")
-        self.on(world, "server-3", "sudo pkill -CONT -x etcd")
+        self.on(world, "server-3", "sudo pkill -CONT -x etcd && sudo pkill -CONT -x kubelet")
         before = len(world.journal())
 
         ended = world.up()
