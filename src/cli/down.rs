@@ -189,7 +189,10 @@ pub fn counted(things: &[Thing]) -> String {
     things.iter().for_each(|thing| *counts.entry(thing.kind).or_default() += 1);
     let counted: Vec<String> = counts
         .iter()
-        .map(|(kind, count)| format!("{count} {}{}", kind.name(), if *count == 1 { "" } else { "s" }))
+        .map(|(kind, count)| match (*count, kind.name()) {
+            (1, name) => format!("1 {name}"),
+            (count, name) => format!("{count} {name}{}", if name.ends_with('s') { "es" } else { "s" }),
+        })
         .collect();
     counted.join(", ")
 }

@@ -28,7 +28,7 @@ class Down(unittest.TestCase):
         self.gone(ended)
         self.assertNotIn("left over", ended.said)
         for stage in ("network", "load-balancer", "nodes"):
-            self.assertIn("Destroy complete", self.world.run("logs", NAME, f"{stage}-destroy").out, stage)
+            self.assertIn("Destruction complete", self.world.run("logs", NAME, stage).out, stage)
 
     def test_of_what_is_gone_the_history_is_told_and_the_images_are_found_again(self):
         self.gone(self.world.down())

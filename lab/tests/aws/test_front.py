@@ -68,6 +68,16 @@ class Front(Case):
 
         eventually(lambda: self.state(made["InstanceId"]) == "terminated")
 
+    def test_a_machine_is_frozen_as_soon_as_it_is_on_where_that_was_planted(self):
+        self.plant(action="machine:up", then="freeze")
+        subnet = self.subnet(self.vpc())
+
+        hangs, boots = self.instance(subnet)["InstanceId"], self.instance(subnet)["InstanceId"]
+
+        frozen = [call.split()[1] for call in self.lab.told() if call.startswith("freeze ")]
+        self.assertEqual(([hangs], "running"), (frozen, self.state(hangs)))
+        self.assertNotIn(boots, frozen)
+
     def test_a_termination_that_failed_hangs_until_it_is_asked_for_again(self):
         made = self.instance(self.subnet(self.vpc()))
         self.plant(action="machine:down", error="stuck")

@@ -21,6 +21,8 @@ impl Aws {
     pub(super) async fn everything(&self, tags: &Tags) -> Result<Vec<Thing>, Failure> {
         let filters = tagged::filters(tags);
         let mut found = self.all_of_ec2(&filters).await?;
+        // Read in the answer too: where a filter is not heard, nobody may lose what is not asked for.
+        found.retain(|found| tagged::holds(&found.tags, tags));
         let vpcs = ids(&found, ThingKind::Vpc);
         let (in_vpcs, volumes, balancers, named) = tokio::try_join!(
             self.in_vpcs(&vpcs),
@@ -39,6 +41,7 @@ impl Aws {
     pub(super) async fn environments_called(&self, name: &str) -> Result<Vec<Candidate>, Failure> {
         let tags = Tags::from([(TAG_NAME.to_owned(), name.to_owned())]);
         let mut found = self.all_of_ec2(&tagged::filters(&tags)).await?;
+        found.retain(|found| tagged::holds(&found.tags, &tags));
         found.extend(self.balancers(|_, have| tagged::holds(have, &tags)).await?);
         let environments = environments(found.into_iter().map(|found| found.tags));
         let mut candidates = vec![];
