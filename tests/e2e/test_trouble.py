@@ -100,12 +100,13 @@ class Trouble(unittest.TestCase):
     def test_a_server_that_never_becomes_ready_is_told_with_its_journal(self):
         server = self.world.machine("server-1")
         lab("machine", "exec", server, "sh", "-c", PLANTED)
-        self.world.file.write_text(self.text + "deadlines: {servers: 150s}\n")
+        self.addCleanup(lab, "machine", "exec", server, "sh", "-c", MENDED)
+        self.world.file.write_text(self.text + "deadlines: {servers: 5m}\n")
         began = time.monotonic()
 
         ended = self.ends(7)
 
-        self.assertLess(time.monotonic() - began, LIMIT / 4)
+        self.assertLess(time.monotonic() - began, LIMIT / 2)
         self.assertIn("`server-1`", ended.line("error"))
         self.assertRegex(ended.line("cause"), r"rke2-server is (activating|failed)")
         self.assertIn("no licence for this morning", ended.line("cause"))
@@ -121,4 +122,4 @@ printf '[Service]\nExecStartPre=/bin/sh -c "echo no licence for this morning; ex
 systemctl daemon-reload
 systemctl restart --no-block rke2-server
 """
-MENDED = "rm /etc/systemd/system/rke2-server.service.d/planted.conf; systemctl daemon-reload"
+MENDED = "rm -f /etc/systemd/system/rke2-server.service.d/planted.conf; systemctl daemon-reload"
