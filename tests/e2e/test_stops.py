@@ -135,26 +135,6 @@ class Stops(Striking):
         self.stopped_everywhere("interrupted", [Blow.CTRL_C, Blow.CTRL_C_TWICE])
 
 
-class Joins(Striking):
-    def test_struck_while_servers_join_it_stays_one_cluster(self):
-        world = world_that_is_up()
-        founded = world.authorities()
-        world.file.write_text(world.file.read_text().replace("servers:\n      count: 1", "servers:\n      count: 3"))
-        moments = {
-            "tool nodes-apply": [Blow.KILL],
-            "servers/server-2": [Blow.KILL_GROUP, Blow.CTRL_C_TWICE],
-            "tool servers-server-2": [Blow.KILL],
-            "servers/server-3": [Blow.CTRL_C, Blow.KILL],
-            "tool servers-server-3": [Blow.KILL_GROUP],
-        }
-
-        struck = self.strike(world, moments)
-
-        self.assertGreaterEqual(len(struck), 5, missed(moments))
-        self.converged(world, servers=3)
-        self.assertEqual(founded, world.authorities())
-
-
 class Sample(Striking):
     """A few blows on the way through a change, from an environment that is up: for every `make test`."""
 
