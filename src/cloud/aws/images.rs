@@ -21,7 +21,9 @@ impl Aws {
     async fn images(&self, owner: &str, filters: Vec<Filter>, doing: &str) -> Result<Vec<FoundImage>, Failure> {
         let pages = self.ec2.describe_images().owners(owner).set_filters(Some(filters)).into_paginator().items().send();
         let found: Vec<Image> = pages.try_collect().await.map_err(|error| errors::failure(doing, error))?;
-        let mut images: Vec<FoundImage> = found.iter().map(read).collect();
+        // One that failed stays listed until somebody deregisters it, and nothing comes of it.
+        let mut images: Vec<FoundImage> =
+            found.iter().filter(|image| image.state != Some(ImageState::Failed)).map(read).collect();
         images.sort_by(|one, other| (&other.created, &other.id).cmp(&(&one.created, &one.id)));
         Ok(images)
     }
