@@ -92,6 +92,16 @@ pub enum Event {
         took: Duration,
         summary: String,
     },
+    /// A tool was started: its command line, without secrets.
+    ToolStarted {
+        slot: String,
+        command: String,
+    },
+    /// A line of a tool's output, without secrets.
+    ToolSaid {
+        slot: String,
+        line: String,
+    },
     /// Something a person should read that belongs to no stage.
     Notice {
         text: String,
@@ -101,6 +111,13 @@ pub enum Event {
         outcome: Outcome,
         took: Duration,
     },
+}
+
+impl Event {
+    /// Whether it only tells what a tool is called with or says.
+    pub fn is_of_a_tool(&self) -> bool {
+        matches!(self, Self::ToolStarted { .. } | Self::ToolSaid { .. })
+    }
 }
 
 /// Where events go; cheap to clone.

@@ -220,7 +220,7 @@ fn records() -> Vec<(u32, Record)> {
         child("0001-nodes"),
         intent(Kind::Nodes, Some("server-1"), Deed::Make),
         settled(Kind::Nodes, Some("server-1"), Outcome::Succeeded, None),
-        Record::ChildEnded { id: "0001-nodes".to_owned(), code: Some(0) },
+        Record::ChildEnded { id: "0001-nodes".to_owned(), code: Some(0), took: None },
         settled(Kind::Nodes, None, Outcome::Succeeded, Some(nodes())),
         intent(Kind::Bundle, None, Deed::Make),
         settled(Kind::Bundle, None, Outcome::Succeeded, Some(bundle())),

@@ -100,6 +100,15 @@ fn notices(received: &mut UnboundedReceiver<Event>) -> Vec<String> {
     texts
 }
 
+/// The next notice; `None` when there will be none.
+async fn notice(received: &mut UnboundedReceiver<Event>) -> Option<String> {
+    loop {
+        if let Event::Notice { text } = received.recv().await? {
+            return Some(text);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_child_sees_its_own_environment_only_and_its_end_is_told_as_it_was() {
     let world = World::new();
@@ -113,7 +122,7 @@ async fn a_child_sees_its_own_environment_only_and_its_end_is_told_as_it_was() {
     assert_eq!(lines, ["Stderr err", "Stdout 4", "Stdout out"]);
     assert_eq!((ended.code, ended.signal, ended.adopted), (Some(3), None, false));
     assert!(ended.how().ends_with("with exit code 3"), "{}", ended.how());
-    assert_eq!(world.notes.all(), ["network-apply started, lock true", "ended Some(3)"]);
+    assert_eq!(world.notes.all(), ["network-apply started, lock true", "ended Some(3), timed"]);
     children.discard(&ended).expect("discarded");
     assert_eq!(world.leftovers(), 0);
 }
@@ -121,12 +130,14 @@ async fn a_child_sees_its_own_environment_only_and_its_end_is_told_as_it_was() {
 #[tokio::test]
 async fn a_secret_reaches_no_log_no_line_and_no_file() {
     let world = World::new();
-    let (children, _events) = world.children();
+    let (children, mut events) = world.children();
     let mut invocation = world.invocation(
         r#"echo "token=$TOKEN"; printf %s "$TOKEN" | base64; echo '{"t":"'$TOKEN'"}' >"$SPOOL/events"; tr '\0' ' ' </proc/$PPID/environ; tr '\0' ' ' </proc/$PPID/cmdline"#,
     );
     invocation.env.insert("TOKEN".to_owned(), "K10abc::server:s3cr3t-t0ken".into());
     invocation.env.insert("SPOOL".to_owned(), HERE.into());
+    // As an argument of the script, which is the one place where no secret of ours ever stands.
+    invocation.args.push("# K10abc::server:s3cr3t-t0ken".into());
     invocation.redact = vec![Secret::new("K10abc::server:s3cr3t-t0ken")];
 
     let (ended, lines) = run(&children, invocation).await;
@@ -135,6 +146,10 @@ async fn a_secret_reaches_no_log_no_line_and_no_file() {
     assert_eq!(lines[..2], ["Stdout token=‹redacted›", "Stdout ‹redacted›"]);
     assert!(lines.contains(&"Events {\"t\":\"‹redacted›\"}".to_owned()), "{lines:?}");
     assert!(!lines.concat().contains("s3cr3t"), "{lines:?}");
+    let shown: Vec<_> = std::iter::from_fn(|| events.try_recv().ok()).filter(Event::is_of_a_tool).collect();
+    assert!(matches!(&shown[0], Event::ToolStarted { command, .. } if command.ends_with("# ‹redacted›")), "{shown:?}");
+    let said = Event::ToolSaid { slot: "network-apply".to_owned(), line: "token=‹redacted›".to_owned() };
+    assert!(shown.contains(&said) && !format!("{shown:?}").contains("s3cr3t"), "{shown:?}");
     children.discard(&ended).expect("discarded");
     let found = Command::new("grep")
         .args(["-rl", "s3cr3t"])
@@ -315,7 +330,7 @@ async fn a_child_goes_on_without_its_supervisor_and_ends_without_a_witness() {
     let ended = ended.expect("an end");
     assert_eq!((ended.code, ended.signal), (None, None));
     assert_eq!(lines, ["Stdout done"]);
-    assert_eq!(world.notes.all()[1], "ended None");
+    assert_eq!(world.notes.all()[1], "ended None, not timed");
 }
 
 /// Counts SIGINTs in the file `ints`, in the child and in a process of its group.
@@ -335,10 +350,8 @@ impl World {
             tokio::task::spawn_blocking(move || until("begun", || begun.exists())).await.expect("begun");
             for _ in 0..levels {
                 self.stop.raise();
-                let notice = tokio::time::timeout(Duration::from_millis(600), events.recv()).await;
-                if let Ok(Some(Event::Notice { text })) = notice {
-                    told.push(text);
-                }
+                let notice = tokio::time::timeout(Duration::from_millis(600), notice(&mut events)).await;
+                told.extend(notice.ok().flatten());
             }
             std::fs::write(self.path("go"), "").expect("go");
         };
@@ -483,7 +496,7 @@ async fn a_child_whose_result_nobody_takes_over_is_swept_once_it_has_ended() {
 
     assert_eq!(still, ["network-apply"]);
     assert_eq!(world.leftovers(), 0);
-    assert_eq!(world.notes.all(), ["ended Some(0)"]);
+    assert_eq!(world.notes.all(), ["ended Some(0), timed"]);
 }
 
 /// Not a test: what becomes another program in the next one.

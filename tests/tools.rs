@@ -95,7 +95,8 @@ impl World {
     }
 
     fn root(&self, config: Value) -> Root {
-        Root { dir: self.state.tofu(Kind::Network), config, variables: json!({}), lock: None, protected: vec![] }
+        let (dir, variables) = (self.state.tofu(Kind::Network), json!({}));
+        Root { dir, config, variables, lock: None, protected: vec![], is_new: false }
     }
 
     /// The id of a resource in the state.
@@ -184,6 +185,22 @@ async fn what_exists_but_is_in_no_state_is_imported() {
 
     assert_eq!((world.id("one"), world.id("two")), ("id-one".to_owned(), "id-two".to_owned()));
     assert!(!root.dir.join("imports.tf.json").exists());
+}
+
+#[tokio::test]
+async fn of_a_new_environment_nothing_is_looked_for_until_an_apply_was_begun() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()).of_new_environment(true));
+    let platform = Platform { exists: vec![("first", "id-one"), ("second", "id-two")], is_healthy: true };
+
+    tofu::apply(&cx, &root, &platform).await.expect("applied");
+    let made = world.id("one");
+    std::fs::remove_file(root.dir.join("terraform.tfstate")).expect("removed");
+    std::fs::write(root.dir.join("unsettled"), "").expect("written");
+    tofu::apply(&cx, &root, &platform).await.expect("applied");
+
+    assert_ne!(made, "id-one");
+    assert_eq!(world.id("one"), "id-one");
 }
 
 #[tokio::test]
@@ -282,6 +299,7 @@ async fn caller() {
         variables: json!({}),
         lock: None,
         protected: vec![],
+        is_new: false,
     };
     tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
 }
@@ -378,8 +396,10 @@ async fn packer_tells_the_id_of_what_it_built() {
 
     assert_eq!(built.image_id, "Null");
     let mut said = vec![];
-    while let Ok(Event::Progress { text, .. }) = world.received.try_recv() {
-        said.push(text);
+    while let Ok(event) = world.received.try_recv() {
+        if let Event::Progress { text, .. } = event {
+            said.push(text);
+        }
     }
     assert!(said.contains(&"half, done".to_owned()), "{said:?}");
 }

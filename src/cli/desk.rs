@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::Common;
-use crate::artifact::Access;
+use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, aws};
 use crate::compliance::Catalogue;
 use crate::config;
@@ -17,7 +18,7 @@ use crate::event::Events;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
-use crate::journal::{Actor, Journal, LocalStore, Memory, load_identity};
+use crate::journal::{Actor, Journal, LocalStore, Memory, history, load_identity, usual};
 use crate::node::{Connections, Keys};
 use crate::process::{Children, Witness};
 use crate::rke2;
@@ -117,6 +118,20 @@ impl Desk {
         Journal::open(Box::new(LocalStore::new(&self.state)), identity).await
     }
 
+    /// How long each stage took before, here or in the last environment of this name that was taken away. Only told to
+    /// people, so that what cannot be read is left out.
+    pub async fn usual(&self, journal: &Journal) -> BTreeMap<Kind, Duration> {
+        let mut known = BTreeMap::new();
+        if let Some(earlier) = self.state.retired().pop()
+            && let Ok(Some(identity)) = load_identity(&earlier)
+            && let Ok(journal) = Journal::open(Box::new(LocalStore::new(&earlier)), &identity).await
+        {
+            known = usual(&history(journal.entries()));
+        }
+        known.extend(usual(&history(journal.entries())));
+        known
+    }
+
     pub fn secrets(&self, identity: &Identity) -> Result<Secrets, Failure> {
         open_secrets(&self.state, identity)
     }
@@ -208,7 +223,6 @@ pub fn known(memory: &Memory) -> Given {
 
 /// The way to the nodes as recorded; fails with what to type where there is none yet.
 pub fn recorded_access(known: &Given, name: &str) -> Result<Access, Failure> {
-    use crate::artifact::Kind;
     known.get(Kind::Access).map_err(|_| {
         Failure::new(Exit::NotDone, format!("`{name}` has no nodes that can be reached yet"))
             .hint(format!("sre-provision up {name}"))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use super::stopping;
 use crate::cloud::{Cloud, Tags, Thing, ThingKind};
 use crate::environment::EnvironmentClass;
 use crate::event::{Event, Events, Outcome};
-use crate::execute::{Book, World, down, going};
+use crate::execute::{Book, Removed, World, down, going};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_ENVIRONMENT};
 use crate::journal::{Lease, Writer, save_identity};
@@ -121,8 +121,16 @@ impl Down {
         desk.tell_refused(&events);
         let listener = stopping::listen(stop, &events);
         let result = {
-            let layout =
-                Layout { desk, identity, cloud, secrets: &secrets, connections: &connections, events: &events, stop };
+            let layout = Layout {
+                desk,
+                identity,
+                is_new: false,
+                cloud,
+                secrets: &secrets,
+                connections: &connections,
+                events: &events,
+                stop,
+            };
             let children = desk.children(&events, stop, book.clone());
             let reader = Reader::new(&desk.workspace, &desk.tools);
             let view = layout.view(run, &known, &reader, book.as_ref(), &children);
@@ -134,29 +142,36 @@ impl Down {
         };
         drop(listener);
         connections.close().await;
-        let outcome = match &result {
-            Ok(_) => Outcome::Succeeded,
-            Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
-            Err(_) => Outcome::Failed,
-        };
         drop(events);
         // A report that failed has nothing more to say than the run itself.
         drop(follower.await);
         if let Some(book) = Arc::into_inner(book) {
-            book.close(outcome, result.as_ref().err().map(ToString::to_string)).await?;
+            book.close(outcome_of(&result), result.as_ref().err().map(ToString::to_string)).await?;
         }
         let removed = result?;
         put_away(desk, identity, &secrets)?;
-        let name = &identity.name;
-        let text = format!(
-            "{name} is gone · {} removed, 0 left · asked {} by tag: nothing found · {}",
-            removed.found,
-            identity.platform,
-            took(started.elapsed())
-        );
-        screen.result(&text, &json!({ "event": "down", "environment": name, "id": identity.id, "removed": removed }));
+        farewell(identity, &removed, started.elapsed(), screen);
         Ok(())
     }
+}
+
+fn outcome_of(result: &Result<Removed, Failure>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Succeeded,
+        Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
+        Err(_) => Outcome::Failed,
+    }
+}
+
+fn farewell(identity: &Identity, removed: &Removed, time: Duration, screen: Screen) {
+    let name = &identity.name;
+    let text = format!(
+        "{name} is gone · {} removed, 0 left · asked {} by tag: nothing found · {}",
+        removed.found,
+        identity.platform,
+        took(time)
+    );
+    screen.result(&text, &json!({ "event": "down", "environment": name, "id": identity.id, "removed": removed }));
 }
 
 /// Of an environment that is gone, journal and logs stay; what would open it goes, here and on tmpfs.

@@ -1,7 +1,9 @@
 //! The look that `plan` and `up` share: everything that is decided is decided here, by the same code for both.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -27,6 +29,8 @@ use crate::stop::{Level, Stop};
 pub struct Layout<'a> {
     pub desk: &'a Desk,
     pub identity: &'a Identity,
+    /// It was given in this run.
+    pub is_new: bool,
     pub cloud: &'a dyn Cloud,
     pub secrets: &'a Secrets,
     pub connections: &'a Connections,
@@ -40,6 +44,8 @@ pub struct Looked {
     pub survey: Survey,
     pub plan: Plan,
     pub known: Given,
+    /// How long the stages took before, here or in an earlier environment of this name.
+    pub usual: BTreeMap<Kind, Duration>,
 }
 
 impl<'a> Layout<'a> {
@@ -62,7 +68,9 @@ impl<'a> Layout<'a> {
         let decisions = decide(&graph, &order, &survey);
         let nodes: Option<Nodes> = known.get(Kind::Nodes).ok();
         let nodes = node_changes(&env.wanted_nodes(), nodes.as_ref(), node_image(&known).as_ref());
-        Ok(Looked { graph, survey, plan: Plan { decisions, nodes }, known })
+        let plan = Plan { decisions, nodes };
+        let usual = if plan.is_noop() { BTreeMap::new() } else { self.desk.usual(journal).await };
+        Ok(Looked { graph, survey, plan, known, usual })
     }
 
     /// The world as the first stage sees it.
@@ -82,6 +90,7 @@ impl<'a> Layout<'a> {
             run,
             env: &self.desk.env,
             identity: self.identity,
+            is_new: self.is_new,
             workspace: &self.desk.workspace,
             state: &self.desk.state,
             cloud: self.cloud,
@@ -144,7 +153,7 @@ impl Witness for Remembered {
         Err(no_writing())
     }
 
-    async fn ended(&self, _: &str, _: Option<i32>) -> Result<(), Failure> {
+    async fn ended(&self, _: &str, _: Option<i32>, _: Option<Duration>) -> Result<(), Failure> {
         Err(no_writing())
     }
 

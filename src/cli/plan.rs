@@ -1,10 +1,14 @@
 //! `sre-provision plan`: what `up` would do, and why.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
 use super::look::Layout;
+use crate::artifact::Kind;
 use crate::decision::Plan;
 use crate::event::Events;
 use crate::failure::{Exit, Failure};
@@ -36,6 +40,7 @@ impl PlanArgs {
         let layout = Layout {
             desk: &desk,
             identity: &identity,
+            is_new: recorded.is_none(),
             cloud: cloud.as_ref(),
             secrets: &secrets,
             connections: &connections,
@@ -44,11 +49,15 @@ impl PlanArgs {
         };
         let looked = layout.look(&stages::all(), &journal).await?;
         connections.close().await;
-        let text =
-            format!("{}\n\n{}\n\n{}", heading(&desk, &identity), plan_text(&looked.plan), next(&desk, &looked.plan));
+        let text = format!(
+            "{}\n\n{}\n\n{}",
+            heading(&desk, &identity),
+            plan_text(&looked.plan, &looked.usual),
+            next(&desk, &looked.plan)
+        );
         screen.result(
             &text,
-            &json!({ "environment": desk.env.name, "id": recorded.map(|it| it.id), "plan": looked.plan }),
+            &json!({ "environment": desk.env.name, "id": recorded.map(|it| it.id), "plan": looked.plan, "usual": seconds(&looked.usual) }),
         );
         if let Some(stopped) = looked.plan.stopped() {
             return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason)));
@@ -71,6 +80,11 @@ pub fn heading(desk: &Desk, identity: &Identity) -> String {
         grouped(&identity.account),
         env.rke2.version
     )
+}
+
+/// Stage → seconds, for programs.
+fn seconds(usual: &BTreeMap<Kind, Duration>) -> BTreeMap<String, u64> {
+    usual.iter().map(|(stage, time)| (stage.to_string(), time.as_secs())).collect()
 }
 
 /// `1234-5678-9012`, as AWS writes account ids for people; anything else as it is.

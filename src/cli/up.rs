@@ -40,6 +40,7 @@ struct Ready {
     desk: Desk,
     cloud: Box<dyn Cloud>,
     identity: Identity,
+    is_new: bool,
     secrets: Secrets,
     lease: Lease,
     journal: Journal,
@@ -55,7 +56,7 @@ impl Up {
         let layout = ready.layout(&connections, &events, stop);
         let looked = layout.look(&stages, &ready.journal).await?;
         if let Some(stopped) = looked.plan.stopped() {
-            screen.remark(&plan_text(&looked.plan));
+            screen.remark(&plan_text(&looked.plan, &looked.usual));
             return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason))
                 .hint("what is not ours or does not answer is not touched; look at it, then try again"));
         }
@@ -71,7 +72,11 @@ impl Up {
     }
 
     async fn ask(&self, ready: &Ready, looked: &Looked, screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        screen.remark(&format!("{}\n\n{}\n", heading(&ready.desk, &ready.identity), plan_text(&looked.plan)));
+        screen.remark(&format!(
+            "{}\n\n{}\n",
+            heading(&ready.desk, &ready.identity),
+            plan_text(&looked.plan, &looked.usual)
+        ));
         if self.yes {
             return Ok(());
         }
@@ -98,13 +103,15 @@ impl Ready {
         let journal = desk.journal(&identity).await?;
         let secrets = desk.secrets_known_to(&journal, &identity)?;
         secrets.ssh_key()?;
-        Ok(Self { desk, cloud, identity, secrets, lease, journal })
+        let is_new = recorded.is_none();
+        Ok(Self { desk, cloud, identity, is_new, secrets, lease, journal })
     }
 
     fn layout<'a>(&'a self, connections: &'a Connections, events: &'a Events, stop: &'a Stop) -> Layout<'a> {
         Layout {
             desk: &self.desk,
             identity: &self.identity,
+            is_new: self.is_new,
             cloud: self.cloud.as_ref(),
             secrets: &self.secrets,
             connections,
@@ -138,7 +145,7 @@ async fn carry_out(
     screen: Screen,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let Ready { desk, cloud, identity, secrets, lease, journal } = ready;
+    let Ready { desk, cloud, identity, is_new, secrets, lease, journal } = ready;
     let started = Instant::now();
     let command = format!("up {}", desk.env.name);
     let writer = Writer::begin(journal, lease, &command, Some(looked.plan.digest())).await?;
@@ -152,6 +159,7 @@ async fn carry_out(
         let layout = Layout {
             desk: &desk,
             identity: &identity,
+            is_new,
             cloud: cloud.as_ref(),
             secrets: &secrets,
             connections,
@@ -251,7 +259,8 @@ fn as_described(ready: &Ready, looked: &Looked, started: Instant, screen: Screen
     let text = format!("{name} is up and as described · {nodes} nodes ready · {checked}");
     let last = since.map(|at| ago(std::time::Duration::try_from(jiff::Timestamp::now() - at).unwrap_or_default()));
     if screen.format == Format::Human {
-        for line in plan_text(&looked.plan).lines().filter(|line| line.trim_start().starts_with("keeps")) {
+        for line in plan_text(&looked.plan, &looked.usual).lines().filter(|line| line.trim_start().starts_with("keeps"))
+        {
             screen.remark(line);
         }
     }

@@ -165,8 +165,8 @@ impl Witness for Book {
         self.writer.append(Record::ChildStarted { id: id.to_owned(), slot: slot.to_owned(), lock }).await.map(drop)
     }
 
-    async fn ended(&self, id: &str, code: Option<i32>) -> Result<(), Failure> {
-        self.writer.append(Record::ChildEnded { id: id.to_owned(), code }).await.map(drop)
+    async fn ended(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure> {
+        self.writer.append(Record::ChildEnded { id: id.to_owned(), code, took }).await.map(drop)
     }
 
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure> {

@@ -57,6 +57,9 @@ pub enum Record {
         id: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<i32>,
+        /// From its start to its end, as its supervisor measured; absent when nobody saw its end.
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "iso8601::optional")]
+        took: Option<Duration>,
     },
     /// Somebody agreed to what a plan does.
     Approval { plan: Digest, by: String, what: String },
@@ -141,6 +144,23 @@ mod iso8601 {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         SignedDuration::deserialize(deserializer)?.try_into().map_err(de::Error::custom)
+    }
+
+    pub mod optional {
+        use std::time::Duration;
+
+        use serde::{Deserializer, Serializer};
+
+        pub fn serialize<S: Serializer>(took: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+            match took {
+                Some(took) => super::serialize(took, serializer),
+                None => serializer.serialize_none(),
+            }
+        }
+
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+            super::deserialize(deserializer).map(Some)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The journal told run by run, for `history`, `report` and the auditor.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -66,8 +67,10 @@ pub fn line(entry: &Entry) -> String {
         Record::Fact { name, value } => format!("{name} = {value}"),
         Record::Lease(_) => format!("epoch {} by {}", entry.epoch, entry.actor),
         Record::ChildStarted { id, slot, .. } => format!("{id} for {slot}"),
-        Record::ChildEnded { id, code } => {
-            format!("{id} {}", code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}")))
+        Record::ChildEnded { id, code, took } => {
+            let end = code.map_or_else(|| "by a signal".to_owned(), |code| format!("with {code}"));
+            let took = took.map_or_else(String::new, |took| format!(" after {:.1} s", took.as_secs_f64()));
+            format!("{id} {end}{took}")
         }
         Record::Approval { by, what, .. } => format!("{by}: {what}"),
         Record::RunStarted { command, program, .. } => format!("{command} (sre-provision {program})"),
@@ -76,6 +79,21 @@ pub fn line(entry: &Entry) -> String {
     };
     let time = entry.time.strftime("%Y-%m-%d %H:%M:%S");
     format!("{:>6}  {time}  {:04}  {:<13}  {says}", entry.number, entry.run, entry.record.kind())
+}
+
+/// How many makings of a stage are looked at for how long it takes.
+const LATEST: usize = 3;
+
+/// How long each stage takes to make: the longest of its latest successes. A stage that was never made is not in it.
+pub fn usual(runs: &[PastRun]) -> BTreeMap<Kind, Duration> {
+    let mut latest: BTreeMap<Kind, Vec<Duration>> = BTreeMap::new();
+    for stage in runs.iter().rev().flat_map(|run| &run.stages) {
+        if let (Deed::Make, Outcome::Succeeded, Some(took)) = (stage.deed, stage.outcome, stage.took) {
+            latest.entry(stage.stage).or_default().push(took);
+        }
+    }
+    let longest = |times: Vec<Duration>| times.into_iter().take(LATEST).max().unwrap_or_default();
+    latest.into_iter().map(|(stage, times)| (stage, longest(times))).collect()
 }
 
 /// All runs, the first one first.

@@ -140,7 +140,7 @@ impl Memory {
                 let (slot, lock) = (slot.clone(), lock.clone());
                 self.open_children.insert(id.clone(), OpenChild { slot, lock, run: entry.run, started: entry.time });
             }
-            Record::ChildEnded { id, code: _ } => drop(self.open_children.remove(id)),
+            Record::ChildEnded { id, .. } => drop(self.open_children.remove(id)),
             Record::Approval { plan, by, what } => {
                 self.approvals.push(Approved { plan: plan.clone(), by: by.clone(), what: what.clone() });
             }

@@ -33,7 +33,7 @@ pub use actor::Actor;
 pub use chain::Damage;
 pub use entry::{Claim, Deed, Entry, Intent, Record, Settled};
 pub use format::Format;
-pub use history::{PastRun, PastStage, history, line};
+pub use history::{PastRun, PastStage, history, line, usual};
 pub use identity::{load_identity, save_identity};
 pub use lease::{Holder, Lease};
 pub use memory::{Approved, Made, Memory, OpenChild, RunMemory, StageMemory, StepMemory};

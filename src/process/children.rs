@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::cancel;
@@ -148,8 +148,11 @@ impl Children {
             let child = record.child()?;
             match record.standing()? {
                 Standing::Running => continue,
-                Standing::Ended(end) => self.witness.ended(&child.id, end.code).await?,
-                Standing::Lost => self.witness.ended(&child.id, None).await?,
+                Standing::Ended(end) => {
+                    let took = Duration::from_millis(end.millis);
+                    self.witness.ended(&child.id, end.code, Some(took)).await?;
+                }
+                Standing::Lost => self.witness.ended(&child.id, None, None).await?,
             }
             self.remove(&record, &child.here)?;
         }
@@ -201,7 +204,7 @@ impl Children {
                     return Ok(Some(Ended { adopted: true, ..ended }));
                 }
             } else if !matches!(standing, Standing::Ended(_)) {
-                self.witness.ended(&child.id, None).await?;
+                self.witness.ended(&child.id, None, None).await?;
             }
             self.remove(&record, &child.here)?;
         }
@@ -223,6 +226,8 @@ impl Children {
             started: Timestamp::now(),
         };
         let lock = record.create(&child)?;
+        let command = Redactor::new(&invocation.redact).text(&invocation.command_line(&child.here));
+        self.events.send(Event::ToolStarted { slot: child.slot.clone(), command });
         match self.begin(&record, &child, invocation, lock).await {
             Ok(process) => self.watch(&record, &child, Some(process), &invocation.redact, on_line).await,
             Err(failure) => {
@@ -281,15 +286,23 @@ impl Children {
             }
             for tail in &mut tails {
                 let stream = tail.stream;
-                tail.advance(&mut |line| on_line(stream, line))?;
+                tail.advance(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
             }
             raised = self.raise(raised, record, child)?;
         };
         for tail in &mut tails {
             let stream = tail.stream;
-            tail.finish(&mut |line| on_line(stream, line))?;
+            tail.finish(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
         }
         self.end(record, child, standing).await
+    }
+
+    /// Gives a line to whoever reads it, and to whoever wants to see everything.
+    fn pass_on(&self, slot: &str, stream: Stream, line: &str, on_line: &mut (dyn FnMut(Stream, &str) + Send)) {
+        if stream != Stream::Events {
+            self.events.send(Event::ToolSaid { slot: slot.to_owned(), line: line.to_owned() });
+        }
+        on_line(stream, line);
     }
 
     /// Brings a child to the level that we were told to stop at, one level after the other.
@@ -308,6 +321,7 @@ impl Children {
     }
 
     async fn end(&self, record: &Record, child: &Child, standing: Standing) -> Result<Ended, Failure> {
+        let is_seen = matches!(standing, Standing::Ended(_));
         let end = match standing {
             Standing::Ended(end) => end,
             Standing::Running | Standing::Lost => {
@@ -316,7 +330,8 @@ impl Children {
                 End { millis: u64::try_from(millis).unwrap_or(0), error, ..End::default() }
             }
         };
-        self.witness.ended(&child.id, end.code).await?;
+        let took = Duration::from_millis(end.millis);
+        self.witness.ended(&child.id, end.code, is_seen.then_some(took)).await?;
         if let Some(error) = end.error {
             self.remove(record, &child.here)?;
             let failure = Failure::new(Exit::Tool, format!("`{}` was not started", child.program.display()));
@@ -329,7 +344,7 @@ impl Children {
             id: child.id.clone(),
             code: end.code,
             signal: end.signal,
-            took: Duration::from_millis(end.millis),
+            took,
             adopted: false,
             stdout: child.here.join("stdout"),
             stderr: child.here.join("stderr"),

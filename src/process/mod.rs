@@ -69,6 +69,14 @@ pub struct Invocation {
     pub cancel: Cancel,
 }
 
+impl Invocation {
+    /// Program and arguments as the child gets them, in one line; may hold secrets.
+    fn command_line(&self, here: &Path) -> String {
+        let args = self.args.iter().map(|arg| launch::at(arg, here).to_string_lossy().into_owned());
+        std::iter::once(self.program.display().to_string()).chain(args).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// What each level of [`crate::stop::Level`] does to a child. The third kills its process group in every case.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,8 +136,8 @@ pub trait Witness: Send + Sync {
     /// Called before the child is started, so that it is never unknown; a failure prevents the start.
     async fn started(&self, id: &str, slot: &str, lock: &Path) -> Result<(), Failure>;
 
-    /// The child has ended; without a code when a signal ended it or nobody saw its end.
-    async fn ended(&self, id: &str, code: Option<i32>) -> Result<(), Failure>;
+    /// The child has ended; without a code when a signal ended it or nobody saw its end, without a time in the latter case.
+    async fn ended(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure>;
 
     /// A tool's own state file was copied and made durable under this digest.
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure>;

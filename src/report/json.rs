@@ -2,11 +2,8 @@
 
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::event::Event;
 use crate::failure::Failure;
-use crate::report::print;
 
 /// Any value on one line.
 pub fn line(data: &impl Serialize) -> String {
@@ -27,16 +24,11 @@ pub fn failure(failure: &Failure) -> String {
     .to_string()
 }
 
-pub async fn follow(mut events: UnboundedReceiver<Event>) {
-    while let Some(event) = events.recv().await {
-        print(&line(&event));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::artifact::Kind;
+    use crate::event::Event;
 
     #[test]
     fn an_event_is_one_line_that_names_itself() {

@@ -1,17 +1,7 @@
 //! Progress without a terminal: each line once, when it is settled.
 
-use tokio::sync::mpsc::UnboundedReceiver;
-
 use crate::event::{Event, NodeState, Outcome};
-use crate::report::{Detail, complain, took};
-
-pub async fn follow(mut events: UnboundedReceiver<Event>, detail: Detail) {
-    while let Some(event) = events.recv().await {
-        if let Some(line) = line(&event, detail) {
-            complain(&line);
-        }
-    }
-}
+use crate::report::{Detail, took};
 
 /// The line of an event; `None` for what passes, unless everything is told.
 pub fn line(event: &Event, detail: Detail) -> Option<String> {
@@ -30,11 +20,17 @@ pub fn line(event: &Event, detail: Detail) -> Option<String> {
             format!("  ↻ {stage:<14} {why}; once more in {}", took(*after))
         }
         Event::StageEnded { stage, outcome, took: time, summary } => ended(*stage, *outcome, *time, summary),
+        Event::ToolStarted { slot, command } if detail == Detail::Everything => format!("    {slot} $ {command}"),
+        Event::ToolSaid { slot, line } if detail == Detail::Everything => format!("    {slot} | {line}"),
         Event::Notice { text } => text.clone(),
         Event::RunStarted { run, environment } => {
             format!("run {run:04} of {environment} · Ctrl-C stops it, the same command resumes it")
         }
-        Event::Progress { .. } | Event::NodeProgress { .. } | Event::RunEnded { .. } => return None,
+        Event::Progress { .. }
+        | Event::NodeProgress { .. }
+        | Event::ToolStarted { .. }
+        | Event::ToolSaid { .. }
+        | Event::RunEnded { .. } => return None,
     })
 }
 
@@ -60,6 +56,9 @@ mod tests {
         let passing = Event::Progress { stage: Kind::Nodes, text: "12 of 40".to_owned() };
         let settled = Event::StageReused { stage: Kind::Bundle, summary: "v1.35.4+rke2r1".to_owned() };
 
+        let tool = Event::ToolSaid { slot: "nodes-apply".to_owned(), line: "Apply complete!".to_owned() };
+        assert_eq!(line(&tool, Detail::Settled), None);
+        assert_eq!(line(&tool, Detail::Everything).as_deref(), Some("    nodes-apply | Apply complete!"));
         assert_eq!(line(&passing, Detail::Settled), None);
         assert_eq!(line(&settled, Detail::Settled).as_deref(), Some("  ✓ bundle         reused  v1.35.4+rke2r1"));
         assert_eq!(line(&passing, Detail::Everything).as_deref(), Some("    nodes          12 of 40"));

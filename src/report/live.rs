@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::artifact::Kind;
 use crate::environment::NodeName;
@@ -17,13 +16,6 @@ pub struct Live {
     stages: BTreeMap<Kind, ProgressBar>,
     nodes: BTreeMap<(Kind, NodeName), ProgressBar>,
     detail: Detail,
-}
-
-pub async fn follow(mut events: UnboundedReceiver<Event>, color: bool, detail: Detail) {
-    let mut live = Live::new(color, detail);
-    while let Some(event) = events.recv().await {
-        live.show(&event);
-    }
 }
 
 impl Live {
@@ -54,6 +46,8 @@ impl Live {
             }
             Event::StageReused { .. }
             | Event::Retry { .. }
+            | Event::ToolStarted { .. }
+            | Event::ToolSaid { .. }
             | Event::Notice { .. }
             | Event::RunStarted { .. }
             | Event::RunEnded { .. } => self.print(event),

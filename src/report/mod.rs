@@ -51,7 +51,7 @@ pub enum Detail {
     /// What is settled.
     #[default]
     Settled,
-    /// Also what each stage and node is doing.
+    /// Also what each stage and node is doing, and what tools are called with and say.
     Everything,
 }
 
@@ -106,11 +106,15 @@ impl Screen {
     }
 
     /// Shows events until their senders are gone.
-    pub async fn follow(self, events: UnboundedReceiver<Event>) {
-        match self.format {
-            Format::Json => json::follow(events).await,
-            Format::Human if self.live => live::follow(events, self.color, self.detail).await,
-            Format::Human => lines::follow(events, self.detail).await,
+    pub async fn follow(self, mut events: UnboundedReceiver<Event>) {
+        let mut live = self.live.then(|| Live::new(self.color, self.detail));
+        while let Some(event) = events.recv().await {
+            match (self.format, &mut live) {
+                (Format::Json, _) if event.is_of_a_tool() && self.detail == Detail::Settled => {}
+                (Format::Json, _) => print(&json::line(&event)),
+                (Format::Human, Some(live)) => live.show(&event),
+                (Format::Human, None) => lines::line(&event, self.detail).iter().for_each(|line| complain(line)),
+            }
         }
     }
 }

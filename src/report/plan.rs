@@ -1,21 +1,37 @@
 //! A plan as people read it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
+use crate::artifact::Kind;
 use crate::decision::{Decision, NodeChange, Plan, Verdict};
+use crate::report::time::about;
 
-/// One line a stage with its reason, then what it means for single nodes.
-pub fn plan_text(plan: &Plan) -> String {
+/// Where the time that a stage takes stands.
+const TIME: usize = 50;
+
+/// One line a stage with its reason and, where it runs and was made before, how long that `usual`ly takes; then what it
+/// means for single nodes.
+pub fn plan_text(plan: &Plan, usual: &BTreeMap<Kind, Duration>) -> String {
     let mut text = String::new();
     for decision in &plan.decisions {
+        let line = match usual.get(&decision.stage).filter(|_| runs(decision)) {
+            Some(time) => format!("{:<TIME$}  ~{}", decision.reason, about(*time)),
+            None => decision.reason.clone(),
+        };
         // Writing to a string cannot fail.
-        _ = writeln!(text, "  {:<6} {:<14} {}", word(decision), decision.stage, decision.reason);
+        _ = writeln!(text, "  {:<6} {:<14} {line}", word(decision), decision.stage);
     }
     for line in node_lines(&plan.nodes) {
         _ = writeln!(text, "  {line}");
     }
     text.truncate(text.trim_end().len());
     text
+}
+
+fn runs(decision: &Decision) -> bool {
+    matches!(decision.verdict, Verdict::Run | Verdict::Follow)
 }
 
 fn word(decision: &Decision) -> &'static str {
@@ -50,7 +66,6 @@ fn node_lines(changes: &[NodeChange]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::Kind;
     use crate::environment::NodeName;
 
     #[test]
@@ -71,9 +86,10 @@ mod tests {
             ],
         };
 
-        insta::assert_snapshot!(plan_text(&plan), @r"
+        let usual = BTreeMap::from([Kind::Network, Kind::Nodes].map(|stage| (stage, Duration::from_secs(100))));
+        insta::assert_snapshot!(plan_text(&plan, &usual), @r"
           reuse  network        vpc-1, 3 zones
-          run    nodes          changed: nodes.agents
+          run    nodes          changed: nodes.agents                               ~2 min
           new    nodes          general-3
           keeps  server-1       size a, wanted b: `up` replaces no running node
         ");

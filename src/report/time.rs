@@ -25,6 +25,15 @@ pub fn ago(duration: Duration) -> String {
     }
 }
 
+/// `10 s`, `4 min`, `2 h`: a length of time that is only estimated, rounded up.
+pub fn about(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..50 => format!("{} s", (seconds + 1).next_multiple_of(10)),
+        seconds @ 50..5_400 => format!("{} min", seconds.div_ceil(60)),
+        seconds => format!("{} h", seconds.div_ceil(3_600)),
+    }
+}
+
 /// `2026-11-24 14:20 +01`: a point in time as the clock on the wall shows it.
 pub fn moment(at: Timestamp, zone: &TimeZone) -> String {
     at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M %Z").to_string()
@@ -40,6 +49,13 @@ mod tests {
 
         assert_eq!(texts, ["1.3 s", "0m 41s", "14m 07s", "1h 02m"]);
         assert_eq!(ago(Duration::from_secs(90_000)), "25 h");
+    }
+
+    #[test]
+    fn an_estimate_promises_no_precision() {
+        let texts = [3, 41, 55, 61, 3_700, 8_000].map(|seconds| about(Duration::from_secs(seconds)));
+
+        assert_eq!(texts, ["10 s", "50 s", "1 min", "2 min", "62 min", "3 h"]);
     }
 
     #[test]

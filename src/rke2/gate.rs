@@ -7,6 +7,9 @@
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use serde::Serialize;
+
 use crate::environment::{NodeName, Role};
 use crate::failure::{Exit, Failure};
 use crate::node::{Connection, Look, Wait, quote};
@@ -26,6 +29,16 @@ pub struct Member {
     pub version: String,
     /// The name of its etcd member, of a server only.
     pub etcd: Option<String>,
+    /// How long its service took; absent where systemd did not tell.
+    pub start: Option<Start>,
+}
+
+/// From the start of a node's service until the node was ready, by the node's own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Start {
+    pub started: Timestamp,
+    /// When the last of these came to be: unit active, node Ready, etcd member voting.
+    pub ready: Timestamp,
 }
 
 /// Waits until a node has joined: unit active, Ready at the version, and a server's API ready and etcd member voting.
@@ -68,6 +81,9 @@ async fn watch(node: &Connection, gate: Gate<'_>, what: &str, wait: &Wait<'_>) -
 struct Answer {
     activity: String,
     restarts: u32,
+    /// When the unit was started, and when it became active.
+    started: Option<Timestamp>,
+    active: Option<Timestamp>,
     /// What the API's `/readyz` said, on a server.
     readyz: Option<String>,
     status: Option<NodeStatus>,
@@ -104,9 +120,11 @@ impl<'a> Gate<'a> {
             memory.seen += 1;
             *memory = Memory { seen: memory.seen, ..Memory::default() };
             return Ok(match &answer.status {
-                Some(status) if memory.seen >= SEEN => {
-                    Look::Done(Member { version: status.version.clone(), etcd: status.member.clone() })
-                }
+                Some(status) if memory.seen >= SEEN => Look::Done(Member {
+                    version: status.version.clone(),
+                    etcd: status.member.clone(),
+                    start: answer.start(status),
+                }),
                 _ => Look::NotYet("joined, looking once more".to_owned()),
             });
         };
@@ -173,11 +191,24 @@ impl Answer {
         Self {
             activity: property("ActiveState").unwrap_or_default().to_owned(),
             restarts: property("NRestarts").and_then(|count| count.parse().ok()).unwrap_or(0),
+            started: property("InactiveExitTimestamp").and_then(moment),
+            active: property("ActiveEnterTimestamp").and_then(moment),
             readyz: part("readyz").map(str::to_owned),
             status: part("node").and_then(|node| NodeStatus::read(&serde_json::from_str(node).ok()?)),
             journal: part("journal").unwrap_or_default().to_owned(),
         }
     }
+
+    fn start(&self, status: &NodeStatus) -> Option<Start> {
+        let (started, active) = (self.started?, self.active?);
+        Some(Start { started, ready: status.since.map_or(active, |since| since.max(active)) })
+    }
+}
+
+/// A time as systemd writes it with `--timestamp=us+utc`: `Sat 2026-11-21 15:49:58.250000 UTC`.
+fn moment(text: &str) -> Option<Timestamp> {
+    let (_, time) = text.strip_suffix(" UTC")?.split_once(' ')?;
+    format!("{}Z", time.replace(' ', "T")).parse().ok()
 }
 
 /// The look: parts that start with `@name`.
@@ -191,7 +222,8 @@ fn script(name: &NodeName, role: Role) -> String {
     let node = quote(&format!("/api/v1/nodes/{name}"));
     format!(
         r#"echo @unit
-systemctl show {unit}.service --property=ActiveState,NRestarts
+systemctl show {unit}.service --timestamp=us+utc \
+  --property=ActiveState,NRestarts,InactiveExitTimestamp,ActiveEnterTimestamp
 get() {{ {DATA_DIR}/bin/kubectl --kubeconfig {kubeconfig} --request-timeout=5s get --raw "$1" 2>/dev/null; }}
 if [ -x {DATA_DIR}/bin/kubectl ] && [ -r {kubeconfig} ]; then
   echo; echo @readyz; get /readyz
@@ -228,7 +260,8 @@ mod tests {
     fn said(activity: &str, readyz: &str, conditions: &[(&str, &str, &str)], journal: &str) -> Answer {
         let node = node("server-2", Role::Server, VERSION, conditions);
         Answer::read(&format!(
-            "@unit\nActiveState={activity}\nNRestarts=3\n\n@readyz\n{readyz}\n@node\n{node}\n@journal\n{journal}\n"
+            "@unit\nActiveState={activity}\nNRestarts=3\nInactiveExitTimestamp=Sat 2026-11-21 15:49:12.500000 UTC\n\
+             ActiveEnterTimestamp=Sat 2026-11-21 15:49:58.250000 UTC\n\n@readyz\n{readyz}\n@node\n{node}\n@journal\n{journal}\n"
         ))
     }
 
@@ -256,7 +289,12 @@ mod tests {
         assert_eq!(first, not_yet("joined, looking once more"));
         assert_eq!(between, not_yet("rke2-server is activating, started again 3 times"));
         assert_eq!(third, not_yet("joined, looking once more"));
-        let member = Member { version: VERSION.to_owned(), etcd: Some("server-2-1f2e3d4c".to_owned()) };
+        let start = Start {
+            started: "2026-11-21T15:49:12.5Z".parse().expect("a time"),
+            ready: "2026-11-21T15:50:01Z".parse().expect("a time"),
+        };
+        let etcd = Some("server-2-1f2e3d4c".to_owned());
+        let member = Member { version: VERSION.to_owned(), etcd, start: Some(start) };
         assert_eq!(fourth, Ok(Look::Done(member)));
     }
 

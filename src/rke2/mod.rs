@@ -17,7 +17,7 @@ mod token;
 mod version;
 
 pub use api::{Api, Route};
-pub use gate::{Member, joined, serving};
+pub use gate::{Member, Start, joined, serving};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};

@@ -1,5 +1,6 @@
 //! A node as the Kubernetes API shows it.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::environment::Role;
@@ -17,6 +18,8 @@ pub struct NodeStatus {
     /// The name of its etcd member, of a server only.
     pub member: Option<String>,
     pub address: Option<String>,
+    /// When the last of the conditions that a join waits for came true; to the second.
+    pub since: Option<Timestamp>,
 }
 
 impl NodeStatus {
@@ -35,6 +38,7 @@ impl NodeStatus {
             not_voting: unmet(status, "EtcdIsVoter").filter(|_| is_server),
             member: annotation("etcd.rke2.cattle.io/node-name"),
             address: address(status),
+            since: since(status),
         })
     }
 
@@ -72,6 +76,17 @@ fn unmet(status: &Value, kind: &str) -> Option<String> {
     }
 }
 
+fn since(status: &Value) -> Option<Timestamp> {
+    let waited_for = |condition: &&Value| {
+        let is = |key: &str, value: &str| condition.get(key).and_then(Value::as_str) == Some(value);
+        (is("type", "Ready") || is("type", "EtcdIsVoter")) && is("status", "True")
+    };
+    let conditions = status.get("conditions")?.as_array()?;
+    let times =
+        conditions.iter().filter(waited_for).filter_map(|condition| condition.get("lastTransitionTime")?.as_str());
+    times.filter_map(|time| time.parse().ok()).max()
+}
+
 fn address(status: &Value) -> Option<String> {
     let addresses = status.get("addresses")?.as_array()?;
     let internal =
@@ -93,7 +108,11 @@ pub(super) mod tests {
             if is_server { json!({"etcd.rke2.cattle.io/node-name": format!("{name}-1f2e3d4c")}) } else { json!({}) };
         let conditions: Vec<Value> = conditions
             .iter()
-            .map(|(kind, status, reason)| json!({"type": kind, "status": status, "reason": reason, "message": ""}))
+            .enumerate()
+            .map(|(second, (kind, status, reason))| {
+                let time = format!("2026-11-21T15:50:{second:02}Z");
+                json!({"type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": time})
+            })
             .collect();
         json!({
             "metadata": {"name": name, "labels": labels, "annotations": annotations},
@@ -115,6 +134,7 @@ pub(super) mod tests {
         assert_eq!(status.lacks(Role::Server, VERSION), None);
         assert_eq!(status.member.as_deref(), Some("server-1-1f2e3d4c"));
         assert_eq!(status.address.as_deref(), Some("10.20.1.5"));
+        assert_eq!(status.since.map(|since| since.to_string()).as_deref(), Some("2026-11-21T15:50:01Z"));
     }
 
     #[test]

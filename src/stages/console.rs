@@ -22,7 +22,7 @@ pub async fn pinned_keys(cx: &Context<'_>, machine: &str) -> Result<Vec<String>,
             Look::Done(keys)
         })
     };
-    let keys = wait.until(&what, Exit::Platform, Duration::from_secs(2), look).await;
+    let keys = wait.until(&what, Exit::Platform, Duration::from_secs(1), look).await;
     match keys {
         Ok(keys) => Ok(keys),
         Err(failure) => Err(with_last_words(cx, machine, failure).await),

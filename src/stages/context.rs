@@ -111,6 +111,8 @@ pub struct Context<'a> {
     pub run: u32,
     pub env: &'a Environment,
     pub identity: &'a Identity,
+    /// The environment got its identity in this run: nothing can carry its tag that this run did not make.
+    pub is_new: bool,
     pub workspace: &'a Workspace,
     pub state: &'a StateDir,
     pub cloud: &'a dyn Cloud,

@@ -325,7 +325,7 @@ async fn start(
     let tell = |text: &str| cx.progress(format!("{}: {text}", started.id));
     let what = format!("machine `{}` of image `{id}` does not run", started.id);
     let wait = cx.wait(BOOT, &tell);
-    wait.until(&what, Exit::Platform, Duration::from_secs(2), || async {
+    wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
         Ok(match cx.cloud.machine(&started.id).await? {
             Some(found) if found.state == MachineState::Running => Look::Done(found),
             Some(found) if found.state == MachineState::Gone => {

@@ -32,7 +32,7 @@ pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
 
 /// Applies the root and reads its outputs. No apply destroys or replaces a node, whatever its plan says.
 pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> {
-    let root = root(cx, values)?.protecting(&["aws_instance.node"]);
+    let root = root(cx, values)?.protecting(&["aws_instance.node"]).of_new_environment(cx.is_new);
     tofu::apply(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
 }
 

@@ -30,8 +30,9 @@ impl Witness for Notes {
         Ok(())
     }
 
-    async fn ended(&self, _id: &str, code: Option<i32>) -> Result<(), Failure> {
-        self.add(format!("ended {code:?}"));
+    async fn ended(&self, _id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure> {
+        let timed = if took.is_some() { "timed" } else { "not timed" };
+        self.add(format!("ended {code:?}, {timed}"));
         Ok(())
     }
 

@@ -81,7 +81,7 @@ async fn children_are_open_until_their_result_was_taken_over_and_facts_until_the
     let world = World::with(vec![
         start("one"),
         start("two"),
-        Record::ChildEnded { id: "one".to_owned(), code: Some(0) },
+        Record::ChildEnded { id: "one".to_owned(), code: Some(0), took: Some(Duration::from_millis(1_500)) },
         fact("x", 1),
         fact("x", serde_json::Value::Null),
     ])
@@ -113,4 +113,45 @@ async fn the_history_tells_each_run_with_its_stages() {
     let [stage] = run.stages.as_slice() else { panic!("one stage: {runs:?}") };
     assert_eq!((stage.attempts, stage.steps, stage.took), (1, 1, Some(Duration::from_secs(2))));
     assert_eq!(stage.made.as_deref(), Some("v1.35.4+rke2r1 · 0 files, verified"));
+}
+
+fn past_run() -> PastRun {
+    PastRun {
+        number: 1,
+        command: "up dev".to_owned(),
+        program: "0.1.0".to_owned(),
+        plan: None,
+        actor: Actor::here(),
+        started: jiff::Timestamp::UNIX_EPOCH,
+        ended: None,
+        outcome: Outcome::Succeeded,
+        why: None,
+        approvals: vec![],
+        stages: vec![],
+        entries: (1, 1),
+    }
+}
+
+#[test]
+fn a_stage_usually_takes_the_longest_of_its_latest_successes() {
+    let run = |seconds, outcome| PastRun {
+        stages: vec![PastStage {
+            stage: Kind::Bundle,
+            deed: Deed::Make,
+            attempts: 1,
+            steps: 0,
+            outcome,
+            why: None,
+            took: Some(Duration::from_secs(seconds)),
+            made: None,
+        }],
+        ..past_run()
+    };
+    let runs = [(900, Outcome::Succeeded), (10, Outcome::Succeeded), (60, Outcome::Failed)]
+        .map(|(seconds, outcome)| run(seconds, outcome));
+    let later = [(40, Outcome::Succeeded), (20, Outcome::Succeeded)].map(|(seconds, outcome)| run(seconds, outcome));
+
+    let usual = usual(&[runs.to_vec(), later.to_vec()].concat());
+
+    assert_eq!(usual, BTreeMap::from([(Kind::Bundle, Duration::from_secs(40))]));
 }

@@ -4,6 +4,7 @@
 //! marked as tainted. Both are mended before anything is applied: what exists is imported, what is whole is untainted.
 //! The state is OpenTofu's own file; it is copied, durably, after each apply that may have changed it.
 
+mod intended;
 mod mend;
 mod plan;
 mod root;
@@ -63,21 +64,21 @@ const MOST_ROUNDS: usize = 6;
 pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<Outputs, Failure> {
     let run = prepare(cx, root).await?;
     let is_unsure = root.is_unsure();
-    let mut plan = run.plan(Verb::Apply).await?;
+    let mut intended = run.plan(Verb::Apply).await?;
     for _ in 0..MOST_ROUNDS {
-        if !(is_unsure || plan.has_tainted()) {
+        if !(is_unsure || intended.has_tainted()) {
             break;
         }
-        let mends = mend::look(&plan, finder).await?;
+        let mends = mend::look(&shown(cx, root).await?, finder).await?;
         if mends.is_empty() {
             break;
         }
         run.mend(&mends).await?;
-        plan = run.plan(Verb::Apply).await?;
+        intended = run.plan(Verb::Apply).await?;
     }
-    plan.refuse_to_destroy(&root.protected)?;
-    if plan.changes_something() {
-        run.carry_out(Verb::Apply, &plan).await?;
+    intended.refuse_to_destroy(&root.protected)?;
+    if intended.is_something() {
+        run.carry_out(Verb::Apply, &intended).await?;
     }
     root.settle()?;
     outputs(cx, root)
@@ -86,9 +87,9 @@ pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<
 /// Destroys everything in the root's state. What is in no state is found by tag, by whoever calls.
 pub async fn destroy(cx: &ToolCx<'_>, root: &Root) -> Result<(), Failure> {
     let run = prepare(cx, root).await?;
-    let plan = run.plan(Verb::Destroy).await?;
-    if plan.changes_something() {
-        run.carry_out(Verb::Destroy, &plan).await?;
+    let intended = run.plan(Verb::Destroy).await?;
+    if intended.is_something() {
+        run.carry_out(Verb::Destroy, &intended).await?;
     }
     root.settle()
 }
@@ -120,10 +121,11 @@ fn recorded(dir: &Path) -> Result<Outputs, Failure> {
     ))
 }
 
-/// Reads a saved plan. OpenTofu starts its providers for it, so it waits where it holds nobody up.
-async fn show(cx: &ToolCx<'_>, dir: &Path, name: &str) -> Result<Plan, Failure> {
+/// Reads the saved plan with its values. OpenTofu starts its providers for it, so it waits where it holds nobody up.
+async fn shown(cx: &ToolCx<'_>, root: &Root) -> Result<Plan, Failure> {
     let (tofu, env) = (cx.tools.get("tofu")?.path.clone(), run::environment(cx));
-    let args = [format!("-chdir={}", dir.display()), "show".into(), "-json".into(), "-no-color".into(), name.into()];
+    let chdir = format!("-chdir={}", root.dir.display());
+    let args = [chdir, "show".into(), "-json".into(), "-no-color".into(), "plan.bin".into()];
     let shown = tokio::task::spawn_blocking(move || {
         quick(&tofu, &args.each_ref().map(String::as_str), &env, Duration::from_secs(300))
     });

@@ -22,6 +22,8 @@ pub struct Root {
     pub lock: Option<String>,
     /// Resources that no apply may destroy or replace, by type or by type and name.
     pub protected: Vec<String>,
+    /// Nothing of it can exist: the environment got its id in this run.
+    pub is_new: bool,
 }
 
 impl Root {
@@ -43,12 +45,18 @@ impl Root {
             }
         }
         let lock = std::fs::read_to_string(template.join(".terraform.lock.hcl")).ok();
-        Ok(Self { dir, config, variables, lock, protected: vec![] })
+        Ok(Self { dir, config, variables, lock, protected: vec![], is_new: false })
     }
 
     /// Refuses every plan that would destroy or replace one of these: `aws_instance`, or `aws_instance.node`.
     pub fn protecting(mut self, names: &[&str]) -> Self {
         self.protected = names.iter().map(|name| (*name).to_owned()).collect();
+        self
+    }
+
+    /// Looks for nothing that the state does not know, unless an apply was begun here.
+    pub fn of_new_environment(mut self, is_new: bool) -> Self {
+        self.is_new = is_new;
         self
     }
 
@@ -68,7 +76,7 @@ impl Root {
 
     /// Whether something may exist that the state does not know: there is no state, or an apply has not been settled.
     pub(super) fn is_unsure(&self) -> bool {
-        self.unsettled().exists() || !state::path(&self.dir).exists()
+        self.unsettled().exists() || (!self.is_new && !state::path(&self.dir).exists())
     }
 
     /// Notes that an apply begins; [`Root::settle`] takes the note back.

@@ -9,11 +9,11 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::{Cancel, Ended, Stream as From};
 use crate::tools::refusals::refused;
+use crate::tools::tofu::intended::Intended;
 use crate::tools::tofu::mend::Mends;
-use crate::tools::tofu::plan::Plan;
 use crate::tools::tofu::root::{Root, write_json};
+use crate::tools::tofu::state;
 use crate::tools::tofu::stream::Stream;
-use crate::tools::tofu::{show, state};
 use crate::tools::{Call, ToolCx};
 use crate::workspace::{RealDisk, make_dir, tree_digest, write_atomic};
 
@@ -82,13 +82,17 @@ impl<'a> Run<'a> {
         Ok(Digest::of_value(&(&self.root.config, &self.root.lock, trees, &self.cx.tools.get("tofu")?.digest)))
     }
 
-    pub(super) async fn plan(&self, verb: Verb) -> Result<Plan, Failure> {
+    /// Plans into `plan.bin`.
+    pub(super) async fn plan(&self, verb: Verb) -> Result<Intended, Failure> {
         let destroy = (verb == Verb::Destroy).then_some("-destroy");
         let args =
             ["plan", "-input=false", "-no-color", "-lock-timeout=60s", "-out=plan.bin", "-json-into=@here@/events"];
         let (ended, stream) = self.call("plan", args.into_iter().chain(destroy), Cancel::Group, 0).await?;
         self.judge(&ended, &stream, Some("plan"))?;
-        show(self.cx, &self.root.dir, "plan.bin").await
+        if let Some(summary) = &stream.summary {
+            stream.intended.is_all_of(summary).map_err(|failure| failure.log(&ended.log))?;
+        }
+        Ok(stream.intended)
     }
 
     /// Takes marks off and plans imports; the next apply carries the imports out.
@@ -118,14 +122,14 @@ impl<'a> Run<'a> {
     }
 
     /// Applies the saved plan and keeps a copy of the state, whatever came of it.
-    pub(super) async fn carry_out(&self, verb: Verb, plan: &Plan) -> Result<(), Failure> {
+    pub(super) async fn carry_out(&self, verb: Verb, intended: &Intended) -> Result<(), Failure> {
         let name = match verb {
             Verb::Apply => "apply",
             Verb::Destroy => "destroy",
         };
         self.root.unsettle()?;
         let args = ["apply", "-input=false", "-no-color", "-lock-timeout=60s", "-json-into=@here@/events", "plan.bin"];
-        let (ended, stream) = self.call(name, args, Cancel::Finish, plan.changes()).await?;
+        let (ended, stream) = self.call(name, args, Cancel::Finish, intended.count()).await?;
         self.keep_state(&self.cx.slot(name)).await?;
         // Of a saved plan that destroys everything tofu says `destroy` or `apply`, by version.
         self.judge(&ended, &stream, Some("apply"))

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::artifact::Kind;
 use crate::event::Events;
+use crate::tools::tofu::intended::{Change, Intended, Output};
 
 /// One line of the stream (`ui` 1.x), as far as we read it.
 #[derive(Debug, Default, Deserialize)]
@@ -15,6 +16,8 @@ struct Line {
     hook: Option<Hook>,
     diagnostic: Option<Diagnostic>,
     changes: Option<Changes>,
+    change: Option<Change>,
+    outputs: Option<BTreeMap<String, Output>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -60,11 +63,22 @@ pub(super) struct Stream<'a> {
     open: BTreeMap<String, f64>,
     pub errors: Vec<String>,
     pub summary: Option<Changes>,
+    /// Of a plan.
+    pub intended: Intended,
 }
 
 impl<'a> Stream<'a> {
     pub(super) fn new(stage: Kind, events: &'a Events, total: usize) -> Self {
-        Self { stage, events, total, done: 0, open: BTreeMap::new(), errors: vec![], summary: None }
+        Self {
+            stage,
+            events,
+            total,
+            done: 0,
+            open: BTreeMap::new(),
+            errors: vec![],
+            summary: None,
+            intended: Intended::default(),
+        }
     }
 
     pub(super) fn line(&mut self, line: &str) {
@@ -84,6 +98,9 @@ impl<'a> Stream<'a> {
                 self.errors.push(diagnostic.sentence());
             }
             ("change_summary", ..) => self.summary = line.changes,
+            ("planned_change", ..) => line.change.into_iter().for_each(|change| self.intended.changes(change)),
+            // After an apply they stand here with their values.
+            ("outputs", ..) => line.outputs.into_iter().for_each(|outputs| self.intended.outputs(outputs)),
             _ => {}
         }
     }

@@ -1,0 +1,198 @@
+//! What a plan would do, as OpenTofu's stream tells it.
+//!
+//! # Why
+//! `tofu show` tells the planned values too, and starts the provider again for it, which takes longer than many a plan:
+//! it is asked only where values are looked for, in [`plan`](super::plan) (2026-11-21).
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::failure::{Exit, Failure};
+use crate::tools::tofu::stream::{Changes, short};
+
+/// The changes of one plan.
+#[derive(Debug, Default)]
+pub(super) struct Intended {
+    changes: Vec<Change>,
+    outputs: BTreeMap<String, Output>,
+}
+
+/// A `planned_change`: what would happen to one resource.
+#[derive(Debug, Deserialize)]
+pub(super) struct Change {
+    resource: Resource,
+    action: String,
+    reason: Option<String>,
+    importing: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Resource {
+    addr: String,
+    resource_type: String,
+    resource_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Output {
+    #[serde(default)]
+    action: String,
+}
+
+impl Change {
+    fn is_nothing(&self) -> bool {
+        self.importing.is_none() && matches!(self.action.as_str(), "noop" | "read")
+    }
+
+    fn destroys(&self) -> bool {
+        matches!(self.action.as_str(), "delete" | "replace")
+    }
+
+    /// Named by its type, or by type and name such as `aws_instance.node`.
+    fn is_one_of(&self, protected: &[String]) -> bool {
+        let Resource { resource_type, resource_name, .. } = &self.resource;
+        let full = format!("{resource_type}.{resource_name}");
+        protected.iter().any(|name| name == resource_type || *name == full)
+    }
+}
+
+impl Intended {
+    pub(super) fn changes(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    pub(super) fn outputs(&mut self, outputs: BTreeMap<String, Output>) {
+        self.outputs = outputs;
+    }
+
+    pub(super) fn is_something(&self) -> bool {
+        self.count() > 0 || self.outputs.values().any(|output| !matches!(output.action.as_str(), "" | "noop"))
+    }
+
+    /// # Errors
+    /// The plan destroys more than was read of it: whether that is protected, nobody knows.
+    pub(super) fn is_all_of(&self, summary: &Changes) -> Result<(), Failure> {
+        let known = self.changes.iter().filter(|change| change.destroys()).count();
+        if usize::try_from(summary.remove).is_ok_and(|remove| remove <= known) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Tool, "the plan of tofu cannot be read")
+            .because(format!("it destroys {} resources and names {known} of them", summary.remove)))
+    }
+
+    /// Resources that an apply would touch.
+    pub(super) fn count(&self) -> usize {
+        self.changes.iter().filter(|change| !change.is_nothing()).count()
+    }
+
+    /// Whether something is to be replaced for no other reason than its mark.
+    pub(super) fn has_tainted(&self) -> bool {
+        self.changes.iter().any(|change| change.reason.as_deref() == Some("tainted"))
+    }
+
+    /// # Errors
+    /// Exit 9, naming what would go.
+    pub(super) fn refuse_to_destroy(&self, protected: &[String]) -> Result<(), Failure> {
+        let doomed = self.changes.iter().filter(|change| change.destroys() && change.is_one_of(protected));
+        let doomed: Vec<_> = doomed.map(|change| format!("`{}`", short(&change.resource.addr))).collect();
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Exit::Approval,
+            format!("tofu would destroy {} of the machines that are to stay: {}", doomed.len(), doomed.join(", ")),
+        )
+        .because("machines are only ever replaced one by one, never by an apply"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Kind;
+    use crate::event::Events;
+    use crate::tools::tofu::stream::Stream;
+
+    fn intended(lines: &str) -> Intended {
+        let (events, _) = Events::channel();
+        let mut stream = Stream::new(Kind::Network, &events, 0);
+        lines.lines().for_each(|line| stream.line(line));
+        stream.intended
+    }
+
+    /// A plan with one change of a resource `node` of this type.
+    fn plan(kind: &str, action: &str, more: &str) -> Intended {
+        intended(&format!(
+            r#"{{"type":"planned_change","change":{{"resource":{{"addr":"module.nodes.{kind}.node[\"server-1\"]","resource_type":"{kind}","resource_name":"node"}},"action":"{action}"{more}}}}}"#
+        ))
+    }
+
+    #[test]
+    fn a_plan_is_read_from_what_tofu_says_of_it() {
+        let plan = intended(include_str!("../../../tests/fixtures/tofu-1.12.6-plan.jsonl"));
+
+        let doomed = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            plan.refuse_to_destroy(&names).err().map(|failure| failure.what().to_owned())
+        };
+        assert_eq!((plan.count(), plan.is_something(), plan.has_tainted()), (4, true, true));
+        assert_eq!(doomed(&["terraform_data.changed"]), None);
+        assert_eq!(
+            doomed(&["terraform_data.replaced", "terraform_data.gone"]).as_deref(),
+            Some(
+                "tofu would destroy 2 of the machines that are to stay: `terraform_data.gone[0]`, `terraform_data.replaced`"
+            )
+        );
+    }
+
+    #[test]
+    fn an_import_is_a_change_though_its_action_is_none() {
+        let nothing = plan("aws_vpc", "noop", "");
+        let import = plan("aws_vpc", "noop", r#","importing":{"id":"vpc-1"}"#);
+
+        assert_eq!((nothing.is_something(), import.is_something()), (false, true));
+    }
+
+    #[test]
+    fn an_output_alone_is_a_change() {
+        let changed = intended(r#"{"type":"outputs","outputs":{"id":{"sensitive":false,"action":"update"}}}"#);
+        let same = intended(r#"{"type":"outputs","outputs":{"id":{"sensitive":false,"action":"noop"}}}"#);
+
+        assert_eq!((changed.is_something(), same.is_something()), (true, false));
+    }
+
+    #[test]
+    fn a_machine_is_not_replaced_by_an_apply() {
+        let protected = ["aws_instance".to_owned()];
+        let failure = plan("aws_instance", "replace", "").refuse_to_destroy(&protected).expect_err("refused");
+
+        assert_eq!(failure.exit(), Exit::Approval);
+        assert_eq!(
+            failure.what(),
+            "tofu would destroy 1 of the machines that are to stay: `aws_instance.node[\"server-1\"]`"
+        );
+        plan("aws_instance", "create", "").refuse_to_destroy(&protected).expect("nothing is destroyed");
+    }
+
+    #[test]
+    fn a_plan_that_destroys_what_it_does_not_name_is_not_trusted() {
+        let summary = |remove| Changes { add: 1, change: 0, remove, operation: "plan".to_owned() };
+        let replaced = plan("aws_instance", "replace", "");
+
+        let failure = replaced.is_all_of(&summary(2)).expect_err("refused");
+
+        assert_eq!(failure.causes(), ["it destroys 2 resources and names 1 of them"]);
+        replaced.is_all_of(&summary(1)).expect("all are named");
+    }
+
+    #[test]
+    fn one_resource_of_a_type_can_be_protected_without_the_others() {
+        let replaced = plan("aws_instance", "replace", "");
+
+        let failure = replaced.refuse_to_destroy(&["aws_instance.node".to_owned()]).expect_err("refused");
+
+        assert_eq!(failure.causes(), ["machines are only ever replaced one by one, never by an apply"]);
+        replaced.refuse_to_destroy(&["aws_instance.jump".to_owned()]).expect("another one is protected");
+    }
+}
