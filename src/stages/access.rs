@@ -8,19 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use serde_json::json;
 
 use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
 use crate::cloud::MachineState;
-use crate::environment::{Environment, NodeName, Role, Via, WantedNode};
+use crate::environment::{Environment, NodeName, Role, Via};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{JUMP, Look};
 use crate::stages::console::{pinned_keys, with_last_words};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, named_jump};
-use crate::workspace::{RealDisk, make_dir, write_atomic};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, named_jump};
 
 pub struct AccessStage;
 
@@ -51,7 +49,7 @@ impl Stage for AccessStage {
             .filter_map(|look| look.err().map(|failure| failure.to_string()))
             .collect();
         Ok(match silent[..] {
-            [] if inventory_is(cx, access) => Presence::Standing,
+            [] if inventory::is_nodes(cx, access) => Presence::Standing,
             [] => Presence::Altered("the inventory is not as written".to_owned()),
             // Whether a machine that does not answer is gone is for `nodes` to see; here it is looked at again.
             _ => Presence::Altered(silent.join("; ")),
@@ -78,15 +76,13 @@ impl Stage for AccessStage {
         let unreached = failures.iter().filter_map(|(name, _)| Some((name.clone(), nodes.nodes.get(name)?.role)));
         let access = Access { nodes: reached, unreached: unreached.collect(), jump };
         cx.connections.write_config(&access).await?;
-        let file = cx.workspace.inventory_file(&cx.env.name);
-        make_dir(&RealDisk, file.parent().unwrap_or(cx.workspace.root()), 0o755)?;
-        write_atomic(&file, own_inventory(cx, &access).as_bytes(), 0o644)?;
+        inventory::write_nodes(cx, &access)?;
         Ok(Made { artifact: Artifact::Access(access), short })
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
         cx.connections.close().await;
-        crate::workspace::remove(&RealDisk, &cx.workspace.inventory_file(&cx.env.name))
+        inventory::remove_nodes(cx)
     }
 }
 
@@ -155,7 +151,7 @@ async fn running(name: &NodeName, node: &Node, cx: &Context<'_>) -> Result<(), F
     let tell = |text: &str| cx.node(name, NodeState::Working, text);
     let what = format!("`{name}` ({}) does not run", node.machine);
     let wait = cx.wait(LOGIN, &tell);
-    wait.until(&what, Exit::Platform, Duration::from_secs(2), || async {
+    wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
         Ok(match cx.cloud.machine(&node.machine).await?.map(|machine| machine.state) {
             Some(MachineState::Running) => Look::Done(()),
             Some(MachineState::Gone) | None => {
@@ -197,121 +193,3 @@ const FIRST_BOOT: &str = r"
 cloud-init status --wait >/dev/null 2>&1
 cloud-init status | sed -n 's/^status: //p'
 ";
-
-fn own_inventory(cx: &Context<'_>, access: &Access) -> String {
-    inventory(&cx.env.wanted_nodes(), access, &cx.connections.ansible_ssh_args())
-}
-
-/// The inventory that our plays and a person's own use.
-fn inventory(wanted: &[WantedNode], access: &Access, ssh_args: &str) -> String {
-    let group = |role: Role| {
-        let hosts: BTreeMap<&str, _> = access
-            .nodes
-            .iter()
-            .filter(|(_, reach)| reach.role == Some(role))
-            .map(|(name, reach)| {
-                let want = wanted.iter().find(|want| want.name == *name);
-                let vars = json!({
-                    "ansible_host": name.0,
-                    "ansible_user": reach.user,
-                    "rke2_node_ip": reach.address,
-                    "rke2_node_labels": want.map(|want| &want.labels),
-                    "rke2_node_taints": want.map(|want| &want.taints),
-                });
-                (name.0.as_str(), vars)
-            })
-            .collect();
-        json!({ "hosts": hosts })
-    };
-    let vars = json!({
-        "ansible_ssh_common_args": ssh_args,
-        "ansible_python_interpreter": "/usr/bin/python3",
-    });
-    let all = json!({ "all": { "vars": vars, "children": { "servers": group(Role::Server), "agents": group(Role::Agent) } } });
-    format!("{all:#}\n")
-}
-
-fn inventory_is(cx: &Context<'_>, access: &Access) -> bool {
-    let path = cx.workspace.inventory_file(&cx.env.name);
-    std::fs::read_to_string(path).is_ok_and(|text| text == own_inventory(cx, access))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::units::ByteSize;
-
-    fn want(name: &str, role: Role) -> WantedNode {
-        WantedNode {
-            name: NodeName(name.to_owned()),
-            role,
-            size: "m6i.large".to_owned(),
-            disk: ByteSize(ByteSize::GIB),
-            zone: 0,
-            labels: BTreeMap::from([("tier".to_owned(), "general".to_owned())]),
-            taints: vec!["gpu=yes:NoSchedule".to_owned()],
-        }
-    }
-
-    fn reach(role: Option<Role>, address: &str) -> Reach {
-        Reach {
-            machine: format!("i-{address}"),
-            role,
-            address: address.to_owned(),
-            port: 22,
-            user: "rocky".to_owned(),
-            host_keys: vec!["ecdsa-sha2-nistp256 AAAA".to_owned()],
-        }
-    }
-
-    fn written() -> Value {
-        let nodes = [
-            ("server-1", reach(Some(Role::Server), "10.20.1.5")),
-            ("general-1", reach(Some(Role::Agent), "10.20.1.6")),
-            ("general-9", reach(Some(Role::Agent), "10.20.1.7")),
-        ];
-        let access = Access {
-            unreached: BTreeMap::new(),
-            nodes: nodes.into_iter().map(|(name, reach)| (NodeName(name.to_owned()), reach)).collect(),
-            jump: Some(reach(None, "203.0.113.1")),
-        };
-        let wanted = [want("server-1", Role::Server), want("general-1", Role::Agent)];
-        serde_json::from_str(&inventory(&wanted, &access, "-F /run/x/config")).expect("JSON")
-    }
-
-    #[test]
-    fn each_node_stands_in_the_group_of_its_role_and_the_jump_machine_in_none() {
-        let groups = &written()["all"]["children"];
-
-        let names =
-            |group: &str| groups[group]["hosts"].as_object().expect("hosts").keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names("servers"), ["server-1"]);
-        assert_eq!(names("agents"), ["general-1", "general-9"]);
-    }
-
-    #[test]
-    fn a_node_is_reached_by_its_name_in_our_configuration_and_told_address_labels_and_taints() {
-        let inventory = written();
-
-        assert_eq!(inventory["all"]["vars"]["ansible_ssh_common_args"], "-F /run/x/config");
-        assert_eq!(
-            inventory["all"]["children"]["agents"]["hosts"]["general-1"],
-            json!({
-                "ansible_host": "general-1",
-                "ansible_user": "rocky",
-                "rke2_node_ip": "10.20.1.6",
-                "rke2_node_labels": { "tier": "general" },
-                "rke2_node_taints": ["gpu=yes:NoSchedule"],
-            })
-        );
-    }
-
-    #[test]
-    fn a_node_that_the_file_no_longer_names_has_no_labels_of_ours() {
-        let node = &written()["all"]["children"]["agents"]["hosts"]["general-9"];
-
-        assert_eq!((&node["rke2_node_ip"], &node["rke2_node_labels"]), (&json!("10.20.1.7"), &Value::Null));
-    }
-}

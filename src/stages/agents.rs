@@ -43,20 +43,15 @@ impl Stage for AgentsStage {
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::Agents(agents) = recorded else { return Ok(Presence::Gone) };
         let access: Access = cx.known.get(Kind::Access)?;
-        let mut amiss = Vec::new();
-        for (node, joined) in agents.joined.iter().filter(|(node, _)| access.nodes.contains_key(*node)) {
-            if !still_member(cx, node, Role::Agent, joined, &access).await? {
-                amiss.push(node.to_string());
-            }
-        }
-        if !amiss.is_empty() {
-            return Ok(Presence::Altered(format!("{} does not run as it joined", amiss.join(", "))));
-        }
         let servers: Servers = cx.known.get(Kind::Servers)?;
         let balancer: LoadBalancer = cx.known.get(Kind::LoadBalancer)?;
-        let behind = behind_ingress(&agents.joined, &servers.joined);
-        let missing = joining::unregistered(&INGRESS, behind, &balancer, cx).await?;
-        Ok(if missing.is_empty() { Presence::Standing } else { Presence::Altered(missing.join(", ")) })
+        let (changed, unregistered) = tokio::try_join!(
+            joining::changed_members(cx, Role::Agent, &agents.joined, &access),
+            joining::unregistered(&INGRESS, behind_ingress(&agents.joined, &servers.joined), &balancer, cx),
+        )?;
+        let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
+        let amiss: Vec<String> = changed.chain(unregistered).collect();
+        Ok(if amiss.is_empty() { Presence::Standing } else { Presence::Altered(amiss.join(", ")) })
     }
 
     async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::artifact::{Access, Joined, LoadBalancer};
-use crate::environment::{HardeningProfile, LoadBalancerKind, NodeName, Rke2Profile, Role, WantedNode};
+use crate::environment::{LoadBalancerKind, NodeName, Role, WantedNode};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::rke2::{self, State, Version};
 use crate::secret::Secret;
 use crate::secrets::random_token;
-use crate::stages::Context;
 use crate::stages::infrastructure::tool_cx;
+use crate::stages::{Context, inventory};
 use crate::tools::ansible::{self, Play, Played};
 use crate::workspace::TmpFile;
 
@@ -40,17 +41,14 @@ pub async fn unregistered(
     balancer: &LoadBalancer,
     cx: &Context<'_>,
 ) -> Result<Vec<String>, Failure> {
-    let mut missing = Vec::new();
-    for name in groups {
-        let Some(group) = balancer.target_groups.get(*name) else { continue };
+    let known = groups.iter().filter_map(|name| Some((name, balancer.target_groups.get(*name)?)));
+    let asked = known.map(async |(name, group)| {
         let targets = cx.cloud.targets(group).await?;
-        for (node, joined) in joined {
-            if !targets.iter().any(|target| target.machine == joined.machine) {
-                missing.push(format!("{node} is not behind `{name}`"));
-            }
-        }
-    }
-    Ok(missing)
+        let is_missing = |joined: &Joined| !targets.iter().any(|target| target.machine == joined.machine);
+        let missing = joined.iter().filter(|(_, joined)| is_missing(joined));
+        Ok(missing.map(|(node, _)| format!("{node} is not behind `{name}`")).collect::<Vec<_>>())
+    });
+    Ok(try_join_all(asked).await?.concat())
 }
 
 pub fn version(cx: &Context<'_>) -> Result<Version, Failure> {
@@ -69,16 +67,11 @@ pub fn node_inputs(cx: &Context<'_>, machine: &str, wanted: Option<&WantedNode>)
         .tree("ansible/roles/rke2_common")
 }
 
-/// The variables that both roles take.
+/// What our plays give to both roles: what the inventory says of RKE2, and that the wait is ours.
 pub fn variables(cx: &Context<'_>) -> Value {
-    json!({
-        "rke2_version": cx.env.rke2.version,
-        "rke2_cni": cx.env.rke2.cni.name(),
-        "rke2_image_sets": rke2::image_sets(cx.env.rke2.cni),
-        "rke2_profile": match cx.env.rke2.profile { Rke2Profile::Cis => "cis", Rke2Profile::None => "none" },
-        "rke2_disable_firewalld": cx.env.hardening.profile != HardeningProfile::None,
-        "rke2_wait": false,
-    })
+    let mut vars = inventory::settings(cx.env);
+    vars["rke2_wait"] = json!(false);
+    vars
 }
 
 /// Runs one playbook for some nodes; the token files lie on tmpfs while it runs.
@@ -105,7 +98,7 @@ pub async fn play(
     let play = Play {
         name: name.to_owned(),
         playbook: cx.workspace.asset(std::path::Path::new("ansible")).join(playbook),
-        inventory: cx.workspace.inventory_file(&cx.env.name),
+        inventory: cx.workspace.inventory(&cx.env.name),
         limit: nodes.to_vec(),
         vars,
         secret_files: vec![told.path().to_owned()],
@@ -166,7 +159,25 @@ pub async fn member(cx: &Context<'_>, node: &NodeName, role: Role, access: &Acce
     let wait = cx.wait(JOIN, &tell);
     let connection = cx.connections.get(node, access).await?;
     let member = rke2::joined(&connection, node, role, version(cx)?, &wait).await?;
+    if let Some(start) = member.start {
+        cx.ledger.record_fact(&format!("start/{node}"), json!(start)).await?;
+    }
     Ok(Joined { machine, version: member.version })
+}
+
+/// Those of these members that do not run as they joined.
+pub async fn changed_members(
+    cx: &Context<'_>,
+    role: Role,
+    joined: &BTreeMap<NodeName, Joined>,
+    access: &Access,
+) -> Result<Vec<NodeName>, Failure> {
+    let known = joined.iter().filter(|(node, _)| access.nodes.contains_key(*node));
+    let asked = known.map(async |(node, joined)| {
+        let still = still_member(cx, node, role, joined, access).await?;
+        Ok((!still).then(|| node.clone()))
+    });
+    Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
 /// Whether a node that joined once still runs as it did.

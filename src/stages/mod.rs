@@ -15,6 +15,7 @@ mod hardening;
 mod health;
 mod image;
 mod infrastructure;
+mod inventory;
 mod joining;
 mod jump;
 mod load_balancer;

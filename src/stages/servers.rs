@@ -23,7 +23,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory};
 
 pub struct ServersStage;
 
@@ -62,13 +62,16 @@ impl Stage for ServersStage {
         let Artifact::Servers(servers) = recorded else { return Ok(Presence::Gone) };
         let access: Access = cx.known.get(Kind::Access)?;
         let balancer: LoadBalancer = cx.known.get(Kind::LoadBalancer)?;
-        let mut amiss = Vec::new();
-        for (node, joined) in servers.joined.iter().filter(|(node, _)| access.nodes.contains_key(*node)) {
-            if !still_member(cx, node, Role::Server, joined, &access).await? {
-                amiss.push(format!("{node} does not run as it joined"));
-            }
+        let (changed, unregistered) = tokio::try_join!(
+            joining::changed_members(cx, Role::Server, &servers.joined, &access),
+            joining::unregistered(&REGISTERED, &servers.joined, &balancer, cx),
+        )?;
+        let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
+        let mut amiss: Vec<String> = changed.chain(unregistered).collect();
+        let fixed = joining::fixed_address(cx, &balancer.address, &servers.join_address);
+        if !inventory::is_cluster(cx, &fixed) {
+            amiss.push("the inventory is not as written".to_owned());
         }
-        amiss.extend(joining::unregistered(&REGISTERED, &servers.joined, &balancer, cx).await?);
         Ok(if amiss.is_empty() { Presence::Standing } else { Presence::Altered(amiss.join(", ")) })
     }
 
@@ -82,6 +85,8 @@ impl Stage for ServersStage {
             return members_only(&servers, failure, &access, &balancer, cluster, cx).await;
         }
         let founder = founder(&servers, cluster.as_ref(), &access, cx).await?;
+        let first = address(&access, &founder.node)?;
+        inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let running = running(&servers, &access, cx).await?;
         let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
@@ -106,6 +111,7 @@ impl Stage for ServersStage {
 
     /// The members go with their machines.
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        inventory::remove_cluster(cx)?;
         let Some(Artifact::Servers(_)) = left else { return Ok(()) };
         founding::forget(cx).await?;
         cx.ledger.record_fact(CLUSTER, Value::Null).await

@@ -17,7 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::{Cancel, Ended, Stream};
 use crate::tools::{Call, ToolCx, evaluated};
-use crate::workspace::{RealDisk, file_digest, make_dir, tree_digest, write_atomic};
+use crate::workspace::{RealDisk, make_dir, tree_digest, write_atomic};
 
 pub use report::{HostResult, Report};
 
@@ -31,6 +31,7 @@ pub struct Play {
     pub name: String,
     /// In the directory with `ansible.cfg`, `roles/` and `callback_plugins/`.
     pub playbook: PathBuf,
+    /// A file, or a directory of files.
     pub inventory: PathBuf,
     /// Nobody else is touched; empty means every host of the inventory.
     pub limit: Vec<NodeName>,
@@ -107,7 +108,7 @@ fn fingerprint(cx: &ToolCx<'_>, play: &Play, home: &Path) -> Result<Digest, Fail
     let limit: Vec<_> = play.limit.iter().map(ToString::to_string).collect();
     Ok(Digest::of_value(&(
         tree_digest(home)?,
-        file_digest(&play.inventory)?,
+        tree_digest(&play.inventory)?,
         &play.playbook,
         limit,
         &play.vars,

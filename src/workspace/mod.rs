@@ -27,7 +27,8 @@ pub use state_dir::StateDir;
 pub use temporary::{TmpFile, forget_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
-    Published, make_dir, publish, put_aside, remove, remove_tree, sweep_unfinished, write_atomic, write_atomic_on,
+    Published, make_dir, publish, put_aside, remove, remove_empty, remove_tree, sweep_unfinished, write_atomic,
+    write_atomic_on,
 };
 
 /// The directory of all that the program keeps.
@@ -77,8 +78,9 @@ impl Workspace {
         self.root.join("environments").join(format!("{name}.yaml"))
     }
 
-    pub fn inventory_file(&self, name: &str) -> PathBuf {
-        self.root.join("inventories").join(format!("{name}.json"))
+    /// The directory that Ansible reads as the environment's inventory: every file in it counts.
+    pub fn inventory(&self, name: &str) -> PathBuf {
+        self.root.join("inventories").join(name)
     }
 
     /// The names of all environments that have a file, sorted.

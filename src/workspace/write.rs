@@ -98,6 +98,16 @@ pub fn put_aside(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Failure>
     rename().map_err(|error| failed("cannot put aside", from, &error))
 }
 
+/// Removes a directory that nothing is in; one that is not there or holds something is left.
+pub fn remove_empty(path: &Path) -> Result<(), Failure> {
+    let remove = || match std::fs::remove_dir(path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => RealDisk.sync_dir(parent(path)?),
+    };
+    remove().map_err(|error| failed("cannot remove", path, &error))
+}
+
 /// Removes a directory with all that is in it, durably; one that is not there is removed already. Links in it are
 /// removed and never followed.
 pub fn remove_tree(path: &Path) -> Result<(), Failure> {
