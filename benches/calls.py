@@ -1,5 +1,6 @@
 """The AWS API calls of one `up`, taken down by a proxy and made again by hand in the same concurrency."""
 
+import contextlib
 import http.client
 import http.server
 import threading
@@ -73,13 +74,13 @@ class Recorder:
         return f"http://127.0.0.1:{self.server.server_port}"
 
 
-def send(target: str, call: Call, connection: http.client.HTTPConnection | None = None) -> tuple[int, list, bytes]:
+def send(target: str, call: Call) -> tuple[int, list, bytes]:
     """Makes the call; gives status, headers and body."""
-    connection = connection or http.client.HTTPConnection(urlsplit(target).netloc)
     headers = {name: value for name, value in call.headers.items() if name.lower() not in HOP_BY_HOP - {"host"}}
-    connection.request(call.method, call.path, body=call.body, headers=headers)
-    answer = connection.getresponse()
-    return answer.status, answer.getheaders(), answer.read()
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(target).netloc)) as connection:
+        connection.request(call.method, call.path, body=call.body, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.getheaders(), answer.read()
 
 
 def waits(calls: list[Call]) -> list[list[int]]:

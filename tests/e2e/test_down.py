@@ -54,6 +54,9 @@ class Down(unittest.TestCase):
         ended = self.world.down("--images")
 
         self.gone(ended)
+        left = inventory(images=True)
+        self.assertNotIn(planted["image"], left["images"])
+        self.assertNotIn(planted["snapshot"], left["snapshots"])
         for kind, thing in planted.items():
             self.assertIn(f"left over: {kind} {thing}", ended.said, kind)
 

@@ -1,9 +1,8 @@
 """Servers: who founds when the first choice is gone, and who is left alone while another does not serve."""
 
-import signal
 import unittest
 
-from world import NAME, World, lab, world_that_is_up
+from world import NAME, Blow, World, lab, world_that_is_up
 
 TERMINATE = "import boto3, sys; boto3.client('ec2').terminate_instances(InstanceIds=sys.argv[1:])"
 
@@ -13,7 +12,7 @@ class Founding(unittest.TestCase):
         world: World = world_that_is_up()
         ended = world.run("down", NAME, "--yes")
         self.assertEqual(ended.code, 0, ended.said)
-        moment, _ = world.stop_at(["servers/server-1"], signal.SIGKILL)
+        moment, _, _ = world.stop_at({"servers/server-1": [Blow.KILL]})
         self.assertEqual("servers/server-1", moment)
         lost = world.machine("server-1")
         lab("exec", "--", "python3", "-c", TERMINATE, lost)

@@ -175,7 +175,8 @@ class World:
         """What a stopped run leaves beside the platform: records of children, and plaintext or raw output on tmpfs."""
         short = json.loads((self.state / "identity.json").read_text())["id"].split("-")[0]
         records = list((self.state / "children").glob("*"))
-        return [str(path) for path in records + list(Path("/dev/shm/sre-provision-0").glob(f"{short}/*"))]
+        places = (Path("/run/user/0/sre-provision"), Path("/dev/shm/sre-provision-0"))
+        return [str(path) for path in records + [path for place in places for path in place.glob(f"{short}/*")]]
 
     # the lab
 
@@ -200,7 +201,9 @@ def world_that_is_up() -> World:
         world.back("up")
         world.wait_until_as_described()
         return world
-    (world.dir / "before.json").write_text(json.dumps(inventory()))
+    before = world.dir / "before.json"
+    if not before.exists():  # what an `up` that failed has left is no part of what was before
+        before.write_text(json.dumps(inventory()))
     ended = world.up()
     if ended.code != 0:
         raise AssertionError(f"the first up ended with {ended.code}:\n{ended.said}")
@@ -274,7 +277,8 @@ class Blow(Enum):
             case Blow.CTRL_C_TWICE:
                 os.killpg(os.getpgid(pid), signal.SIGINT)
                 running.wait_until_said(STOPPING)
-                os.killpg(os.getpgid(running.process.pid), signal.SIGINT)
+                with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
+                    os.killpg(os.getpgid(running.process.pid), signal.SIGINT)
 
     def codes(self) -> set[int]:
         """What the caller sees: the shell that entered the lab tells a killed child as 128 and the signal."""

@@ -180,12 +180,13 @@ def catch_up() -> None:
     if checked.returncode != 0:
         world.say("haproxy refuses its configuration:", checked.stderr.strip())
         return
-    serve(path, wanted)
+    if not serve(path, wanted):
+        written = ""  # the next change tells it again
     health.watch()
 
 
-def serve(path: Path, wanted: str) -> None:
-    """Starts haproxy or makes it reload, and waits until it serves this configuration.
+def serve(path: Path, wanted: str) -> bool:
+    """Starts haproxy or makes it reload, and waits until it serves this configuration; whether it does.
 
     A signal during its start would be lost, and of two reloads under way the later starts from what was known of the
     targets before the earlier: a target that has become healthy in between would be down again.
@@ -201,9 +202,10 @@ def serve(path: Path, wanted: str) -> None:
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             if node in health.tell("show info"):
-                return
+                return True
             time.sleep(0.02)
         world.say("haproxy did not take its configuration")
+    return False
 
 
 def start(path: Path) -> None:

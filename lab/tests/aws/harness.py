@@ -81,10 +81,11 @@ class Emulator:
         except subprocess.TimeoutExpired:
             self.child.kill()
             raise
-        pid = self.dir / "aws" / "haproxy.pid"
-        if pid.exists():
-            os.kill(int(pid.read_text()), 15)
-        shutil.rmtree(self.dir)
+        finally:
+            pid = self.dir / "aws" / "haproxy.pid"
+            if pid.exists():
+                os.kill(int(pid.read_text()), 15)
+            shutil.rmtree(self.dir)
 
     def ask(self, *words: object) -> dict:
         """The emulator's own command."""

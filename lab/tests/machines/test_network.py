@@ -27,11 +27,12 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, contextlib.suppres
     one.sendto(b"hello", (sys.argv[2], 9000))
 """
 HEARD = """
-import socket
+import socket, sys
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
     one.bind(("", 9000))
     print("listening", flush=True)
-    one.settimeout(2)
+    sys.stdin.read()  # until it is sent; what came waits in the socket
+    one.settimeout(1)
     print(one.recvfrom(9)[1][0])
 """
 
@@ -185,11 +186,13 @@ class Network(InLab):
     def preserved(self, client: str, target: str) -> str:
         """The address that `two` hears a client under which the load balancer speaks for; empty if it hears nothing."""
         command = [str(LAB), "machine", "exec", "two", "python3", "-c", HEARD]
+        pipe = subprocess.PIPE
         with subprocess.Popen(
-            command, env=self.lab.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, env=self.lab.environment, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
         ) as ear:
             self.assertEqual(ear.stdout.readline(), "listening\n")
             self.lab.do("exec", "--", "python3", "-c", PRESERVED, client, target)
+            ear.stdin.close()
             return ear.stdout.read().strip()
 
     def balancer(self, groups: list[str] | None) -> None:
