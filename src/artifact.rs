@@ -208,6 +208,9 @@ pub struct Network {
     pub balancer_ranges: Vec<String>,
     pub public_subnets: Vec<String>,
     pub public_ranges: Vec<String>,
+    /// The way out of the private subnets; absent in older records.
+    #[serde(default)]
+    pub nat_gateways: Vec<String>,
 }
 
 /// The fixed registration and API address.

@@ -17,14 +17,17 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(_) => return ExitCode::from(Exit::Bug as u8),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let Ok(terminated) = trap(&stop) else { return ExitCode::from(Exit::Bug as u8) };
         let code = cli::run(std::env::args_os(), &stop).await;
         if code == Exit::Interrupted as u8 && terminated.load(std::sync::atomic::Ordering::Relaxed) {
             return ExitCode::from(Exit::Terminated as u8);
         }
         ExitCode::from(code)
-    })
+    });
+    // A thread that only reads holds nobody up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    code
 }
 
 /// Raises the level with each Ctrl-C, SIGTERM or lost terminal; tells afterwards whether the first was a SIGTERM.

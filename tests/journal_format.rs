@@ -185,7 +185,7 @@ fn intent(stage: Kind, step: Option<&str>, deed: Deed) -> Record {
 }
 
 fn settled(stage: Kind, step: Option<&str>, outcome: Outcome, artifact: Option<Artifact>) -> Record {
-    Record::Outcome(Settled {
+    Record::Outcome(Box::new(Settled {
         stage,
         step: step.map(str::to_owned),
         deed: Deed::Make,
@@ -195,7 +195,7 @@ fn settled(stage: Kind, step: Option<&str>, outcome: Outcome, artifact: Option<A
         output: step.map(|_| json!({"machine": "i-0abc"})),
         why: (outcome == Outcome::Failed).then(|| "network: no answer".to_owned()),
         took: Duration::from_millis(1_500),
-    })
+    }))
 }
 
 /// At least one record of each kind, each with its run.

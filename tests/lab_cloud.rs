@@ -143,6 +143,30 @@ async fn a_build_network_is_completed_corrected_and_removed_whole() {
 }
 
 #[tokio::test]
+async fn a_nat_gateway_that_was_deleted_is_missed() {
+    if !in_lab() {
+        return;
+    }
+    let (cloud, ec2, (_, tags)) = (cloud().await, ec2().await, environment());
+    let network = cloud.build_network(&tags, &[]).await.expect("made");
+    let address = ec2.allocate_address().tag_specifications(specification(ResourceType::ElasticIp, &tags));
+    let address = address.send().await.expect("an address").allocation_id.expect("its id");
+    let gateway = ec2.create_nat_gateway().subnet_id(&network.subnet).allocation_id(address);
+    let gateway = gateway.tag_specifications(specification(ResourceType::Natgateway, &tags)).send().await;
+    let gateway = gateway.expect("a gateway").nat_gateway.and_then(|made| made.nat_gateway_id).expect("its id");
+    let parts = [network.subnet.clone(), gateway.clone()];
+
+    let before = cloud.existing_networks(&network.vpc, &parts).await.expect("an answer");
+    ec2.delete_nat_gateway().nat_gateway_id(&gateway).send().await.expect("deleted");
+    let after = cloud.existing_networks(&network.vpc, &parts).await.expect("an answer");
+
+    let [subnet, gateway] = parts;
+    assert_eq!(before, BTreeSet::from([network.vpc.clone(), subnet.clone(), gateway]));
+    assert_eq!(after, BTreeSet::from([network.vpc, subnet]));
+    remove_all(&*cloud, &tags).await;
+}
+
+#[tokio::test]
 async fn a_machine_is_started_once_whatever_is_repeated() {
     if !in_lab() {
         return;

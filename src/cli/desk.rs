@@ -122,7 +122,7 @@ impl Desk {
     /// people, so that what cannot be read is left out.
     pub async fn usual(&self, journal: &Journal) -> BTreeMap<Kind, Duration> {
         let mut known = BTreeMap::new();
-        if let Some(earlier) = self.state.retired().pop()
+        if let Some(earlier) = self.workspace.gone(&self.env.name).ok().and_then(|mut gone| gone.pop())
             && let Ok(Some(identity)) = load_identity(&earlier)
             && let Ok(journal) = Journal::open(Box::new(LocalStore::new(&earlier)), &identity).await
         {

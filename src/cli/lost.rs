@@ -41,8 +41,11 @@ impl Lost<'_> {
         }
         let (left, kept) = self.sorted(candidates).await?;
         let known: Vec<&Candidate> = left.iter().filter(|one| retired.iter().any(|it| it.is(one))).collect();
-        let asked_for_kept = id.is_some_and(|id| !left.iter().any(|one| one.id == id.to_string()));
-        if left.is_empty() || (asked_for_kept && kept.of(id)) {
+        let is_gone = id.map_or(left.is_empty(), |wanted| {
+            let is_ours = kept.of(id) || retired.iter().any(|it| it.0.id == wanted);
+            is_ours && !left.iter().any(|one| one.id == wanted.to_string())
+        });
+        if is_gone {
             self.tell_gone(&kept.things, screen);
             return Ok(None);
         }
@@ -119,9 +122,10 @@ impl Lost<'_> {
             )
         };
         let kept: Vec<&str> = kept.iter().map(|thing| thing.id.as_str()).collect();
+        let removed = serde_json::json!({ "found": 0, "left": [] });
         screen.result(
             &format!("{text}{hint}"),
-            &serde_json::json!({ "event": "down", "environment": name, "removed": { "found": 0, "left": [] }, "kept": kept }),
+            &serde_json::json!({ "event": "down", "environment": name, "removed": removed, "kept": kept }),
         );
     }
 
@@ -130,7 +134,8 @@ impl Lost<'_> {
         let chosen = left.iter().find(|candidate| wanted == Some(&candidate.id));
         let found = chosen.and_then(|candidate| Some((candidate, candidate.id.parse().ok()?)));
         let (candidate, id) = found.ok_or_else(|| {
-            Failure::new(Exit::Approval, format!("down: the state of `{name}` is lost, and no id was given"))
+            let given = wanted.map_or("no id was given".to_owned(), |id| format!("`{id}` is no id of it"));
+            Failure::new(Exit::Approval, format!("down: the state of `{name}` is lost, and {given}"))
                 .because(listed(left))
                 .hint(format!("sre-provision down {name} --environment-id ID"))
         })?;

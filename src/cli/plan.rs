@@ -55,10 +55,9 @@ impl PlanArgs {
             plan_text(&looked.plan, &looked.usual),
             next(&desk, &looked.plan)
         );
-        screen.result(
-            &text,
-            &json!({ "environment": desk.env.name, "id": recorded.map(|it| it.id), "plan": looked.plan, "usual": seconds(&looked.usual) }),
-        );
+        let (id, usual) = (recorded.map(|it| it.id), seconds(&looked.usual));
+        let plan = json!({ "environment": desk.env.name, "id": id, "plan": looked.plan, "usual": usual });
+        screen.result(&text, &plan);
         if let Some(stopped) = looked.plan.stopped() {
             return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason)));
         }

@@ -210,7 +210,7 @@ mod tests {
             why: None,
             took: Duration::ZERO,
         };
-        [Record::Intent(intent), Record::Outcome(settled)]
+        [Record::Intent(intent), Record::Outcome(Box::new(settled))]
     }
 
     /// An environment with one run that recorded this and has ended.

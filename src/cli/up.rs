@@ -66,6 +66,7 @@ impl Up {
         }
         self.ask(&ready, &looked, screen, stop).await?;
         preflight(&ready, &connections).await?;
+        save_identity(&ready.desk.state, &ready.identity)?;
         let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
         connections.close().await;
         report
@@ -97,7 +98,8 @@ impl Ready {
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         // What may happen to an environment is what its file says now; everything else of it was settled when it began.
         let identity = Identity { class: desk.env.class, ..desk.identity(&account)? };
-        if recorded.as_ref() != Some(&identity) {
+        // Another class counts only once the plan that carries it was agreed to.
+        if recorded.is_none() {
             save_identity(&desk.state, &identity)?;
         }
         let journal = desk.journal(&identity).await?;

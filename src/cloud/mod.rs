@@ -200,8 +200,8 @@ pub trait Cloud: Send + Sync {
 
     /// The availability zones that machines can be made in, in the platform's order.
     async fn zones(&self) -> Result<Vec<String>, Failure>;
-    /// Which of these ids exist, for a probe: VPCs and subnets.
-    async fn existing_networks(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure>;
+    /// Which of these exist, for a probe: the VPC, and of its parts subnets and NAT gateways.
+    async fn existing_networks(&self, vpc: &str, parts: &[String]) -> Result<BTreeSet<String>, Failure>;
     /// Whether the load balancer serves: its state in the platform's word, or `None` if it is gone.
     async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure>;
     async fn register(&self, target_group: &str, machine: &str) -> Result<(), Failure>;

@@ -90,7 +90,7 @@ impl Book {
     }
 
     async fn settle(&self, settled: Settled) -> Result<(), Failure> {
-        self.writer.append(Record::Outcome(settled)).await.map(drop)
+        self.writer.append(Record::Outcome(Box::new(settled))).await.map(drop)
     }
 
     fn take_begun(&self, stage: Kind, step: &str) -> Duration {

@@ -45,7 +45,7 @@ pub enum Record {
     /// Durable before the effect starts.
     Intent(Intent),
     /// What came of the intent.
-    Outcome(Settled),
+    Outcome(Box<Settled>),
     /// Something learned or chosen once, such as who initialises the cluster; `null` forgets it.
     Fact { name: String, value: Value },
     /// A writer took the lease. Every intent that is open here has an unknown outcome.

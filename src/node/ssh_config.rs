@@ -1,7 +1,7 @@
 //! What OpenSSH is told: the configuration and the pinned host keys, as text.
 //!
-//! Its form stands in `ssh_config.tera`. Written by us for each environment and read by our own connections, by Ansible and by `sre-provision ssh`. Nothing
-//! of the user's configuration takes part.
+//! Its form stands in `ssh_config.tera`. Written by us for each environment and read by our own connections, by Ansible
+//! and by `sre-provision ssh`. Nothing of the user's configuration takes part.
 
 use std::path::{Path, PathBuf};
 

@@ -203,8 +203,12 @@ impl Children {
                 if is_wanted {
                     return Ok(Some(Ended { adopted: true, ..ended }));
                 }
-            } else if !matches!(standing, Standing::Ended(_)) {
-                self.witness.ended(&child.id, None, None).await?;
+            } else {
+                let (code, took) = match &standing {
+                    Standing::Ended(end) => (end.code, Some(Duration::from_millis(end.millis))),
+                    Standing::Running | Standing::Lost => (None, None),
+                };
+                self.witness.ended(&child.id, code, took).await?;
             }
             self.remove(&record, &child.here)?;
         }

@@ -47,7 +47,7 @@ impl Stage for AgentsStage {
         let balancer: LoadBalancer = cx.known.get(Kind::LoadBalancer)?;
         let (changed, unregistered) = tokio::try_join!(
             joining::changed_members(cx, Role::Agent, &agents.joined, &access),
-            joining::unregistered(&INGRESS, behind_ingress(&agents.joined, &servers.joined), &balancer, cx),
+            joining::unregistered(&INGRESS, behind_ingress(cx.env, &agents.joined, &servers.joined), &balancer, cx),
         )?;
         let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
         let amiss: Vec<String> = changed.chain(unregistered).collect();
@@ -69,7 +69,7 @@ impl Stage for AgentsStage {
         }
         let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
         if failures.is_empty() || !joined.is_empty() {
-            register(behind_ingress(&joined, &servers.joined), &balancer, cx).await?;
+            register(behind_ingress(cx.env, &joined, &servers.joined), &balancer, cx).await?;
         }
         if failures.is_empty() {
             return Ok(Artifact::Agents(Agents { joined }).into());
@@ -159,10 +159,11 @@ async fn start(
 
 /// Who takes the ingress traffic: the agents, or the servers of a cluster that has none.
 fn behind_ingress<'a>(
+    env: &Environment,
     agents: &'a BTreeMap<NodeName, Joined>,
     servers: &'a BTreeMap<NodeName, Joined>,
 ) -> &'a BTreeMap<NodeName, Joined> {
-    if agents.is_empty() { servers } else { agents }
+    if env.nodes.agents.values().any(|pool| pool.count > 0) { agents } else { servers }
 }
 
 /// Behind the load balancer from the moment they are members.
@@ -184,6 +185,9 @@ async fn register(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
+
+    const DEV: &str = include_str!("../../environments/dev.yaml");
 
     fn joined(name: &str) -> BTreeMap<NodeName, Joined> {
         let one = Joined { machine: "i-1".to_owned(), version: "v1.35.4+rke2r1".to_owned() };
@@ -192,9 +196,12 @@ mod tests {
 
     #[test]
     fn servers_take_the_ingress_traffic_of_a_cluster_without_agents() {
+        let mut env = config::read("environments/dev.yaml", "dev", DEV).expect("valid");
         let (agents, servers) = (joined("general-1"), joined("server-1"));
 
-        assert_eq!(behind_ingress(&agents, &servers), &agents);
-        assert_eq!(behind_ingress(&BTreeMap::new(), &servers), &servers);
+        assert_eq!(behind_ingress(&env, &agents, &servers), &agents);
+        assert_eq!(behind_ingress(&env, &BTreeMap::new(), &servers), &BTreeMap::new(), "none of them answers");
+        env.nodes.agents.clear();
+        assert_eq!(behind_ingress(&env, &BTreeMap::new(), &servers), &servers);
     }
 }

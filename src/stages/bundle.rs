@@ -57,16 +57,21 @@ impl Stage for BundleStage {
         let version = &cx.env.rke2.version;
         let source = Source::of(cx);
         let dir = cx.workspace.release(version);
-        let sums = source.read(version, &checksum_file()).await?;
+        let stopped = || Failure::cancelled("bundle: stopped while fetching");
+        let list = checksum_file();
+        let sums = tokio::select! {
+            sums = source.read(version, &list) => sums?,
+            () = cx.stop.reached(Level::Finish) => return Err(stopped()),
+        };
         let wanted = wanted(&sums, &rke2::release_files(cx.env.rke2.cni), &source)?;
         let fetched = wanted.iter().map(|(name, digest)| fetch(cx, &source, version, &dir, name, digest));
         let files = tokio::select! {
             files = try_join_all(fetched) => files?,
             // A server that says nothing must not keep us from hearing it; what has half arrived goes when it is dropped.
-            () = cx.stop.reached(Level::Finish) => return Err(Failure::cancelled("bundle: stopped while fetching")),
+            () = cx.stop.reached(Level::Finish) => return Err(stopped()),
         };
         let files: BTreeMap<String, BundleFile> = files.into_iter().collect();
-        write_atomic(&dir.join(checksum_file()), &sums, 0o644)?;
+        write_atomic(&dir.join(list), &sums, 0o644)?;
         Ok(Artifact::Bundle(Bundle { version: version.clone(), files }).into())
     }
 

@@ -297,7 +297,8 @@ fn judge(
     if wrong.is_empty() {
         return Ok(());
     }
-    let failure = Failure::new(Exit::NotDone, format!("image `{id}` booted and is not what was built"));
+    let failure = Failure::new(Exit::NotDone, format!("image `{id}` booted and is not what was built"))
+        .hint(format!("deregister image `{id}`, and `up` builds it anew"));
     let failure = wrong.into_iter().fold(failure, Failure::because);
     Err(if stderr.trim().is_empty() { failure } else { failure.because(stderr.trim()) })
 }

@@ -14,7 +14,7 @@ use crate::cloud::{FoundImage, FoundMachine, Tags};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME};
-use crate::node::{Look, Wait};
+use crate::node::Look;
 use crate::stages::Context;
 
 /// How long another's build, and the image that it registers, are waited for.
@@ -72,6 +72,7 @@ pub async fn build_or_take(
             cx.progress(format!("another environment was first: taking {theirs}"));
             Ok(theirs)
         }
+        Err(stopped) if stopped.is_cancelled() => Err(stopped),
         Ok(None) | Err(_) => Err(failure),
     }
 }
@@ -97,7 +98,7 @@ async fn awaited(cx: &Context<'_>, wanted: &Wanted<'_>, builders: Builders) -> R
             Seen::Nothing => Look::Done(None),
         })
     };
-    let found = Wait::within(PATIENCE, cx.stop, &tell).until(&what, Exit::Held, EVERY, look).await;
+    let found = cx.wait(PATIENCE, &tell).until(&what, Exit::Held, EVERY, look).await;
     found.map_err(|failure| match failure.exit() {
         Exit::Held => failure.hint("end the other environment's build (its machine is named above), then try again"),
         _ => failure,

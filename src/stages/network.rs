@@ -1,5 +1,7 @@
 //! Lays out the private network: VPC, subnets over the zones, the way out, flow logs.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde_json::json;
 
@@ -35,16 +37,12 @@ impl Stage for NetworkStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::Network(network) = recorded else { return Ok(Presence::Gone) };
-        let subnets: Vec<String> = [&network.private_subnets, &network.balancer_subnets, &network.public_subnets]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
-        let found = cx.cloud.existing_networks(&network.id, &subnets).await?;
+        let parts = parts(network);
+        let found = cx.cloud.existing_networks(&network.id, &parts).await?;
         if !found.contains(&network.id) {
             return Ok(Presence::Gone);
         }
-        let missing: Vec<&str> = subnets.iter().filter(|id| !found.contains(*id)).map(String::as_str).collect();
+        let missing: Vec<&str> = parts.iter().filter(|id| !found.contains(*id)).map(String::as_str).collect();
         Ok(match missing[..] {
             [] => Presence::Standing,
             _ => Presence::Altered(format!("{} is gone", missing.join(", "))),
@@ -62,6 +60,7 @@ impl Stage for NetworkStage {
         let cidr = cx.env.network.cidr.to_string();
         let values = json!({ "cidr": cidr, "zones": zones, "nat": nat, "flow_logs": flow_logs });
         let outputs = infrastructure::apply(cx, values).await?;
+        let gateways: BTreeMap<String, String> = outputs.get("nat_gateway_ids")?;
         Ok(Artifact::Network(Network {
             id: outputs.get("vpc_id")?,
             cidr: outputs.get("vpc_cidr")?,
@@ -72,6 +71,7 @@ impl Stage for NetworkStage {
             balancer_ranges: outputs.get("balancer_subnet_cidrs")?,
             public_subnets: outputs.get("public_subnet_ids")?,
             public_ranges: outputs.get("public_subnet_cidrs")?,
+            nat_gateways: gateways.into_values().collect(),
         })
         .into())
     }
@@ -79,6 +79,15 @@ impl Stage for NetworkStage {
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
         infrastructure::destroy(cx).await
     }
+}
+
+/// What must be there beside the VPC itself.
+fn parts(network: &Network) -> Vec<String> {
+    [&network.private_subnets, &network.balancer_subnets, &network.public_subnets, &network.nat_gateways]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 /// The first zones of the region, as many as the file wants and never other ones than before.

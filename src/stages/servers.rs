@@ -329,8 +329,11 @@ impl Control<'_> {
             Some(Artifact::Servers(servers)) => servers.joined.keys().cloned().collect(),
             Some(_) | None => Vec::new(),
         };
-        let peer = others.chain(&recorded).find(|other| *other != node && self.access.nodes.contains_key(*other));
-        match peer {
+        let known = others.chain(&recorded).chain(self.running);
+        let known = known.filter(|other| *other != node && self.access.nodes.contains_key(*other));
+        // The first of those that serve, else the first at all.
+        let serves = |other: &NodeName| self.running.contains(other) || joined.contains_key(other);
+        match known.min_by_key(|other| !serves(other)) {
             Some(peer) => address(self.access, peer),
             None => Err(Failure::new(Exit::Unhealthy, format!("`{node}` has no peer to join through"))
                 .class(Class::NeedsPerson)

@@ -96,8 +96,12 @@ impl Arrived {
                 .because(format!("its SHA-256 is {found}, expected {expected}"))
                 .hint("fetch the release again; if it stays wrong, do not use this source"));
         }
-        let done = self.file.as_file().sync_all().and_then(|()| self.file.persist(target)?.sync_all());
-        done.map_err(|error| refused(target, &error))?;
+        let name = || -> io::Result<()> {
+            self.file.as_file().sync_all()?;
+            self.file.persist(target)?;
+            RealDisk.sync_dir(target.parent().unwrap_or(Path::new(".")))
+        };
+        name().map_err(|error| refused(target, &error))?;
         Ok(self.size)
     }
 }
@@ -108,7 +112,11 @@ fn begin(dir: &Path) -> io::Result<NamedTempFile> {
         let path = entry?.path();
         let is_unfinished =
             path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()));
-        if is_unfinished && File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+        // Locked until its name is gone: whoever made it a moment ago waits for the lock and then looks again.
+        if is_unfinished
+            && let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
             remove_quietly(&path)?;
         }
     }

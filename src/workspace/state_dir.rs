@@ -42,23 +42,6 @@ impl StateDir {
         Ok(to)
     }
 
-    /// The directories of earlier environments of this name that were put aside, the latest last.
-    pub fn retired(&self) -> Vec<Self> {
-        let prefix = format!("{}-", self.name());
-        let is_one = |entry: &std::fs::DirEntry| {
-            let name = entry.file_name();
-            let id = name.to_str().and_then(|name| name.strip_prefix(&prefix));
-            id.is_some_and(|id| Uuid::parse_str(id).is_ok())
-        };
-        let entries = std::fs::read_dir(self.0.with_file_name("gone")).into_iter().flatten().flatten();
-        let mut dirs: Vec<_> = entries
-            .filter(is_one)
-            .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, Self(entry.path()))))
-            .collect();
-        dirs.sort_by_key(|(at, _)| *at);
-        dirs.into_iter().map(|(_, dir)| dir).collect()
-    }
-
     /// The environment's name.
     pub fn name(&self) -> &str {
         self.0.file_name().and_then(|name| name.to_str()).unwrap_or_default()

@@ -191,8 +191,8 @@ impl Cloud for Aws {
         self.open_zones().await
     }
 
-    async fn existing_networks(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure> {
-        self.existing(vpc, subnets).await
+    async fn existing_networks(&self, vpc: &str, parts: &[String]) -> Result<BTreeSet<String>, Failure> {
+        self.existing(vpc, parts).await
     }
 
     async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure> {

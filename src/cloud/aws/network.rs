@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, IpPermission, IpRange, ResourceType, Subnet, Vpc};
+use aws_sdk_ec2::types::{
+    AttributeBooleanValue, Filter, IpPermission, IpRange, NatGateway, NatGatewayState, ResourceType, Subnet, Vpc,
+};
 
 use super::{Aws, errors, tagged};
 use crate::cloud::{BuildNetwork, Tags};
@@ -29,12 +31,22 @@ impl Aws {
         Ok(zones)
     }
 
-    pub(super) async fn existing(&self, vpc: &str, subnets: &[String]) -> Result<BTreeSet<String>, Failure> {
+    pub(super) async fn existing(&self, vpc: &str, parts: &[String]) -> Result<BTreeSet<String>, Failure> {
         let within = vec![tagged::filter("vpc-id", vpc)];
-        let (vpcs, found) = tokio::try_join!(self.vpcs(within.clone()), self.subnets(within))?;
+        let (vpcs, subnets, gateways) =
+            tokio::try_join!(self.vpcs(within.clone()), self.subnets(within.clone()), self.nat_gateways(within))?;
         let ids = vpcs.into_iter().filter_map(|vpc| vpc.vpc_id);
-        let found = found.into_iter().filter_map(|subnet| subnet.subnet_id).filter(|id| subnets.contains(id));
-        Ok(ids.chain(found).collect())
+        let subnets = subnets.into_iter().filter_map(|subnet| subnet.subnet_id);
+        let serving = |gateway: &NatGateway| {
+            matches!(gateway.state(), Some(NatGatewayState::Available | NatGatewayState::Pending))
+        };
+        let gateways = gateways.into_iter().filter(serving).filter_map(|gateway| gateway.nat_gateway_id);
+        Ok(ids.chain(subnets.chain(gateways).filter(|id| parts.contains(id))).collect())
+    }
+
+    async fn nat_gateways(&self, filters: Vec<Filter>) -> Result<Vec<NatGateway>, Failure> {
+        let pages = self.ec2.describe_nat_gateways().set_filter(Some(filters)).into_paginator().items().send();
+        pages.try_collect().await.map_err(|error| errors::failure("looking for NAT gateways", error))
     }
 
     pub(super) async fn vpcs(&self, filters: Vec<Filter>) -> Result<Vec<Vpc>, Failure> {

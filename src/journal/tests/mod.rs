@@ -93,7 +93,7 @@ fn intent(step: Option<&str>, deed: Deed) -> Record {
 }
 
 fn settled(step: Option<&str>, deed: Deed, outcome: Outcome) -> Record {
-    Record::Outcome(Settled {
+    Record::Outcome(Box::new(Settled {
         stage: Kind::Bundle,
         step: step.map(str::to_owned),
         deed,
@@ -103,7 +103,7 @@ fn settled(step: Option<&str>, deed: Deed, outcome: Outcome) -> Record {
         output: step.map(|_| "output".into()),
         why: None,
         took: Duration::from_secs(2),
-    })
+    }))
 }
 
 fn bundle() -> Artifact {

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::failure::{Exit, Failure};
 use crate::process::quick;
+use crate::stop::Level;
 use crate::tools::ToolCx;
 use crate::tools::tofu::plan::Plan;
 use crate::tools::tofu::run::{Run, Verb};
@@ -79,6 +80,9 @@ pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<
     intended.refuse_to_destroy(&root.protected)?;
     if intended.is_something() {
         run.carry_out(Verb::Apply, &intended).await?;
+    } else if is_unsure {
+        // An apply of an earlier run came to its end unseen.
+        run.keep_state(&cx.slot("apply")).await?;
     }
     root.settle()?;
     outputs(cx, root)
@@ -129,7 +133,12 @@ async fn shown(cx: &ToolCx<'_>, root: &Root) -> Result<Plan, Failure> {
     let shown = tokio::task::spawn_blocking(move || {
         quick(&tofu, &args.each_ref().map(String::as_str), &env, Duration::from_secs(300))
     });
-    let output = shown.await.map_err(|error| Failure::bug("asking tofu for its plan ended early").because(error))??;
+    let output = tokio::select! {
+        shown = shown => shown.map_err(|error| Failure::bug("asking tofu for its plan ended early").because(error))??,
+        () = cx.children.stop().reached(Level::Finish) => {
+            return Err(Failure::cancelled(format!("{}: stopped while tofu was asked for its plan", cx.stage)));
+        }
+    };
     if output.code != Some(0) {
         let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no plan").to_owned();
         return Err(Failure::new(Exit::Tool, "tofu cannot show its own plan").because(said).log(cx.log()));

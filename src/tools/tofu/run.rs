@@ -135,7 +135,7 @@ impl<'a> Run<'a> {
         self.judge(&ended, &stream, Some("apply"))
     }
 
-    async fn keep_state(&self, slot: &str) -> Result<(), Failure> {
+    pub(super) async fn keep_state(&self, slot: &str) -> Result<(), Failure> {
         match state::keep(&self.root.dir) {
             Ok(Some((copy, digest))) => self.cx.children.witness().state_kept(slot, &copy, &digest).await,
             Ok(None) => Ok(()),
