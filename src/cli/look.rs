@@ -13,7 +13,7 @@ use crate::artifact::{Artifact, Image, Kind, Nodes};
 use crate::cloud::Cloud;
 use crate::decision::Plan;
 use crate::event::{Events, Outcome};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Reading};
 use crate::identity::Identity;
 use crate::journal::{Journal, Memory};
@@ -46,6 +46,16 @@ pub struct Looked {
     pub known: Given,
     /// How long the stages took before, here or in an earlier environment of this name.
     pub usual: BTreeMap<Kind, Duration>,
+}
+
+impl Looked {
+    /// Why `up` would do nothing: what was made is not ours, or nobody could say what became of it.
+    pub fn standstill(&self) -> Option<Failure> {
+        let stopped = self.plan.stopped()?;
+        let failure = Failure::new(Exit::Platform, format!("the plan stops at {}", stopped.stage));
+        let hint = "what is not ours or does not answer is not touched; look at it, then try again";
+        Some(failure.because(&stopped.reason).hint(hint))
+    }
 }
 
 impl<'a> Layout<'a> {

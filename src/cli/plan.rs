@@ -58,8 +58,8 @@ impl PlanArgs {
         let (id, usual) = (recorded.map(|it| it.id), seconds(&looked.usual));
         let plan = json!({ "environment": desk.env.name, "id": id, "plan": looked.plan, "usual": usual });
         screen.result(&text, &plan);
-        if let Some(stopped) = looked.plan.stopped() {
-            return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason)));
+        if let Some(failure) = looked.standstill() {
+            return Err(failure);
         }
         if self.detailed_exitcode && !looked.plan.is_noop() {
             return Err(Failure::new(Exit::Changes, format!("`{}` is not as described", desk.env.name)));

@@ -55,10 +55,9 @@ impl Up {
         let stages = stages::all();
         let layout = ready.layout(&connections, &events, stop);
         let looked = layout.look(&stages, &ready.journal).await?;
-        if let Some(stopped) = looked.plan.stopped() {
+        if let Some(failure) = looked.standstill() {
             screen.remark(&plan_text(&looked.plan, &looked.usual));
-            return Err(Failure::new(Exit::Platform, format!("{}: {}", stopped.stage, stopped.reason))
-                .hint("what is not ours or does not answer is not touched; look at it, then try again"));
+            return Err(failure);
         }
         if looked.plan.is_noop() {
             connections.close().await;
