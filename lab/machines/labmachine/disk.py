@@ -14,6 +14,8 @@ from pathlib import Path
 from . import guest
 from .place import METADATA, Failure, Lab, Machine, safe
 
+GROWING = "."  # begins the name of an image that is not whole yet
+
 
 def lower(lab: Lab, image: str) -> str:
     """The directories that a machine of `image` is laid over."""
@@ -66,18 +68,25 @@ def capture(machine: Machine, image: str) -> None:
     target = machine.lab.images / safe(image, "image id")
     if (target / "lower").exists():
         return
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    growing = target.with_name(f"{GROWING}{target.name}")
+    for left in (growing, target):
+        shutil.rmtree(left, ignore_errors=True)
+    growing.mkdir(parents=True)
     with still([machine]):
-        copy(machine.dir / "upper", target / "upper")
-    (target / "lower").write_text(f"{target}/upper:{machine.note('lower')}\n")
+        copy(machine.dir / "upper", growing / "upper")
+    (growing / "lower").write_text(f"{target}/upper:{machine.note('lower')}\n")
+    growing.rename(target)
 
 
 def alias(lab: Lab, new: str, old: str) -> None:
     """A copy of an image shares its directories."""
     target = lab.images / safe(new, "image id")
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "lower").write_text(lower(lab, old) + "\n")
+    if (target / "lower").exists():
+        return
+    growing = target.with_name(f"{GROWING}{target.name}")
+    growing.mkdir(parents=True, exist_ok=True)
+    (growing / "lower").write_text(lower(lab, old) + "\n")
+    growing.rename(target)
 
 
 def forget(lab: Lab, image: str) -> None:
@@ -91,9 +100,10 @@ def collect(lab: Lab) -> None:
     """Removes the files of forgotten images that nothing lies on any more."""
     if not lab.images.is_dir():
         return
+    whole = [image for image in lab.images.iterdir() if not image.name.startswith(GROWING)]
     used = [m.note("lower") for m in lab.every_machine()]
-    used += [(image / "lower").read_text() for image in lab.images.iterdir() if (image / "lower").exists()]
-    for image in lab.images.iterdir():
+    used += [(image / "lower").read_text() for image in whole if (image / "lower").exists()]
+    for image in whole:
         if not (image / "lower").exists() and not any(f"{image}/upper" in text for text in used):
             shutil.rmtree(image)
 
