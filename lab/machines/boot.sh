@@ -52,8 +52,16 @@ guest() {
     </dev/null >>"$DIR/console.log" 2>&1
 }
 
-# systemd leaves its empty groups behind; the next boot wants to make them.
-sweep() { find "$1" -mindepth 1 -depth -type d -exec rmdir {} +; }
+# systemd leaves its empty groups behind; the next boot wants to make them. Who entered the guest from outside while it
+# went down goes with it.
+sweep() {
+  local end=$((SECONDS + 20))
+  until find "$1" -mindepth 1 -depth -type d -exec rmdir {} + 2>/dev/null; do
+    [ "$SECONDS" -lt "$end" ] || return 1
+    if [ -e "$1/payload/cgroup.kill" ]; then echo 1 >"$1/payload/cgroup.kill"; fi
+    sleep 0.05
+  done
+}
 
 echo $$ >"$CGROUP/cgroup.procs"
 group=/sys/fs/cgroup/${CGROUP#"$CGROUP_ROOT"/}

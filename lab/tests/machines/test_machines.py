@@ -1,6 +1,7 @@
 """What a machine does: first boot, power, disk, images, faults, saved states."""
 
 import re
+import threading
 import unittest
 
 from harness import ANYTHING, InLab, eventually
@@ -133,6 +134,23 @@ class Machines(InLab):
 
         self.rebooted(before)
         eventually(lambda: self.lab.reach("operator", IP, 22) == "open")
+
+    def test_who_enters_it_while_it_reboots_does_not_keep_it_from_booting(self) -> None:
+        for _ in range(3):
+            before, up_again = self.boot_id(), threading.Event()
+
+            def enter_and_enter(up_again: threading.Event = up_again) -> None:
+                while not up_again.is_set():
+                    self.lab.call("machine", "exec", "one", "true")
+
+            visitor = threading.Thread(target=enter_and_enter)
+            visitor.start()
+            try:
+                self.lab.do("machine", "reboot", "one")
+                self.rebooted(before)
+            finally:
+                up_again.set()
+                visitor.join()
 
     def test_power_loss_keeps_the_disk(self) -> None:
         self.lab.on("one", "touch", "/etc/before-the-crash")
