@@ -81,6 +81,17 @@ pub enum EnvironmentClass {
     Protected,
 }
 
+impl EnvironmentClass {
+    /// As it stands in files and tags.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ephemeral => "ephemeral",
+            Self::Standard => "standard",
+            Self::Protected => "protected",
+        }
+    }
+}
+
 /// The way in: how Packer, SSH, Ansible and the check of the API address reach private machines.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

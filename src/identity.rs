@@ -57,16 +57,11 @@ impl Identity {
 
     /// The tags of everything this environment owns.
     pub fn tags(&self) -> BTreeMap<String, String> {
-        let class = match self.class {
-            EnvironmentClass::Ephemeral => "ephemeral",
-            EnvironmentClass::Standard => "standard",
-            EnvironmentClass::Protected => "protected",
-        };
         let expires = self.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
         BTreeMap::from([
             (TAG_ENVIRONMENT.to_owned(), self.id.to_string()),
             (TAG_NAME.to_owned(), self.name.clone()),
-            (TAG_CLASS.to_owned(), class.to_owned()),
+            (TAG_CLASS.to_owned(), self.class.word().to_owned()),
             (TAG_CREATED_BY.to_owned(), self.created_by.clone()),
             (TAG_EXPIRES.to_owned(), expires),
         ])

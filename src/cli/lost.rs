@@ -140,7 +140,7 @@ impl Lost<'_> {
                 .hint(format!("sre-provision down {name} --environment-id ID"))
         })?;
         let mut identity = new_identity(&self.desk.env, self.account, id);
-        if candidate.class == "protected" {
+        if candidate.class == EnvironmentClass::Protected.word() {
             identity.class = EnvironmentClass::Protected;
         }
         Ok(identity)

@@ -39,7 +39,7 @@ const PASSES: [&str; 25] = [
 const FAMILIES: [&str; 3] = ["AWS_", "VSPHERE_", "GOVC_"];
 
 /// Variables that would change what a tool does; a person who set one is told that it does not count.
-const REFUSED: [&str; 14] = [
+const REFUSED: [&str; 13] = [
     "TF_",
     "TOFU_",
     "PACKER_",
@@ -53,7 +53,6 @@ const REFUSED: [&str; 14] = [
     "PYTHONHOME",
     "GODEBUG",
     "SSH_ASKPASS",
-    "CHECKPOINT_",
 ];
 
 /// The variables of every tool, sorted out of the caller's.

@@ -39,6 +39,7 @@ macro_rules! pages {
             .map_err(|error| errors::failure(concat!("looking for ", $what), error))?
     };
 }
+pub(super) use pages;
 
 impl Aws {
     /// Everything of these kinds that matches; `filters` must be understood by every kind, as tag filters are.
@@ -153,8 +154,7 @@ impl Aws {
     }
 
     async fn found_nat_gateways(&self, filters: Vec<Filter>) -> Result<Vec<Found>, Failure> {
-        let gateways: Vec<aws_sdk_ec2::types::NatGateway> =
-            pages!(self.ec2.describe_nat_gateways().set_filter(Some(filters)), "NAT gateways");
+        let gateways = self.nat_gateways(filters).await?;
         let live = gateways.iter().filter(|gateway| gateway.state() != Some(&NatGatewayState::Deleted));
         Ok(live.map(|gateway| found(ThingKind::NatGateway, gateway.nat_gateway_id(), gateway.tags(), None)).collect())
     }

@@ -44,7 +44,7 @@ impl Aws {
         Ok(ids.chain(subnets.chain(gateways).filter(|id| parts.contains(id))).collect())
     }
 
-    async fn nat_gateways(&self, filters: Vec<Filter>) -> Result<Vec<NatGateway>, Failure> {
+    pub(super) async fn nat_gateways(&self, filters: Vec<Filter>) -> Result<Vec<NatGateway>, Failure> {
         let pages = self.ec2.describe_nat_gateways().set_filter(Some(filters)).into_paginator().items().send();
         pages.try_collect().await.map_err(|error| errors::failure("looking for NAT gateways", error))
     }

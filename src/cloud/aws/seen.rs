@@ -4,6 +4,7 @@ use aws_sdk_ec2::types::Filter;
 use aws_sdk_elasticloadbalancingv2::types::{Listener, LoadBalancer, TargetGroup};
 use serde_json::Value;
 
+use super::collect::pages;
 use super::resources::Seen;
 use super::{Aws, errors, tagged};
 use crate::failure::Failure;
@@ -60,32 +61,26 @@ impl Aws {
     }
 
     async fn seen_with_state(&self, resource_type: &str, filters: Vec<Filter>) -> Result<Vec<Seen>, Failure> {
-        let by = Some(filters);
         Ok(match resource_type {
             "aws_nat_gateway" => {
-                let answer = self.ec2.describe_nat_gateways().set_filter(by).send().await;
-                let answer = answer.map_err(|error| errors::failure("looking for NAT gateways", error))?;
+                let gateways = self.nat_gateways(filters).await?;
                 let seen = |one: &aws_sdk_ec2::types::NatGateway| {
                     Seen::new(one.nat_gateway_id(), one.state().map(|state| state.as_str()))
                 };
-                answer.nat_gateways().iter().filter_map(seen).collect()
+                gateways.iter().filter_map(seen).collect()
             }
             "aws_vpc_endpoint" => {
-                let answer = self.ec2.describe_vpc_endpoints().set_filters(by).send().await;
-                let answer = answer.map_err(|error| errors::failure("looking for VPC endpoints", error))?;
+                let call = self.ec2.describe_vpc_endpoints().set_filters(Some(filters));
+                let endpoints: Vec<aws_sdk_ec2::types::VpcEndpoint> = pages!(call, "VPC endpoints");
                 let seen = |one: &aws_sdk_ec2::types::VpcEndpoint| {
                     Seen::new(one.vpc_endpoint_id(), one.state().map(|state| state.as_str()))
                 };
-                answer.vpc_endpoints().iter().filter_map(seen).collect()
+                endpoints.iter().filter_map(seen).collect()
             }
             _ => {
-                let answer = self.ec2.describe_flow_logs().set_filter(by).send().await;
-                let answer = answer.map_err(|error| errors::failure("looking for flow logs", error))?;
-                answer
-                    .flow_logs()
-                    .iter()
-                    .filter_map(|one| Seen::new(one.flow_log_id(), one.flow_log_status()))
-                    .collect()
+                let call = self.ec2.describe_flow_logs().set_filter(Some(filters));
+                let logs: Vec<aws_sdk_ec2::types::FlowLog> = pages!(call, "flow logs");
+                logs.iter().filter_map(|one| Seen::new(one.flow_log_id(), one.flow_log_status())).collect()
             }
         })
     }
@@ -98,18 +93,18 @@ impl Aws {
                 answer.addresses().iter().filter_map(|one| Seen::exists(one.allocation_id())).collect()
             }
             "aws_internet_gateway" => {
-                let answer = self.ec2.describe_internet_gateways().set_filters(Some(filters)).send().await;
-                let answer = answer.map_err(|error| errors::failure("looking for internet gateways", error))?;
-                answer.internet_gateways().iter().filter_map(|one| Seen::exists(one.internet_gateway_id())).collect()
+                let call = self.ec2.describe_internet_gateways().set_filters(Some(filters));
+                let gateways: Vec<aws_sdk_ec2::types::InternetGateway> = pages!(call, "internet gateways");
+                gateways.iter().filter_map(|one| Seen::exists(one.internet_gateway_id())).collect()
             }
             "aws_route_table" => {
                 let tables = self.tables(filters).await?;
                 tables.iter().filter_map(|one| Seen::exists(one.route_table_id())).collect()
             }
             "aws_security_group" => {
-                let answer = self.ec2.describe_security_groups().set_filters(Some(filters)).send().await;
-                let answer = answer.map_err(|error| errors::failure("looking for security groups", error))?;
-                let own = answer.security_groups().iter().filter(|one| one.group_name() != Some("default"));
+                let call = self.ec2.describe_security_groups().set_filters(Some(filters));
+                let groups: Vec<aws_sdk_ec2::types::SecurityGroup> = pages!(call, "security groups");
+                let own = groups.iter().filter(|one| one.group_name() != Some("default"));
                 own.filter_map(|one| Seen::exists(one.group_id())).collect()
             }
             _ => return Err(Failure::bug(format!("`{resource_type}` is not looked for by filters"))),
