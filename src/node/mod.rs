@@ -31,4 +31,4 @@ pub use forward::Forward;
 pub use ssh_config::JUMP;
 pub use transfer::Sent;
 pub use unit::UnitResult;
-pub use wait::{Look, Wait};
+pub use wait::{Look, Pace, Wait};

@@ -16,6 +16,27 @@ pub enum Look<T> {
     NotYet(String),
 }
 
+/// How often to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// With the same pause each time: for what is asked of a platform, which counts its calls.
+    Steady(Duration),
+    /// With pauses that grow with the time waited, up to this one: what comes soon is seen at once, and looking costs a
+    /// small share of a long wait.
+    Growing(Duration),
+}
+
+impl Pace {
+    const FIRST: Duration = Duration::from_millis(200);
+
+    fn pause(self, waited: Duration) -> Duration {
+        match self {
+            Self::Steady(pause) => pause,
+            Self::Growing(longest) => (waited / 64).clamp(Self::FIRST.min(longest), longest),
+        }
+    }
+}
+
 /// How long to wait, who may end it, and who is told.
 #[derive(Clone, Copy)]
 pub struct Wait<'a> {
@@ -32,12 +53,24 @@ impl<'a> Wait<'a> {
         Self { deadline, stall: Duration::from_secs(60), stop, tell }
     }
 
-    /// Looks until it is done, with `every` between the looks; a transient failure of a look counts as not yet.
+    /// Looks until it is done, at a steady pace; a transient failure of a look counts as not yet.
     ///
     /// # Errors
     /// The failure of a look that is not transient; cancelled when told to stop; `exit` at the deadline, with `what`
     /// and the last state as the cause.
-    pub async fn until<T, F, Fut>(&self, what: &str, exit: Exit, every: Duration, mut look: F) -> Result<T, Failure>
+    pub async fn until<T, F, Fut>(&self, what: &str, exit: Exit, every: Duration, look: F) -> Result<T, Failure>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<Look<T>, Failure>>,
+    {
+        self.paced(what, exit, Pace::Steady(every), look).await
+    }
+
+    /// As [`until`](Self::until), at a given pace.
+    ///
+    /// # Errors
+    /// As [`until`](Self::until).
+    pub async fn paced<T, F, Fut>(&self, what: &str, exit: Exit, pace: Pace, mut look: F) -> Result<T, Failure>
     where
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<Look<T>, Failure>>,
@@ -57,11 +90,12 @@ impl<'a> Wait<'a> {
                 Ok(Err(failure)) => return Err(failure),
                 Err(_) => return Err(self.too_late(what, exit, &state)),
             }
-            if start.elapsed() + every > self.deadline {
+            let pause = pace.pause(start.elapsed());
+            if start.elapsed() + pause > self.deadline {
                 return Err(self.too_late(what, exit, &state));
             }
             tokio::select! {
-                () = tokio::time::sleep(every) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.stop.reached(Level::Finish) => return Err(stopped(what)),
             }
         }
@@ -145,6 +179,16 @@ mod tests {
 
         assert_eq!(value, 4);
         assert_eq!(*told.lock().expect("lock"), ["starting", "connection refused"]);
+    }
+
+    #[test]
+    fn a_growing_pause_begins_short_and_ends_at_the_longest() {
+        let pace = Pace::Growing(Duration::from_secs(1));
+
+        let pauses = [0, 32, 300].map(|waited| pace.pause(Duration::from_secs(waited)));
+
+        assert_eq!(pauses, [200, 500, 1000].map(Duration::from_millis));
+        assert_eq!(Pace::Growing(EVERY).pause(Duration::ZERO), EVERY);
     }
 
     #[tokio::test]

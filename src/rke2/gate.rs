@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::environment::{NodeName, Role};
 use crate::failure::{Exit, Failure};
-use crate::node::{Connection, Look, Wait, quote};
+use crate::node::{Connection, Look, Pace, Wait, quote};
 use crate::rke2::node_status::NodeStatus;
 use crate::rke2::symptom::{Symptom, recognised};
 use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, Version, unit};
 
-const EVERY: Duration = Duration::from_secs(1);
+const PACE: Pace = Pace::Growing(Duration::from_secs(1));
 /// A hopeless symptom must last this long: a restart may still clear what it complained of.
 const HOPELESS_FOR: Duration = Duration::from_secs(20);
 /// In how many looks in a row a node must be seen joined.
@@ -68,7 +68,7 @@ async fn watch(node: &Connection, gate: Gate<'_>, what: &str, wait: &Wait<'_>) -
     let script = script(gate.name, gate.role);
     let (gate, script) = (&gate, &script);
     let outcome = wait
-        .until(what, Exit::Unhealthy, EVERY, || async move {
+        .paced(what, Exit::Unhealthy, PACE, || async move {
             let said = node.run_within(script, true, Duration::from_secs(30)).await?;
             gate.look(&Answer::read(&said.stdout))
         })
