@@ -1,4 +1,4 @@
-//! `sre-provision history`: what was run, by whom, and what came of it; `history verify` checks the chain.
+//! `sre-provision history`: what was run, by whom, and what came of it.
 
 use serde_json::json;
 

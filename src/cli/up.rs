@@ -12,7 +12,7 @@ use super::desk::{Desk, TOOLS, actor};
 use super::look::{Layout, Looked};
 use super::plan::heading;
 use super::stopping;
-use crate::artifact::{Health, Kind, LoadBalancer};
+use crate::artifact::{Health, Kind};
 use crate::cloud::Cloud;
 use crate::environment::Via;
 use crate::event::{Event, Events, Outcome};
@@ -232,16 +232,12 @@ fn conclude(
 
 fn arrived(desk: &Desk, identity: &Identity, report: &Report, started: Instant) -> String {
     let name = &desk.env.name;
-    let agents: u16 = desk.env.nodes.agents.values().map(|pool| pool.count).sum();
-    let mut text = format!(
-        "{name} is up · {} servers, {agents} agents · {}",
-        desk.env.nodes.servers.count,
-        took(started.elapsed())
-    );
+    let mut text = format!("{name} is up");
     if let Ok(health) = report.given.get::<Health>(Kind::Health) {
-        text.push_str(&format!("\n  api         {}", health.api));
-    } else if let Ok(balancer) = report.given.get::<LoadBalancer>(Kind::LoadBalancer) {
-        text.push_str(&format!("\n  address     {}", balancer.address));
+        text.push_str(&format!(" · {} servers, {} agents", health.servers, health.agents));
+        text.push_str(&format!(" · {}\n  api         {}", took(started.elapsed()), health.api));
+    } else {
+        text.push_str(&format!(" · {}", took(started.elapsed())));
     }
     let kubeconfig = desk.state.kubeconfig();
     text.push_str(&format!("\n  kubeconfig  {}", desk.workspace.shown(&kubeconfig).display()));
@@ -254,7 +250,8 @@ fn arrived(desk: &Desk, identity: &Identity, report: &Report, started: Instant) 
 /// Nothing to do: one line.
 fn as_described(ready: &Ready, looked: &Looked, started: Instant, screen: Screen) -> Result<(), Failure> {
     let name = &ready.desk.env.name;
-    let nodes = ready.desk.env.wanted_nodes().len();
+    // Those that the stage `health` has just seen; where it stands, all of them are Ready.
+    let nodes = looked.known.get::<Health>(Kind::Health).map_or(0, |health| health.servers + health.agents);
     let since = ready.journal.memory().last_run.as_ref().and_then(|run| run.ended);
     let checked = format!("checked in {:.1} s", started.elapsed().as_secs_f64());
     let text = format!("{name} is up and as described · {nodes} nodes ready · {checked}");

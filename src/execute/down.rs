@@ -32,7 +32,7 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
         if world.stop.is_asked() {
             return Err(Failure::cancelled("down: stopped between two stages"));
         }
-        if let Err(failure) = destroy(*stage, world).await {
+        if let Err(failure) = destroy(*stage, images, world).await {
             if failure.is_cancelled() {
                 return Err(failure);
             }
@@ -53,7 +53,7 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
     Err(failure)
 }
 
-async fn destroy(stage: &dyn Stage, world: &World<'_>) -> Result<(), Failure> {
+async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(), Failure> {
     let kind: Kind = stage.makes();
     world.book.destroy_intended(kind).await?;
     let result = stage.destroy(world.known.artifact(kind), &world.context(kind)).await;
@@ -64,9 +64,26 @@ async fn destroy(stage: &dyn Stage, world: &World<'_>) -> Result<(), Failure> {
     };
     world.book.destroy_ended(kind, outcome, result.as_ref().err()).await?;
     if result.is_ok() {
-        world.events.notice(format!("  ✓ {kind:<14} removed"));
+        world.events.notice(format!("  ✓ {kind:<14} {}", fate(kind, images)));
     }
     result
+}
+
+/// What became of what a stage made. Images stay, or go by their tags after all stages; verified releases are there for
+/// all environments.
+fn fate(kind: Kind, images: bool) -> &'static str {
+    match kind {
+        Kind::BaseImage | Kind::NodeImage if images => "goes last",
+        Kind::BaseImage | Kind::NodeImage | Kind::Bundle => "kept",
+        Kind::Network
+        | Kind::LoadBalancer
+        | Kind::Nodes
+        | Kind::Access
+        | Kind::Hardening
+        | Kind::Servers
+        | Kind::Agents
+        | Kind::Health => "removed",
+    }
 }
 
 /// What `down` takes away: everything, but for the images that it keeps and the snapshots that they are made of.
@@ -135,6 +152,14 @@ mod tests {
     #[test]
     fn images_stay_with_their_own_snapshots_and_no_others() {
         assert_eq!(ids(&going(world(), false)), ["i-1", "snap-2", "snap-3"]);
+    }
+
+    #[test]
+    fn what_stays_is_not_told_as_removed() {
+        let told = |images| [Kind::Network, Kind::NodeImage, Kind::Bundle].map(|kind| fate(kind, images));
+
+        assert_eq!(told(false), ["removed", "kept", "kept"]);
+        assert_eq!(told(true), ["removed", "goes last", "kept"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Says whether a journal is what was written.
+//! Says whether a journal is what was written: what a later command, `history verify`, will tell. No command asks yet.
 
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ pub struct Anchor {
     pub digest: Digest,
 }
 
-/// What `history verify` says.
+/// What there is to say of a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// How many entries are in order.

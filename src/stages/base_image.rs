@@ -59,12 +59,8 @@ impl Stage for BaseImageStage {
         Ok(Artifact::BaseImage(image::image(cx, &recipe).await?).into())
     }
 
-    async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        let image = match left {
-            Some(Artifact::BaseImage(image)) => Some(image),
-            Some(_) | None => None,
-        };
-        image::destroy(cx, image, "base").await
+    async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        image::destroy(cx, "base").await
     }
 }
 

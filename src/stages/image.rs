@@ -77,17 +77,13 @@ pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failu
     Ok(artifact(id, name, fingerprint, recipe))
 }
 
-/// Removes images of this environment's recipes, where `down --images` asks for it.
-pub async fn destroy(cx: &Context<'_>, image: Option<&Image>, which: &'static str) -> Result<(), Failure> {
+/// Removes what builds of this environment left behind. The image stays: other environments may use it.
+pub async fn destroy(cx: &Context<'_>, which: &'static str) -> Result<(), Failure> {
     let tags = Tags::from([
         (TAG_ENVIRONMENT.to_owned(), cx.identity.id.to_string()),
         (TAG_BUILD.to_owned(), which.to_owned()),
     ]);
-    remove_all(cx, &tags).await?;
-    if let Some(image) = image {
-        cx.progress(format!("{} stays: other environments may use it", image.id));
-    }
-    Ok(())
+    remove_all(cx, &tags).await
 }
 
 fn artifact(id: String, name: String, fingerprint: Digest, recipe: &Recipe<'_>) -> Image {

@@ -47,12 +47,8 @@ impl Stage for NodeImageStage {
         Ok(Artifact::NodeImage(build(&self.inputs(cx.env), &base, &bundle, cx).await?).into())
     }
 
-    async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        let image = match left {
-            Some(Artifact::NodeImage(image)) => Some(image),
-            Some(_) | None => None,
-        };
-        image::destroy(cx, image, "node").await
+    async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
+        image::destroy(cx, "node").await
     }
 }
 
