@@ -136,6 +136,14 @@ impl Desk {
         open_secrets(&self.state, identity)
     }
 
+    /// The secrets as they lie there, for `down`: they go, and no removal needs one. Why they cannot be opened is told.
+    pub fn secrets_to_forget(&self, identity: &Identity, tell: impl FnOnce(&Failure)) -> Result<Secrets, Failure> {
+        self.secrets(identity).or_else(|failure| {
+            tell(&failure);
+            Ok(Secrets::unopened(&self.state, identity, key_source(identity)?))
+        })
+    }
+
     /// The secrets of an environment that was made before: what the journal knows must be there.
     pub fn secrets_known_to(&self, journal: &Journal, identity: &Identity) -> Result<Secrets, Failure> {
         let secrets = self.secrets(identity)?;
@@ -238,11 +246,14 @@ pub fn actor() -> Actor {
 }
 
 pub fn open_secrets(state: &StateDir, identity: &Identity) -> Result<Secrets, Failure> {
-    let source = match std::env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
-        Some(path) => KeySource::File(PathBuf::from(path)),
-        None => KeySource::usual(&config_home()?, identity),
-    };
-    Secrets::open(state, identity, source)
+    Secrets::open(state, identity, key_source(identity)?)
+}
+
+fn key_source(identity: &Identity) -> Result<KeySource, Failure> {
+    match std::env::var_os(KEY_VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => Ok(KeySource::File(PathBuf::from(path))),
+        None => Ok(KeySource::usual(&config_home()?, identity)),
+    }
 }
 
 fn config_home() -> Result<PathBuf, Failure> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Common;
 use super::ask::ask;
-use super::desk::{Desk, actor, forget_in_memory, known};
+use super::desk::{Desk, actor, connections_dir, forget_in_memory, known};
 use super::look::Layout;
 use super::lost::Lost;
 use super::stopping;
@@ -20,6 +20,7 @@ use crate::execute::{Book, Removed, World, down, going};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_ENVIRONMENT};
 use crate::journal::{Lease, Writer, save_identity};
+use crate::node::{Connections, Keys};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
 use crate::secrets::Secrets;
@@ -109,8 +110,11 @@ impl Down {
     ) -> Result<(), Failure> {
         let started = Instant::now();
         let journal = desk.journal(identity).await?;
-        let secrets = desk.secrets(identity)?;
-        let connections = desk.connections(&secrets, identity)?;
+        let tell =
+            |why: &Failure| screen.remark(&format!("goes on without the secrets, which no removal needs: {why}"));
+        let secrets = desk.secrets_to_forget(identity, tell)?;
+        // No machine that is to go is entered.
+        let connections = Connections::new(&connections_dir(identity)?, Keys::default(), vec![]);
         let known = known(journal.memory());
         let writer = Writer::begin(journal, lease, &format!("down {}", identity.name), None).await?;
         let run = writer.run();

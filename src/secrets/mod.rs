@@ -49,13 +49,7 @@ impl Secrets {
     /// The key is missing, is another one or is open to others; an object was altered.
     pub fn open(state: &StateDir, environment: &Identity, key: KeySource) -> Result<Self, Failure> {
         key.refuse_inside(state)?;
-        let store = Self {
-            state: state.clone(),
-            environment: environment.clone(),
-            source: key,
-            key: Mutex::default(),
-            values: Mutex::default(),
-        };
+        let store = Self::unopened(state, environment, key);
         let sealed = sealed::list(&state.secrets())?;
         if !sealed.is_empty() {
             let key = store.existing_key()?;
@@ -66,6 +60,18 @@ impl Secrets {
             }
         }
         Ok(store)
+    }
+
+    /// The store with everything in it left sealed, for who takes the environment away: it can be forgotten, and nothing
+    /// in it is known.
+    pub fn unopened(state: &StateDir, environment: &Identity, key: KeySource) -> Self {
+        Self {
+            state: state.clone(),
+            environment: environment.clone(),
+            source: key,
+            key: Mutex::default(),
+            values: Mutex::default(),
+        }
     }
 
     /// The newest version of a secret.
@@ -332,6 +338,20 @@ mod tests {
         assert_eq!(failure.what(), "the key of the secrets of `dev` is missing");
         assert_eq!(failure.causes(), [format!("`{}` does not exist", world.key_file().display())]);
         assert!(!world.key_file().exists());
+    }
+
+    #[test]
+    fn a_store_whose_key_is_lost_can_be_forgotten_and_tells_nothing() {
+        let world = World::new();
+        world.open().put("token", &Secret::new("value")).expect("kept");
+        std::fs::remove_file(world.key_file()).expect("lost");
+
+        let store = Secrets::unopened(&world.state(), &world.identity, KeySource::File(world.key_file()));
+
+        assert_eq!((store.known().len(), store.version("token")), (0, 0));
+        assert!(store.get_or_create("token", random_token).is_err(), "a second token beside the one that is sealed");
+        store.forget().expect("forgotten");
+        assert!(!world.state().secrets().exists());
     }
 
     #[test]
