@@ -1,5 +1,6 @@
 //! `sre-provision up`: makes the environment, or goes on where it was stopped.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use super::plan::heading;
 use super::stopping;
 use crate::artifact::{Health, Kind};
 use crate::cloud::Cloud;
+use crate::decision::{Plan, Verdict};
 use crate::environment::Via;
 use crate::event::{Event, Events, Outcome};
 use crate::execute::{Book, Report, World, up};
@@ -25,6 +27,7 @@ use crate::report::{Format, Screen, StageLine, ago, closing_table, moment, plan_
 use crate::secrets::Secrets;
 use crate::stages::{self, Reader, Stage};
 use crate::stop::Stop;
+use crate::tools::require_plugins;
 
 #[derive(Debug, clap::Args)]
 pub struct Up {
@@ -64,7 +67,7 @@ impl Up {
             return as_described(&ready, &looked, started, screen);
         }
         self.ask(&ready, &looked, screen, stop).await?;
-        preflight(&ready, &connections).await?;
+        preflight(&ready, &looked.plan, &connections).await?;
         save_identity(&ready.desk.state, &ready.identity)?;
         let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
         connections.close().await;
@@ -122,12 +125,17 @@ impl Ready {
     }
 }
 
-/// What must be there before anything is made: the tools, and the way in where it can be walked already.
-async fn preflight(ready: &Ready, connections: &Connections) -> Result<(), Failure> {
+/// What must be there before anything is made: the tools with their plugins where they build, and the way in where it can be walked already.
+async fn preflight(ready: &Ready, plan: &Plan, connections: &Connections) -> Result<(), Failure> {
     for tool in TOOLS {
         ready.desk.tools.get(tool)?;
     }
     ready.desk.tools.require_connecting()?;
+    for (image, templates) in [(Kind::BaseImage, "packer/base"), (Kind::NodeImage, "packer/node")] {
+        if plan.of(image).is_some_and(|decision| matches!(decision.verdict, Verdict::Run | Verdict::Follow)) {
+            require_plugins(&ready.desk.tools, &ready.desk.workspace.asset(Path::new(templates)))?;
+        }
+    }
     let access = &ready.desk.env.access;
     if access.via == Via::Jump
         && let Some(reach) = access.jump.as_ref().and_then(stages::named_jump)

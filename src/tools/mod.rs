@@ -7,6 +7,7 @@ pub mod ansible;
 mod environment;
 mod memory;
 pub mod packer;
+mod plugins;
 mod refusals;
 
 pub mod tofu;
@@ -25,6 +26,7 @@ use crate::secret::Secret;
 use crate::workspace::StateDir;
 
 pub use environment::ToolEnvironment;
+pub use plugins::require_plugins;
 pub use tool::{Tool, Tools};
 
 /// What a call of a tool needs to know of the run.

@@ -17,6 +17,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::{Cancel, Ended, Stream};
 use crate::tools::ansible::Report;
+use crate::tools::plugins::plugin_path;
 use crate::tools::refusals::refused;
 use crate::tools::{Call, ToolCx, evaluated};
 use crate::workspace::{RealDisk, make_dir, write_atomic};
@@ -114,10 +115,8 @@ fn own_variables(cx: &ToolCx<'_>) -> BTreeMap<String, OsString> {
         ("PYTHONDONTWRITEBYTECODE", "1"),
     ];
     let mut env: BTreeMap<_, _> = own.map(|(name, value)| (name.to_owned(), OsString::from(value))).into();
-    // Its default lies below the configuration directory, which is a fresh one here.
-    let environment = cx.tools.environment();
-    if let (None, Some(home)) = (environment.get("PACKER_PLUGIN_PATH"), environment.get("HOME")) {
-        env.insert("PACKER_PLUGIN_PATH".to_owned(), Path::new(home).join(".config/packer/plugins").into());
+    if let Some(path) = plugin_path(cx.tools.environment()) {
+        env.insert("PACKER_PLUGIN_PATH".to_owned(), path.into());
     }
     env
 }
