@@ -87,6 +87,15 @@ pub struct BuildNetwork {
     pub public: bool,
 }
 
+/// A load balancer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundBalancer {
+    /// The platform's word, such as `active` or `provisioning`.
+    pub state: String,
+    /// The target groups that a listener leads to.
+    pub leads_to: BTreeSet<String>,
+}
+
 /// The health of one target behind the load balancer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetHealth {
@@ -202,10 +211,11 @@ pub trait Cloud: Send + Sync {
     async fn zones(&self) -> Result<Vec<String>, Failure>;
     /// Which of these exist, for a probe: the VPC, and of its parts subnets and NAT gateways.
     async fn existing_networks(&self, vpc: &str, parts: &[String]) -> Result<BTreeSet<String>, Failure>;
-    /// Whether the load balancer serves: its state in the platform's word, or `None` if it is gone.
-    async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure>;
+    /// The load balancer with what its listeners lead to, for a probe; `None` if it is gone.
+    async fn load_balancer(&self, id: &str) -> Result<Option<FoundBalancer>, Failure>;
     async fn register(&self, target_group: &str, machine: &str) -> Result<(), Failure>;
     async fn deregister(&self, target_group: &str, machine: &str) -> Result<(), Failure>;
+    /// The targets of a group; none of one that is gone.
     async fn targets(&self, target_group: &str) -> Result<Vec<TargetHealth>, Failure>;
 
     /// Everything that carries all these tags or hangs on something that does, untagged kinds included.

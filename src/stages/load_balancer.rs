@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::json;
 
 use crate::artifact::{Artifact, Kind, LoadBalancer, Network};
+use crate::cloud::FoundBalancer;
 use crate::environment::{Environment, LoadBalancerKind, Via};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
@@ -39,9 +40,8 @@ impl Stage for LoadBalancerStage {
         if cx.env.load_balancer.kind == LoadBalancerKind::None {
             return Ok(Presence::Standing);
         }
-        Ok(match cx.cloud.load_balancer(&balancer.id).await?.as_deref() {
-            Some("active") => Presence::Standing,
-            Some(state) => Presence::Altered(format!("it is {state}")),
+        Ok(match cx.cloud.load_balancer(&balancer.id).await? {
+            Some(found) => amiss(balancer, &found).map_or(Presence::Standing, Presence::Altered),
             None => Presence::Gone,
         })
     }
@@ -60,6 +60,16 @@ impl Stage for LoadBalancerStage {
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
         infrastructure::destroy(cx).await
     }
+}
+
+/// What a load balancer that is there lacks; `None` when it does its work.
+fn amiss(recorded: &LoadBalancer, found: &FoundBalancer) -> Option<String> {
+    if found.state != "active" {
+        return Some(format!("it is {}", found.state));
+    }
+    let lost = recorded.target_groups.iter().filter(|(_, group)| !found.leads_to.contains(*group));
+    let lost: Vec<String> = lost.map(|(name, _)| format!("`{name}`")).collect();
+    (!lost.is_empty()).then(|| format!("no listener leads to {}", lost.join(", ")))
 }
 
 async fn nlb(given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
@@ -83,4 +93,25 @@ async fn nlb(given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
         security_group: Some(outputs.get("security_group_id")?),
         target_groups: outputs.get("target_group_arns")?,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn a_load_balancer_that_lost_a_listener_or_a_target_group_is_made_whole_again() {
+        let groups = ["api", "supervisor"].map(|name| (name.to_owned(), format!("arn:{name}")));
+        let recorded = LoadBalancer { target_groups: BTreeMap::from(groups), ..LoadBalancer::default() };
+        let found = |state: &str, leads_to: &[&str]| {
+            let leads_to = leads_to.iter().map(|group| (*group).to_owned()).collect::<BTreeSet<_>>();
+            amiss(&recorded, &FoundBalancer { state: state.to_owned(), leads_to })
+        };
+
+        assert_eq!(found("active", &["arn:api", "arn:supervisor", "arn:somebody's"]), None);
+        assert_eq!(found("active", &["arn:api"]).as_deref(), Some("no listener leads to `supervisor`"));
+        assert_eq!(found("failed", &["arn:api", "arn:supervisor"]).as_deref(), Some("it is failed"));
+    }
 }

@@ -1,14 +1,36 @@
 //! The load balancer: whether it serves, and who is behind it.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_elasticloadbalancingv2::types::{TargetDescription, TargetHealthStateEnum};
 
 use super::{Aws, errors};
-use crate::cloud::TargetHealth;
+use crate::cloud::{FoundBalancer, TargetHealth};
 use crate::failure::Failure;
 
 impl Aws {
+    /// State and listeners, asked for side by side.
+    pub(super) async fn balancer(&self, arn: &str) -> Result<Option<FoundBalancer>, Failure> {
+        let (state, leads_to) = tokio::try_join!(self.balancer_state(arn), self.led_to(arn))?;
+        Ok(state.map(|state| FoundBalancer { state, leads_to }))
+    }
+
+    /// The target groups behind the listeners. AWS deletes no group that a listener leads to, so a group that is lost is
+    /// missed here too and needs no question of its own.
+    async fn led_to(&self, arn: &str) -> Result<BTreeSet<String>, Failure> {
+        let listeners = self.elb.describe_listeners().load_balancer_arn(arn).into_paginator().items().send();
+        match listeners.try_collect().await {
+            Ok(listeners) => {
+                let actions = listeners.iter().flat_map(|listener| listener.default_actions());
+                Ok(actions.filter_map(|action| action.target_group_arn()).map(str::to_owned).collect())
+            }
+            Err(error) if errors::is_gone(&error) => Ok(BTreeSet::new()),
+            Err(error) => Err(errors::failure(format!("looking for the listeners of `{arn}`"), error)),
+        }
+    }
+
     /// The state word: `active`, `provisioning`, `active_impaired`, `failed`.
-    pub(super) async fn balancer_state(&self, arn: &str) -> Result<Option<String>, Failure> {
+    async fn balancer_state(&self, arn: &str) -> Result<Option<String>, Failure> {
         match self.elb.describe_load_balancers().load_balancer_arns(arn).send().await {
             Ok(answer) => Ok(answer.load_balancers().first().map(|balancer| {
                 let code = balancer.state().and_then(|state| state.code());
@@ -37,8 +59,12 @@ impl Aws {
     }
 
     pub(super) async fn target_states(&self, group: &str) -> Result<Vec<TargetHealth>, Failure> {
-        let answer = self.elb.describe_target_health().target_group_arn(group).send().await;
-        let answer = answer.map_err(|error| errors::failure(format!("asking for the targets of `{group}`"), error))?;
+        let answer = match self.elb.describe_target_health().target_group_arn(group).send().await {
+            Ok(answer) => answer,
+            // Whoever asks for its targets finds nobody behind it; that it is made again is for the load balancer's stage.
+            Err(error) if errors::is_gone(&error) => return Ok(vec![]),
+            Err(error) => return Err(errors::failure(format!("asking for the targets of `{group}`"), error)),
+        };
         let read = |described: &aws_sdk_elasticloadbalancingv2::types::TargetHealthDescription| {
             let machine = described.target()?.id()?.to_owned();
             let health = described.target_health();

@@ -28,7 +28,8 @@ use aws_sdk_ec2::config::ProvideCredentials;
 use serde_json::Value;
 
 use crate::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth, Thing,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
+    Thing,
 };
 use crate::environment;
 use crate::failure::{Class, Exit, Failure};
@@ -195,8 +196,8 @@ impl Cloud for Aws {
         self.existing(vpc, parts).await
     }
 
-    async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure> {
-        self.balancer_state(id).await
+    async fn load_balancer(&self, id: &str) -> Result<Option<FoundBalancer>, Failure> {
+        self.balancer(id).await
     }
 
     async fn register(&self, target_group: &str, machine: &str) -> Result<(), Failure> {
