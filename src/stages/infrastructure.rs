@@ -30,9 +30,12 @@ pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
     Root::of(&template, cx.state.tofu(cx.stage), values)
 }
 
-/// Applies the root and reads its outputs. No apply destroys or replaces a node, whatever its plan says.
+/// What a running cluster lives on: no apply destroys or replaces any of it, whatever its plan says.
+const LASTING: [&str; 4] = ["aws_instance.node", "aws_vpc", "aws_subnet", "aws_lb"];
+
+/// Applies the root and reads its outputs.
 pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> {
-    let root = root(cx, values)?.protecting(&["aws_instance.node"]).of_new_environment(cx.is_new);
+    let root = root(cx, values)?.protecting(&LASTING).of_new_environment(cx.is_new);
     tofu::apply(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
 }
 

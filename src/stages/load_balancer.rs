@@ -49,7 +49,11 @@ impl Stage for LoadBalancerStage {
     async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         match cx.env.load_balancer.kind {
             LoadBalancerKind::Nlb => Ok(nlb(given, cx).await?.into()),
-            LoadBalancerKind::None => Ok(Artifact::LoadBalancer(LoadBalancer::default()).into()),
+            LoadBalancerKind::None => {
+                // One that was begun and never finished, while the file still wanted it.
+                infrastructure::destroy(cx).await?;
+                Ok(Artifact::LoadBalancer(LoadBalancer::default()).into())
+            }
             LoadBalancerKind::KubeVip | LoadBalancerKind::External => {
                 Err(Failure::new(Exit::Environment, "load-balancer: this version makes `nlb` and `none` only")
                     .hint("set `load_balancer.kind` to `nlb`"))

@@ -40,6 +40,7 @@ impl Stage for NodesStage {
             .value("access", &env.access)
             .value("rke2.cni", &env.rke2.cni)
             .value("network.nat", &env.network.nat)
+            .value("load_balancer.kind", &env.load_balancer.kind)
             .tree("tofu/modules/aws/compute")
             .tree("tofu/roots/aws/nodes")
     }

@@ -99,11 +99,10 @@ impl Intended {
         if doomed.is_empty() {
             return Ok(());
         }
-        Err(Failure::new(
-            Exit::Approval,
-            format!("tofu would destroy {} of the machines that are to stay: {}", doomed.len(), doomed.join(", ")),
-        )
-        .because("machines are only ever replaced one by one, never by an apply"))
+        Err(Failure::new(Exit::Approval, format!("tofu would destroy what a cluster lives on: {}", doomed.join(", ")))
+            .because("no apply destroys or replaces a node, the network or the load balancer")
+            .hint("take back the change of the environment file or of `tofu/` that asks for it")
+            .hint("where it must be: `down`, then `up`"))
     }
 }
 
@@ -140,9 +139,7 @@ mod tests {
         assert_eq!(doomed(&["terraform_data.changed"]), None);
         assert_eq!(
             doomed(&["terraform_data.replaced", "terraform_data.gone"]).as_deref(),
-            Some(
-                "tofu would destroy 2 of the machines that are to stay: `terraform_data.gone[0]`, `terraform_data.replaced`"
-            )
+            Some("tofu would destroy what a cluster lives on: `terraform_data.gone[0]`, `terraform_data.replaced`")
         );
     }
 
@@ -168,10 +165,8 @@ mod tests {
         let failure = plan("aws_instance", "replace", "").refuse_to_destroy(&protected).expect_err("refused");
 
         assert_eq!(failure.exit(), Exit::Approval);
-        assert_eq!(
-            failure.what(),
-            "tofu would destroy 1 of the machines that are to stay: `aws_instance.node[\"server-1\"]`"
-        );
+        assert_eq!(failure.what(), "tofu would destroy what a cluster lives on: `aws_instance.node[\"server-1\"]`");
+        assert_eq!(failure.hints()[0], "take back the change of the environment file or of `tofu/` that asks for it");
         plan("aws_instance", "create", "").refuse_to_destroy(&protected).expect("nothing is destroyed");
     }
 
@@ -192,7 +187,7 @@ mod tests {
 
         let failure = replaced.refuse_to_destroy(&["aws_instance.node".to_owned()]).expect_err("refused");
 
-        assert_eq!(failure.causes(), ["machines are only ever replaced one by one, never by an apply"]);
+        assert_eq!(failure.causes(), ["no apply destroys or replaces a node, the network or the load balancer"]);
         replaced.refuse_to_destroy(&["aws_instance.jump".to_owned()]).expect("another one is protected");
     }
 }
