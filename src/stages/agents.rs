@@ -14,7 +14,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration};
 
 pub struct AgentsStage;
 
@@ -47,7 +47,12 @@ impl Stage for AgentsStage {
         let balancer: LoadBalancer = cx.known.get(Kind::LoadBalancer)?;
         let (changed, unregistered) = tokio::try_join!(
             joining::changed_members(cx, Role::Agent, &agents.joined, &access),
-            joining::unregistered(&INGRESS, behind_ingress(cx.env, &agents.joined, &servers.joined), &balancer, cx),
+            registration::unregistered(
+                &INGRESS,
+                behind_ingress(cx.env, &agents.joined, &servers.joined),
+                &balancer,
+                cx
+            ),
         )?;
         let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
         let amiss: Vec<String> = changed.chain(unregistered).collect();
@@ -69,7 +74,8 @@ impl Stage for AgentsStage {
         }
         let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
         if failures.is_empty() || !joined.is_empty() {
-            register(behind_ingress(cx.env, &joined, &servers.joined), &balancer, cx).await?;
+            let behind = behind_ingress(cx.env, &joined, &servers.joined);
+            registration::register_all(&INGRESS, behind, &balancer, cx).await?;
         }
         if failures.is_empty() {
             return Ok(Artifact::Agents(Agents { joined }).into());
@@ -164,22 +170,6 @@ fn behind_ingress<'a>(
     servers: &'a BTreeMap<NodeName, Joined>,
 ) -> &'a BTreeMap<NodeName, Joined> {
     if env.nodes.agents.values().any(|pool| pool.count > 0) { agents } else { servers }
-}
-
-/// Behind the load balancer from the moment they are members.
-async fn register(
-    joined: &BTreeMap<NodeName, Joined>,
-    balancer: &LoadBalancer,
-    cx: &Context<'_>,
-) -> Result<(), Failure> {
-    for name in INGRESS {
-        let Some(group) = balancer.target_groups.get(name) else { continue };
-        let targets = cx.cloud.targets(group).await?;
-        for one in joined.values().filter(|one| !targets.iter().any(|target| target.machine == one.machine)) {
-            cx.cloud.register(group, &one.machine).await?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

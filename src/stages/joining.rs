@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Joined, LoadBalancer};
+use crate::artifact::{Access, Joined};
 use crate::environment::{LoadBalancerKind, NodeName, Role, WantedNode};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
@@ -32,23 +32,6 @@ pub async fn password(cx: &Context<'_>, name: &str) -> Result<Secret, Failure> {
     let password = cx.secrets.get_or_create(name, random_token)?;
     cx.note_secrets().await?;
     Ok(password)
-}
-
-/// Members that are not behind these target groups of the load balancer.
-pub async fn unregistered(
-    groups: &[&str],
-    joined: &BTreeMap<NodeName, Joined>,
-    balancer: &LoadBalancer,
-    cx: &Context<'_>,
-) -> Result<Vec<String>, Failure> {
-    let known = groups.iter().filter_map(|name| Some((name, balancer.target_groups.get(*name)?)));
-    let asked = known.map(async |(name, group)| {
-        let targets = cx.cloud.targets(group).await?;
-        let is_missing = |joined: &Joined| !targets.iter().any(|target| target.machine == joined.machine);
-        let missing = joined.iter().filter(|(_, joined)| is_missing(joined));
-        Ok(missing.map(|(node, _)| format!("{node} is not behind `{name}`")).collect::<Vec<_>>())
-    });
-    Ok(try_join_all(asked).await?.concat())
 }
 
 pub fn version(cx: &Context<'_>) -> Result<Version, Failure> {

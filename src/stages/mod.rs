@@ -24,6 +24,7 @@ mod network;
 mod node_image;
 mod nodes;
 mod reading;
+mod registration;
 mod servers;
 mod several;
 

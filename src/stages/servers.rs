@@ -23,7 +23,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration};
 
 pub struct ServersStage;
 
@@ -64,7 +64,7 @@ impl Stage for ServersStage {
         let balancer: LoadBalancer = cx.known.get(Kind::LoadBalancer)?;
         let (changed, unregistered) = tokio::try_join!(
             joining::changed_members(cx, Role::Server, &servers.joined, &access),
-            joining::unregistered(&REGISTERED, &servers.joined, &balancer, cx),
+            registration::unregistered(&REGISTERED, &servers.joined, &balancer, cx),
         )?;
         let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
         let mut amiss: Vec<String> = changed.chain(unregistered).collect();
@@ -98,7 +98,7 @@ impl Stage for ServersStage {
                 cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone() })).await?;
                 cluster = Some(ca);
             }
-            control.register(node, &one).await?;
+            registration::register(&REGISTERED, node, &one, &balancer, cx).await?;
             cx.node(node, NodeState::Done, "voter, serving");
             joined.insert(node.clone(), one);
         }
@@ -298,7 +298,8 @@ impl Control<'_> {
         joined: &BTreeMap<NodeName, Joined>,
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
-        self.deregister(node).await?;
+        let machine = joining::machine(self.access, node)?;
+        registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
         // The founder knew no CA and keeps what it started with; everybody else is told whose cluster it is.
@@ -347,28 +348,6 @@ impl Control<'_> {
         let connection = self.cx.connections.get(node, self.access).await?;
         let output = connection.run(&format!("cat {DATA_DIR}/server/token"), true).await?;
         Ok(Token::parse(&output.stdout)?.ca)
-    }
-
-    /// Behind the load balancer from now on: it serves.
-    async fn register(&self, node: &NodeName, joined: &Joined) -> Result<(), Failure> {
-        for name in REGISTERED {
-            if let Some(group) = self.balancer.target_groups.get(name) {
-                self.cx.cloud.register(group, &joined.machine).await.map_err(|failure| failure.of(node))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Out of the load balancer before its service is touched.
-    async fn deregister(&self, node: &NodeName) -> Result<(), Failure> {
-        let machine = joining::machine(self.access, node)?;
-        for name in REGISTERED {
-            let Some(group) = self.balancer.target_groups.get(name) else { continue };
-            if self.cx.cloud.targets(group).await?.iter().any(|target| target.machine == machine) {
-                self.cx.cloud.deregister(group, &machine).await?;
-            }
-        }
-        Ok(())
     }
 }
 

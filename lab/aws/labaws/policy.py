@@ -5,7 +5,8 @@ IAM names otherwise than the API, and what a call needs besides its own action (
 over), is worked out when the call is logged: calls.py. Conditions and resources are not judged, only actions.
 
 A grant for a documented path that no call of this log took has its reason in a file of reasons: JSON, path → `why`
-and `actions`; `whole: true` where even all tests together do not take it. One of them without a grant is wrong too.
+and `actions`; `whole: true` where even all tests together do not take it. One of them without a grant is wrong too, and
+one that all tests together did take.
 """
 
 import argparse
@@ -69,6 +70,9 @@ def compare(policy: dict, lines: Iterable[str], reasons: dict | None = None, who
         wrong.append(f"missing: `{action}`, needed by {call['service']}:{call['action']} of {call['agent'][:60]}")
     unused = {exact[key] for key in exact.keys() - calls.keys()}
     wrong += [f"unused: `{action}`" for action in sorted(unused - excused(reasons, whole))]
+    if whole:
+        used = sorted(action for action in excused(reasons, whole=True) if action.lower() in calls)
+        wrong += [f"used: `{action}` has a reason to be unused even by all tests" for action in used]
     return wrong
 
 

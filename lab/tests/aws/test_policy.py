@@ -40,6 +40,15 @@ class Policy(unittest.TestCase):
         reasons["images"]["whole"] = True
         self.assertEqual([], policy.compare(granted, [], reasons, whole=True))
 
+    def test_a_reason_to_be_unused_by_all_tests_is_named_once_one_of_them_uses_it(self):
+        reasons = {"roles": {"why": "nobody attaches any", "whole": True, "actions": ["iam:DetachRolePolicy"]}}
+        granted, calls = allow("iam:DetachRolePolicy"), [line("iam:DetachRolePolicy")]
+
+        found = policy.compare(granted, calls, reasons, whole=True)
+
+        self.assertEqual(["used: `iam:DetachRolePolicy` has a reason to be unused even by all tests"], found)
+        self.assertEqual([], policy.compare(granted, calls, reasons, whole=False))
+
     def test_a_reason_without_a_grant_is_named(self):
         reasons = {"old": {"why": "was once", "actions": ["ec2:CreateKeyPair"]}}
 
