@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::Common;
+use super::{Common, members};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, aws};
 use crate::compliance::Catalogue;
@@ -20,6 +20,7 @@ use crate::fingerprint::Digest;
 use crate::identity::Identity;
 use crate::journal::{Actor, Journal, LocalStore, Memory, history, load_identity, usual};
 use crate::node::{Connections, Keys};
+use crate::plan::Releases;
 use crate::process::{Children, Witness};
 use crate::rke2;
 use crate::secret::Secret;
@@ -54,6 +55,8 @@ impl Common {
 pub struct Desk {
     pub workspace: Workspace,
     pub env: Environment,
+    /// The RKE2 release that the file asks for; `env` has the one that counts.
+    asked: String,
     pub state: StateDir,
     pub tools: Tools,
 }
@@ -69,7 +72,8 @@ impl Desk {
         let state = workspace.state(name);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
-        Ok(Self { workspace, env, state, tools })
+        let asked = env.rke2.version.clone();
+        Ok(Self { workspace, env, asked, state, tools })
     }
 
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
@@ -134,6 +138,19 @@ impl Desk {
 
     pub fn secrets(&self, identity: &Identity) -> Result<Secrets, Failure> {
         open_secrets(&self.state, identity)
+    }
+
+    /// Holds a cluster that was formed to the release that it runs, whatever the file asks for: nothing of it, and nothing
+    /// that joins it, is brought to another one by `up`.
+    pub fn keep_release(&mut self, memory: &Memory) {
+        if let Some(version) = members::release(memory) {
+            self.env.rke2.version = version;
+        }
+    }
+
+    /// What the members run, beside what the file asks for.
+    pub fn releases(&self, memory: &Memory) -> Releases {
+        Releases { joined: members::joined(memory), wanted: self.asked.clone() }
     }
 
     /// The secrets as they lie there, for `down`: they go, and no removal needs one. Why they cannot be opened is told.

@@ -18,7 +18,7 @@ use crate::fingerprint::{Digest, Reading};
 use crate::identity::Identity;
 use crate::journal::{Journal, Memory};
 use crate::node::Connections;
-use crate::plan::{Graph, Survey, decide, node_changes, survey};
+use crate::plan::{Graph, Survey, decide, node_changes, refusal, survey};
 use crate::process::{Children, Witness};
 use crate::secrets::Secrets;
 use crate::stages::{Context, Given, Ledger, Reader, Stage, StepMemory};
@@ -49,8 +49,11 @@ pub struct Looked {
 }
 
 impl Looked {
-    /// Why `up` would do nothing: what was made is not ours, or nobody could say what became of it.
-    pub fn standstill(&self) -> Option<Failure> {
+    /// Why `up` would do nothing: the file asks for what was settled otherwise for life, what was made is not ours, or nobody could say what became of it.
+    pub fn standstill(&self, environment: &str) -> Option<Failure> {
+        if let Some(refused) = refusal(self.survey.lasting(), environment) {
+            return Some(refused);
+        }
         let stopped = self.plan.stopped()?;
         let failure = Failure::new(Exit::Platform, format!("the plan stops at {}", stopped.stage));
         let hint = "what is not ours or does not answer is not touched; look at it, then try again";
@@ -77,7 +80,8 @@ impl<'a> Layout<'a> {
         };
         let decisions = decide(&graph, &order, &survey);
         let nodes: Option<Nodes> = known.get(Kind::Nodes).ok();
-        let nodes = node_changes(&env.wanted_nodes(), nodes.as_ref(), node_image(&known).as_ref());
+        let image = node_image(&known);
+        let nodes = node_changes(&env.wanted_nodes(), nodes.as_ref(), image.as_ref(), &self.desk.releases(memory));
         let plan = Plan { decisions, nodes };
         let usual = if plan.is_noop() { BTreeMap::new() } else { self.desk.usual(journal).await };
         Ok(Looked { graph, survey, plan, known, usual })

@@ -12,6 +12,7 @@ mod kubeconfig;
 mod logs;
 mod look;
 mod lost;
+mod members;
 mod nodes;
 mod plan;
 mod schema;

@@ -28,11 +28,12 @@ pub struct PlanArgs {
 
 impl PlanArgs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        let desk = Desk::open(common, &self.environment)?;
+        let mut desk = Desk::open(common, &self.environment)?;
         let recorded = desk.recorded_identity()?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         let identity = desk.identity(&account)?;
         let journal = desk.journal(&identity).await?;
+        desk.keep_release(journal.memory());
         let secrets = desk.secrets_known_to(&journal, &identity)?;
         let connections = desk.connections(&secrets, &identity)?;
         // Nobody follows the events of a look.
@@ -58,7 +59,7 @@ impl PlanArgs {
         let (id, usual) = (recorded.map(|it| it.id), seconds(&looked.usual));
         let plan = json!({ "environment": desk.env.name, "id": id, "plan": looked.plan, "usual": usual });
         screen.result(&text, &plan);
-        if let Some(failure) = looked.standstill() {
+        if let Some(failure) = looked.standstill(&desk.env.name) {
             return Err(failure);
         }
         if self.detailed_exitcode && !looked.plan.is_noop() {

@@ -23,7 +23,7 @@ use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
 use crate::journal::{Journal, Lease, Writer, save_identity};
 use crate::node::Connections;
-use crate::report::{Format, Screen, StageLine, ago, closing_table, moment, plan_text, took};
+use crate::report::{Screen, StageLine, ago, closing_table, kept_text, moment, plan_text, took};
 use crate::secrets::Secrets;
 use crate::stages::{self, Reader, Stage};
 use crate::stop::Stop;
@@ -58,7 +58,7 @@ impl Up {
         let stages = stages::all();
         let layout = ready.layout(&connections, &events, stop);
         let looked = layout.look(&stages, &ready.journal).await?;
-        if let Some(failure) = looked.standstill() {
+        if let Some(failure) = looked.standstill(&ready.desk.env.name) {
             screen.remark(&plan_text(&looked.plan, &looked.usual));
             return Err(failure);
         }
@@ -94,7 +94,7 @@ impl Up {
 }
 
 impl Ready {
-    async fn new(desk: Desk) -> Result<Self, Failure> {
+    async fn new(mut desk: Desk) -> Result<Self, Failure> {
         let lease = Lease::take(&desk.state, actor())?;
         let recorded = desk.recorded_identity()?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
@@ -105,6 +105,7 @@ impl Ready {
             save_identity(&desk.state, &identity)?;
         }
         let journal = desk.journal(&identity).await?;
+        desk.keep_release(journal.memory());
         let secrets = desk.secrets_known_to(&journal, &identity)?;
         secrets.ssh_key()?;
         let is_new = recorded.is_none();
@@ -264,11 +265,9 @@ fn as_described(ready: &Ready, looked: &Looked, started: Instant, screen: Screen
     let checked = format!("checked in {:.1} s", started.elapsed().as_secs_f64());
     let text = format!("{name} is up and as described · {nodes} nodes ready · {checked}");
     let last = since.map(|at| ago(std::time::Duration::try_from(jiff::Timestamp::now() - at).unwrap_or_default()));
-    if screen.format == Format::Human {
-        for line in plan_text(&looked.plan, &looked.usual).lines().filter(|line| line.trim_start().starts_with("keeps"))
-        {
-            screen.remark(line);
-        }
+    let kept = kept_text(&looked.plan);
+    if !kept.is_empty() {
+        screen.remark(kept.trim_end());
     }
     screen
         .result(&text, &json!({ "event": "as-described", "environment": name, "nodes": nodes, "last-run-ago": last }));

@@ -22,6 +22,9 @@ pub fn decide(graph: &Graph, order: &[Kind], survey: &Survey) -> Vec<Decision> {
 }
 
 fn decide_one(kind: Kind, needs: &[Kind], observed: &Observed, decided: &BTreeMap<Kind, Decision>) -> Decision {
+    if let Some(why) = &observed.settled {
+        return Decision::new(kind, Verdict::Stop, why.clone());
+    }
     let verdict_of = |need: &Kind| decided.get(need).map(|decision| decision.verdict);
     let blocked = needs.iter().find(|need| matches!(verdict_of(need), Some(Verdict::Stop | Verdict::Blocked)));
     if let Some(need) = blocked {
@@ -78,6 +81,7 @@ mod tests {
             changed: vec![],
             presence: Some(Presence::Standing),
             summary: "as made".to_owned(),
+            settled: None,
         }
     }
 
@@ -113,6 +117,15 @@ mod tests {
 
         assert_eq!(verdict(&observed, Verdict::Reuse), (Verdict::Stop, "vpc-1 is not ours".to_owned()));
         assert_eq!(verdict(&standing(), Verdict::Stop), (Verdict::Blocked, "needs network".to_owned()));
+    }
+
+    #[test]
+    fn what_is_settled_for_life_is_not_touched_whatever_else_speaks_for_it() {
+        let settled = "`network.zones` is 3 for the life of the environment".to_owned();
+        let changed = vec!["network".to_owned()];
+        let observed = Observed { settled: Some(settled.clone()), changed, last: Some(Outcome::Failed), ..standing() };
+
+        assert_eq!(verdict(&observed, Verdict::Run), (Verdict::Stop, settled));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 
 mod decide;
 mod graph;
+mod lasting;
 mod nodes;
 mod survey;
 
 pub use decide::decide;
 pub use graph::{Graph, with_needs};
-pub use nodes::node_changes;
+pub use lasting::{Lasting, lasting, refusal};
+pub use nodes::{Releases, node_changes};
 pub use survey::{Observed, Survey, survey};

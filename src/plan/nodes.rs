@@ -2,12 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use crate::artifact::{Image, Nodes};
+use crate::artifact::{Image, Joined, Nodes};
 use crate::decision::NodeChange;
 use crate::environment::{NodeName, WantedNode};
 
+/// What runs as a member, and what the file asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Releases {
+    pub joined: BTreeMap<NodeName, Joined>,
+    pub wanted: String,
+}
+
 /// Compares the nodes that the file wants with those that were made.
-pub fn node_changes(wanted: &[WantedNode], made: Option<&Nodes>, image: Option<&Image>) -> Vec<NodeChange> {
+pub fn node_changes(
+    wanted: &[WantedNode],
+    made: Option<&Nodes>,
+    image: Option<&Image>,
+    releases: &Releases,
+) -> Vec<NodeChange> {
     let none = BTreeMap::new();
     let made = made.map_or(&none, |nodes| &nodes.nodes);
     let mut changes = Vec::new();
@@ -25,6 +37,10 @@ pub fn node_changes(wanted: &[WantedNode], made: Option<&Nodes>, image: Option<&
         }
         if let Some(image) = image.filter(|image| image.id != node.image) {
             what.push(format!("image {}, newest {}", node.image, image.id));
+        }
+        let member = releases.joined.get(&want.name).filter(|member| member.machine == node.machine);
+        if let Some(member) = member.filter(|member| member.version != releases.wanted) {
+            what.push(format!("RKE2 {}, wanted {}", member.version, releases.wanted));
         }
         if !what.is_empty() {
             changes.push(NodeChange::Outdated { node: want.name.clone(), what });
@@ -73,7 +89,7 @@ mod tests {
     fn one_more_agent_is_the_only_node_that_changes() {
         let nodes = Nodes { nodes: [made("a-1", "m6i.large")].into(), jump: None };
 
-        let changes = node_changes(&[want("a-1"), want("a-2")], Some(&nodes), None);
+        let changes = node_changes(&[want("a-1"), want("a-2")], Some(&nodes), None, &Releases::default());
 
         assert_eq!(changes, [NodeChange::Add { node: NodeName("a-2".to_owned()) }]);
     }
@@ -82,9 +98,23 @@ mod tests {
     fn another_size_makes_a_node_outdated_and_replaces_nothing() {
         let nodes = Nodes { nodes: [made("a-1", "m6i.xlarge")].into(), jump: None };
 
-        let changes = node_changes(&[want("a-1")], Some(&nodes), None);
+        let changes = node_changes(&[want("a-1")], Some(&nodes), None, &Releases::default());
 
         let what = vec!["size m6i.xlarge, wanted m6i.large".to_owned()];
+        assert_eq!(changes, [NodeChange::Outdated { node: NodeName("a-1".to_owned()), what }]);
+    }
+
+    #[test]
+    fn another_release_makes_the_members_outdated_and_says_nothing_of_machines_that_are_none() {
+        let nodes = Nodes { nodes: [made("a-1", "m6i.large"), made("a-2", "m6i.large")].into(), jump: None };
+        let member = |machine: &str| Joined { machine: machine.to_owned(), version: "v1.34.4+rke2r1".to_owned() };
+        // The second one is of a machine that is gone.
+        let joined = [("a-1", "i-1"), ("a-2", "i-0")].map(|(name, id)| (NodeName(name.to_owned()), member(id)));
+        let releases = Releases { joined: joined.into(), wanted: "v1.35.4+rke2r1".to_owned() };
+
+        let changes = node_changes(&[want("a-1"), want("a-2")], Some(&nodes), None, &releases);
+
+        let what = vec!["RKE2 v1.34.4+rke2r1, wanted v1.35.4+rke2r1".to_owned()];
         assert_eq!(changes, [NodeChange::Outdated { node: NodeName("a-1".to_owned()), what }]);
     }
 }

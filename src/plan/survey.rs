@@ -9,7 +9,7 @@ use crate::event::Outcome;
 use crate::failure::Failure;
 use crate::fingerprint::Reading;
 use crate::journal::Memory;
-use crate::plan::{Graph, with_needs};
+use crate::plan::{Graph, Lasting, lasting, with_needs};
 use crate::stages::{Context, Presence, Stage};
 
 /// What is known of one stage before it is decided.
@@ -23,6 +23,8 @@ pub struct Observed {
     pub presence: Option<Presence>,
     /// A few words on the artifact as recorded.
     pub summary: String,
+    /// Why it must not follow the file, which asks for another value of what was settled for life.
+    pub settled: Option<String>,
 }
 
 /// All looks that a plan decides on.
@@ -30,11 +32,17 @@ pub struct Observed {
 pub struct Survey {
     observed: BTreeMap<Kind, Observed>,
     readings: BTreeMap<Kind, Reading>,
+    lasting: Vec<Lasting>,
 }
 
 impl Survey {
     pub fn of(&self, kind: Kind) -> Option<&Observed> {
         self.observed.get(&kind)
+    }
+
+    /// What the file asks for otherwise than it was settled.
+    pub fn lasting(&self) -> &[Lasting] {
+        &self.lasting
     }
 
     /// A stage's own inputs as read, without the artifacts it needs.
@@ -57,6 +65,7 @@ pub async fn survey<'a>(
     for stage in stages {
         let kind = stage.makes();
         let cx = context(kind);
+        let settled = lasting(cx.env, memory).into_iter().filter(|value| value.stage == kind).collect::<Vec<_>>();
         let own = cx.reader.read(&stage.inputs(cx.env)).map_err(|failure| failure.of(kind))?;
         let now = with_needs(own.clone(), graph.needs(kind), cx.known);
         survey.readings.insert(kind, own);
@@ -65,7 +74,10 @@ pub async fn survey<'a>(
         let changed = made.map(|made| now.changed_since(&made.reading)).unwrap_or_default();
         let unchanged = remembered.last == Outcome::Succeeded && changed.is_empty();
         let summary = made.map(|made| made.artifact.summary()).unwrap_or_default();
-        survey.observed.insert(kind, Observed { last: Some(remembered.last), changed, presence: None, summary });
+        let refused = settled.iter().map(Lasting::reason).reduce(|all, one| format!("{all}; {one}"));
+        survey.lasting.extend(settled);
+        let observed = Observed { last: Some(remembered.last), changed, presence: None, summary, settled: refused };
+        survey.observed.insert(kind, observed);
         if let (true, Some(made)) = (unchanged, made) {
             probes.push(async move {
                 let presence = match stage.probe(&made.artifact, &cx).await {

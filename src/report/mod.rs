@@ -14,7 +14,7 @@ mod time;
 
 pub use failure::failure_text;
 pub use live::Live;
-pub use plan::plan_text;
+pub use plan::{kept_text, plan_text};
 pub use summary::{StageLine, closing_table};
 pub use table::table;
 pub use time::{ago, moment, took};

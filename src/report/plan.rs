@@ -8,8 +8,17 @@ use crate::artifact::Kind;
 use crate::decision::{Decision, NodeChange, Plan, Verdict};
 use crate::report::time::about;
 
+/// What to do about nodes that are outdated.
+const LATER: &str = "`up` leaves outdated nodes as they are; `rotate` (size, disk, image) and `upgrade` (RKE2) bring them \
+                     up to date, in a later version";
+
 /// Where the time that a stage takes stands.
 const TIME: usize = 50;
+
+/// The lines of a plan that still hold where nothing is to be done.
+pub fn kept_text(plan: &Plan) -> String {
+    node_lines(&plan.nodes).iter().map(|line| format!("  {line}\n")).collect()
+}
 
 /// One line a stage with its reason and, where it runs and was made before, how long that `usual`ly takes; then what it
 /// means for single nodes.
@@ -50,12 +59,15 @@ fn node_lines(changes: &[NodeChange]) -> Vec<String> {
         match change {
             NodeChange::Add { node } => added.push(node.to_string()),
             NodeChange::Outdated { node, what } => {
-                lines.push(format!("keeps  {node:<14} {}: `up` replaces no running node", what.join("; ")));
+                lines.push(format!("keeps  {node:<14} outdated: {}", what.join("; ")));
             }
             NodeChange::Unwanted { node } => {
                 lines.push(format!("keeps  {node:<14} no longer in the file: `up` removes no running node"));
             }
         }
+    }
+    if changes.iter().any(|change| matches!(change, NodeChange::Outdated { .. })) {
+        lines.push(format!("hint   {LATER}"));
     }
     if !added.is_empty() {
         lines.insert(0, format!("new    {:<14} {}", "nodes", added.join(", ")));
@@ -91,7 +103,8 @@ mod tests {
           reuse  network        vpc-1, 3 zones
           run    nodes          changed: nodes.agents                               ~2 min
           new    nodes          general-3
-          keeps  server-1       size a, wanted b: `up` replaces no running node
+          keeps  server-1       outdated: size a, wanted b
+          hint   `up` leaves outdated nodes as they are; `rotate` (size, disk, image) and `upgrade` (RKE2) bring them up to date, in a later version
         ");
     }
 }

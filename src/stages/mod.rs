@@ -8,6 +8,7 @@ mod age;
 mod agents;
 mod base_image;
 mod bundle;
+mod cluster;
 mod console;
 mod context;
 mod founding;
@@ -35,6 +36,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
+pub use cluster::Cluster;
 pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
 pub use jump::named_jump;
 pub use reading::Reader;

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::artifact::{Access, Artifact, Joined, Kind, LoadBalancer, Servers};
@@ -21,6 +20,7 @@ use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
+use crate::stages::cluster::{CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration};
@@ -31,13 +31,6 @@ pub struct ServersStage;
 const REGISTERED: [&str; 2] = ["api", "supervisor"];
 /// How long the others may take to serve before a server that runs is left as it is.
 const STEADY: Duration = Duration::from_secs(2 * 60);
-const CLUSTER: &str = "servers/cluster";
-
-/// The cluster, once it was formed.
-#[derive(Serialize, Deserialize)]
-struct Cluster {
-    ca: Digest,
-}
 
 #[async_trait]
 impl Stage for ServersStage {
@@ -95,7 +88,8 @@ impl Stage for ServersStage {
             let one = control.join(node, cluster.as_ref(), &joined).await.map_err(|failure| failure.of(cx.stage))?;
             if cluster.is_none() {
                 let ca = control.read_ca(node).await?;
-                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone() })).await?;
+                let (version, cni) = (Some(one.version.clone()), Some(cx.env.rke2.cni));
+                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni })).await?;
                 cluster = Some(ca);
             }
             registration::register(&REGISTERED, node, &one, &balancer, cx).await?;
