@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::artifact::{Access, Agents, Artifact, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Agents, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role, WantedNode};
 use crate::event::NodeState;
 use crate::failure::Failure;
@@ -64,12 +64,14 @@ impl Stage for AgentsStage {
         let servers: Servers = given.get(Kind::Servers)?;
         let balancer: LoadBalancer = given.get(Kind::LoadBalancer)?;
         let mut joined = BTreeMap::new();
-        let mut pending = Vec::new();
+        let hardening: Hardening = given.get(Kind::Hardening)?;
+        let (mut pending, mut kept_out) = (Vec::new(), Vec::new());
         for (node, step) in steps(&access, &balancer, cx)? {
             let still = async |one: &Joined| still_member(cx, &node, Role::Agent, one, &access).await;
             match cx.kept_step(&step, still).await? {
                 Some(one) => drop(joined.insert(node, one)),
-                None => pending.push((node, step)),
+                None if hardening.nodes.contains_key(&node) => pending.push((node, step)),
+                None => kept_out.push(node),
             }
         }
         let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
@@ -77,10 +79,12 @@ impl Stage for AgentsStage {
             let behind = behind_ingress(cx.env, &joined, &servers.joined);
             registration::register_all(&INGRESS, behind, &balancer, cx).await?;
         }
+        let count = access_agents(&access).count();
         if failures.is_empty() {
-            return Ok(Artifact::Agents(Agents { joined }).into());
+            let short = joining::kept_out(&kept_out, count).map(|failure| failure.of(cx.stage));
+            return Ok(Made { artifact: Artifact::Agents(Agents { joined }), short });
         }
-        Err(several(&failures, access_agents(&access).count(), "did not join").of(cx.stage))
+        Err(several(&failures, count, "did not join").of(cx.stage))
     }
 
     /// The members go with their machines.

@@ -32,13 +32,14 @@ pub fn number(node: &NodeName) -> (usize, String) {
     (node.0.len(), node.0.clone())
 }
 
-/// Who founds the cluster: as recorded; else the one that has founded one already; else the first server.
+/// Who founds the cluster: as recorded; else the one that has founded one already; else the first server that is `ready`.
 ///
 /// # Errors
 /// Two servers with clusters of their own, or a recorded founder whose machine is another now and that may have founded
 /// a cluster: a person decides.
 pub async fn founder(
     servers: &[NodeName],
+    ready: &[NodeName],
     cluster: Option<&Digest>,
     access: &Access,
     cx: &Context<'_>,
@@ -60,7 +61,7 @@ pub async fn founder(
             .map_err(|failure| failure.hint(start_over(&cx.env.name)))?;
         cx.progress(format!("{} of {} ended before it founded anything", founder.machine, founder.node));
     }
-    let node = chosen(servers, clusters(states))?;
+    let node = chosen(ready, clusters(states))?;
     let founder = Founder { machine: joining::machine(access, &node)?, node };
     cx.ledger.record_fact(FOUNDER, json!(founder)).await?;
     Ok(founder)
@@ -141,7 +142,7 @@ impl Lost<'_> {
 }
 
 /// A server that has a cluster already; else the first one.
-fn chosen(servers: &[NodeName], clusters: BTreeMap<Digest, Vec<NodeName>>) -> Result<NodeName, Failure> {
+fn chosen(ready: &[NodeName], clusters: BTreeMap<Digest, Vec<NodeName>>) -> Result<NodeName, Failure> {
     if clusters.len() > 1 {
         let described: Vec<String> = clusters
             .iter()
@@ -157,8 +158,8 @@ fn chosen(servers: &[NodeName], clusters: BTreeMap<Digest, Vec<NodeName>>) -> Re
     }
     let members = clusters.into_values().flatten().min_by_key(number);
     members
-        .or_else(|| servers.iter().min_by_key(|node| number(node)).cloned())
-        .ok_or_else(|| Failure::bug("an environment without servers"))
+        .or_else(|| ready.iter().min_by_key(|node| number(node)).cloned())
+        .ok_or_else(|| Failure::bug("no server is ready to found a cluster"))
 }
 
 #[cfg(test)]
@@ -215,6 +216,15 @@ mod tests {
         let chosen = chosen(&names(["server-1", "server-2", "server-3"]), clusters).expect("one");
 
         assert_eq!(chosen.0, "server-2");
+    }
+
+    #[test]
+    fn a_server_that_has_a_cluster_is_never_passed_over_for_one_that_is_ready() {
+        let clusters = BTreeMap::from([(Digest::of(b"ca"), names(["server-1"]))]);
+
+        let chosen = chosen(&names(["server-2", "server-3"]), clusters).expect("one");
+
+        assert_eq!(chosen.0, "server-1");
     }
 
     #[test]

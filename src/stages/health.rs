@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::artifact::{Access, Artifact, Health, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Agents, Artifact, Health, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{Forward, Wait};
-use crate::rke2::{ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, serves};
+use crate::rke2::{ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, Version, serves};
 use crate::stages::joining::{fixed_address, version};
 use crate::stages::{Context, Given, Made, Presence, Stage};
 use crate::workspace::{RealDisk, write_atomic};
@@ -46,7 +46,8 @@ impl Stage for HealthStage {
         let kubeconfig = Kubeconfig::parse(sealed.expose_str().unwrap_or_default())?;
         let way = Way::open(&health.api, &access, cx).await?;
         let api = Api::new(&kubeconfig, &health.api, &way.route)?;
-        let expected = expected(&access, cx)?;
+        let (servers, agents): (Servers, Agents) = (cx.known.get(Kind::Servers)?, cx.known.get(Kind::Agents)?);
+        let expected = expected(&access, &servers, &agents, version(cx)?);
         let wait = Wait::within(Duration::from_secs(5), cx.stop, &|_| {});
         Ok(match serves(&api, &expected, &wait).await {
             Ok(_) => Presence::Standing,
@@ -65,7 +66,8 @@ impl Stage for HealthStage {
         let api = Api::new(&kubeconfig, &server, &way.route)?;
         cx.progress(format!("asking {server}"));
         let tell = |text: &str| cx.progress(text);
-        let proof = serves(&api, &expected(&access, cx)?, &cx.wait(SERVE, &tell)).await?;
+        let expected = expected(&access, &servers, &given.get(Kind::Agents)?, version(cx)?);
+        let proof = serves(&api, &expected, &cx.wait(SERVE, &tell)).await?;
         let written = kubeconfig.written(&cx.env.name, &server);
         cx.secrets.put(KUBECONFIG, &written)?;
         cx.note_secrets().await?;
@@ -79,10 +81,14 @@ impl Stage for HealthStage {
     }
 }
 
-fn expected(access: &Access, cx: &Context<'_>) -> Result<Expected, Failure> {
+/// Every node that joined; one that does not answer, or was kept out, may be there in any state.
+fn expected(access: &Access, servers: &Servers, agents: &Agents, version: Version) -> Expected {
+    let is_member = |node: &NodeName| servers.joined.contains_key(node) || agents.joined.contains_key(node);
+    let (members, others): (Vec<_>, Vec<_>) = access.nodes.iter().partition(|(node, _)| is_member(node));
     let nodes: BTreeMap<NodeName, Role> =
-        access.nodes.iter().filter_map(|(name, reach)| Some((name.clone(), reach.role?))).collect();
-    Ok(Expected { nodes, excused: access.unreached.keys().cloned().collect(), version: version(cx)? })
+        members.into_iter().filter_map(|(name, reach)| Some((name.clone(), reach.role?))).collect();
+    let excused = access.unreached.keys().chain(others.into_iter().map(|(node, _)| node)).cloned().collect();
+    Expected { nodes, excused, version }
 }
 
 /// The administrator's kubeconfig from a server.
@@ -110,5 +116,42 @@ impl Way {
         let host = server.trim_start_matches("https://").rsplit_once(':').map_or(server, |(host, _)| host);
         let forward = cx.connections.open_jump(jump).await?.forward(host, API_PORT).await?;
         Ok(Self { route: Route::Socket(forward.socket().to_owned()), _forward: Some(forward) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Joined, Reach};
+
+    #[test]
+    fn a_node_that_was_kept_out_is_excused_and_every_other_one_must_be_ready() {
+        let name = |name: &str| NodeName(name.to_owned());
+        let reach = |role| Reach {
+            machine: "i-1".to_owned(),
+            role: Some(role),
+            address: "10.0.0.1".to_owned(),
+            port: 22,
+            user: "rocky".to_owned(),
+            host_keys: vec![],
+        };
+        let joined = |node: &str| {
+            let one = Joined { machine: "i-1".to_owned(), version: "v1.35.4+rke2r1".to_owned() };
+            BTreeMap::from([(name(node), one)])
+        };
+        let roles = [("server-1", Role::Server), ("general-1", Role::Agent), ("general-2", Role::Agent)];
+        let access = Access {
+            nodes: roles.map(|(node, role)| (name(node), reach(role))).into(),
+            unreached: BTreeMap::from([(name("general-3"), Role::Agent)]),
+            jump: None,
+        };
+        let servers = Servers { ca: String::new(), join_address: String::new(), joined: joined("server-1") };
+        let agents = Agents { joined: joined("general-1") };
+
+        let expected = expected(&access, &servers, &agents, "v1.35.4+rke2r1".parse().expect("a version"));
+
+        let wanted = [("server-1", Role::Server), ("general-1", Role::Agent)].map(|(node, role)| (name(node), role));
+        assert_eq!(expected.nodes, BTreeMap::from(wanted));
+        assert_eq!(expected.excused, ["general-2", "general-3"].map(name).into());
     }
 }

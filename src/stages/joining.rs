@@ -122,12 +122,6 @@ impl Results {
         };
         Err(failure.log(&self.log))
     }
-
-    /// # Errors
-    /// As [`ok`](Self::ok), for the first node that did not come through.
-    pub fn all_ok(&self, nodes: &[NodeName]) -> Result<(), Failure> {
-        nodes.iter().try_for_each(|node| self.ok(node))
-    }
 }
 
 /// Whether this is how a full disk sounds.
@@ -181,6 +175,13 @@ pub async fn still_member(
 pub fn machine(access: &Access, node: &NodeName) -> Result<String, Failure> {
     let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
     Ok(reach.machine.clone())
+}
+
+/// Why nodes that are no members, and are not hardened, are kept out of the cluster; `None` where there are none.
+pub fn kept_out(nodes: &[NodeName], of: usize) -> Option<Failure> {
+    let names: Vec<&str> = nodes.iter().map(|node| node.0.as_str()).collect();
+    let what = format!("{} of {of} nodes may not join, for want of hardening: {}", names.len(), names.join(", "));
+    (!names.is_empty()).then(|| Failure::new(Exit::Unhealthy, what))
 }
 
 /// The address that clients outside use, which the API's certificate must hold.

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Artifact, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -77,14 +77,31 @@ impl Stage for ServersStage {
         if let Some(failure) = silent(&access) {
             return members_only(&servers, failure, &access, &balancer, cluster, cx).await;
         }
-        let founder = founder(&servers, cluster.as_ref(), &access, cx).await?;
+        let hardening: Hardening = given.get(Kind::Hardening)?;
+        let ready: Vec<NodeName> = servers.iter().filter(|node| hardening.nodes.contains_key(*node)).cloned().collect();
+        if let Some(failure) = joining::kept_out(&servers, servers.len()).filter(|_| ready.is_empty()) {
+            return members_only(&servers, failure.of(cx.stage), &access, &balancer, cluster, cx).await;
+        }
+        let founder = founder(&servers, &ready, cluster.as_ref(), &access, cx).await?;
+        if cluster.is_none() && !ready.contains(&founder.node) {
+            let what = format!("servers: `{}` is to found the cluster and is not hardened", founder.node);
+            return Err(Failure::new(Exit::Unhealthy, what));
+        }
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let running = running(&servers, &access, cx).await?;
         let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
         let mut joined = BTreeMap::new();
+        let mut kept_out = Vec::new();
         for node in &order {
+            if !ready.contains(node) {
+                match control.kept(node).await? {
+                    Some(one) => drop(joined.insert(node.clone(), one)),
+                    None => kept_out.push(node.clone()),
+                }
+                continue;
+            }
             let one = control.join(node, cluster.as_ref(), &joined).await.map_err(|failure| failure.of(cx.stage))?;
             if cluster.is_none() {
                 let ca = control.read_ca(node).await?;
@@ -97,10 +114,11 @@ impl Stage for ServersStage {
             joined.insert(node.clone(), one);
         }
         let ca = cluster.ok_or_else(|| Failure::bug("servers joined a cluster without a CA"))?;
-        let first = servers.iter().min_by_key(|node| (**node != founder.node, number(node)));
-        let first = first.ok_or_else(|| Failure::bug("an environment without servers"))?;
+        let first = joined.keys().min_by_key(|node| (**node != founder.node, number(node)));
+        let first = first.ok_or_else(|| Failure::bug("a cluster without servers"))?;
         let join_address = address(&access, first)?;
-        Ok(Artifact::Servers(Servers { ca: ca.to_string(), join_address, joined }).into())
+        let short = joining::kept_out(&kept_out, servers.len()).map(|failure| failure.of(cx.stage));
+        Ok(Made { artifact: Artifact::Servers(Servers { ca: ca.to_string(), join_address, joined }), short })
     }
 
     /// The members go with their machines.
@@ -195,6 +213,14 @@ struct Control<'a> {
 }
 
 impl Control<'_> {
+    /// A server that is a member as it joined.
+    async fn kept(&self, node: &NodeName) -> Result<Option<Joined>, Failure> {
+        let cx = self.cx;
+        let step = step(node, &joining::machine(self.access, node)?, self.balancer, cx);
+        let still = async |one: &Joined| still_member(cx, node, Role::Server, one, self.access).await;
+        cx.kept_step(&step, still).await
+    }
+
     /// Brings one server into the cluster, unless it is in and as it should be.
     async fn join(
         &self,
@@ -203,12 +229,11 @@ impl Control<'_> {
         joined: &BTreeMap<NodeName, Joined>,
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
-        let machine = joining::machine(self.access, node)?;
-        let step = step(node, &machine, self.balancer, cx);
-        let still = async |one: &Joined| still_member(cx, node, Role::Server, one, self.access).await;
-        if let Some(kept) = cx.kept_step(&step, still).await? {
+        if let Some(kept) = self.kept(node).await? {
             return Ok(kept);
         }
+        let machine = joining::machine(self.access, node)?;
+        let step = step(node, &machine, self.balancer, cx);
         let founds = self.founds(node, &machine, cluster).await?;
         if self.running.contains(node) {
             self.others_serve(node, cluster, joined).await?;
