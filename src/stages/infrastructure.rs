@@ -99,6 +99,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_protected_is_made_by_our_modules_under_that_name() {
+        let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tofu/modules/aws");
+        let files = walkdir::WalkDir::new(modules).into_iter().filter_map(Result::ok);
+        let files = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "tf"));
+        let text: String = files.map(|file| std::fs::read_to_string(file.path()).expect("text")).collect();
+
+        for name in LASTING {
+            let (kind, named) = name.split_once('.').unwrap_or((name, ""));
+            assert!(text.contains(&format!("resource \"{kind}\" \"{named}")), "no module makes `{name}`");
+        }
+    }
+
+    #[test]
     fn a_destroy_is_given_the_values_of_the_last_apply() {
         let dir = tempfile::tempdir().expect("a directory");
         assert_eq!(last_values(dir.path()).expect("none"), json!({}));

@@ -384,6 +384,19 @@ mod tests {
     }
 
     #[test]
+    fn another_kind_of_load_balancer_changes_who_may_reach_the_nodes_and_so_the_nodes() {
+        let read = |kind| {
+            let text = include_str!("../../environments/dev.yaml");
+            let mut env = crate::config::read("environments/dev.yaml", "dev", text).expect("valid");
+            env.load_balancer.kind = kind;
+            let inputs = NodesStage.inputs(&env);
+            inputs.iter().map(|(name, input)| format!("{name} {input:?}")).collect::<Vec<_>>()
+        };
+
+        assert_ne!(read(LoadBalancerKind::Nlb), read(LoadBalancerKind::None));
+    }
+
+    #[test]
     fn an_air_gap_has_no_way_out() {
         assert_eq!(egress(Nat::None), json!({}));
         assert_eq!(egress(Nat::Single)["https"]["to_port"], json!(443));
