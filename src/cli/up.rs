@@ -126,7 +126,8 @@ impl Ready {
     }
 }
 
-/// What must be there before anything is made: the tools with their plugins where they build, and the way in where it can be walked already.
+/// What must be there before anything is made: the tools, Packer's plugins where an image is built, and the way in where
+/// it can be walked already.
 async fn preflight(ready: &Ready, plan: &Plan, connections: &Connections) -> Result<(), Failure> {
     for tool in TOOLS {
         ready.desk.tools.get(tool)?;
