@@ -72,6 +72,11 @@ class BadInput(unittest.TestCase):
 
         self.refused(ended, 4, "is version 1.5.7", "from 1.12 on", hint="install OpenTofu 1.12")
 
+    def test_a_missing_plugin_of_packer_is_named_before_anything_is_made(self):
+        ended = self.world.up(PACKER_PLUGIN_PATH="/nowhere")
+
+        self.refused(ended, 4, "packer lacks plugins", "`github.com/hashicorp/amazon` >= ", hint="packer init")
+
     def test_without_credentials_it_says_how_to_get_some(self):
         ended = self.world.up(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)
 

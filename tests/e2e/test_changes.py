@@ -54,6 +54,38 @@ class Changes(unittest.TestCase):
         self.assertEqual(("outdated", "general-1"), (change["change"], change["node"]))
         self.assertEqual(["size m6i.2xlarge, wanted m6i.4xlarge"], change["what"])
 
+    def test_another_release_touches_no_member_and_names_each(self):
+        self.world.file.write_text(self.text.replace("v1.35.4+rke2r1", "v1.34.4+rke2r1"))
+
+        plan = self.world.plan()
+        ended = self.world.up()
+
+        self.assertEqual({}, self.verdicts(plan))
+        what = ["RKE2 v1.35.4+rke2r1, wanted v1.34.4+rke2r1"]
+        outdated = {change["node"]: change["what"] for change in plan["nodes"]}
+        self.assertEqual({"general-1": what, "server-1": what}, outdated)
+        self.assertEqual(ended.code, 0, ended.said)
+        self.assertIn("`upgrade` (RKE2)", ended.said)
+
+    def test_what_is_for_the_life_of_an_environment_is_refused_before_anything_runs(self):
+        for old, new, key in (
+            ("cidr: 10.40.0.0/16", "cidr: 10.41.0.0/16", "network.cidr"),
+            ("zones: 1", "zones: 2", "network.zones"),
+            ("kind: nlb", "kind: none", "load_balancer.kind"),
+            ("rke2:\n", "rke2:\n  cni: cilium\n", "rke2.cni"),
+        ):
+            with self.subTest(key):
+                self.world.file.write_text(self.text.replace(old, new))
+                before = len(self.world.journal())
+
+                planned, ended = self.world.run("plan", NAME), self.world.up()
+
+                for each in (planned, ended):
+                    self.assertEqual(9, each.code, each.said)
+                    self.assertEqual(f"`{key}` is for the life of an environment", each.line("error"))
+                    self.assertIn(f"set `{key}` back to", each.line("hint"))
+                self.assertEqual(before, len(self.world.journal()))
+
     def test_a_role_names_its_files_and_the_stages_that_play_it(self):
         self.touched("ansible/roles/rke2_agent/tasks/main.yml", "# a remark\n")
 

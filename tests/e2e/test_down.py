@@ -70,6 +70,14 @@ class Down(unittest.TestCase):
         self.assertIn(self.id, unnamed.said)
         self.gone(named)
 
+    def test_without_the_key_of_its_secrets_it_goes_all_the_same_and_says_so(self):
+        shutil.rmtree(self.world.dir / "config")
+
+        ended = self.world.down()
+
+        self.gone(ended)
+        self.assertIn("goes on without the secrets", ended.said)
+
     def test_what_was_made_as_protected_is_refused_also_without_its_state(self):
         text = self.world.file.read_text()
         self.world.file.write_text(text.replace("class: ephemeral\nexpires_after: 24h\n", "class: protected\n"))

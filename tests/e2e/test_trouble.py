@@ -80,6 +80,15 @@ class Trouble(unittest.TestCase):
             lab("fault", "unfill", machine, directory)
         self.goes_on()
 
+    def test_a_listener_and_a_target_group_that_were_deleted_are_made_again(self):
+        lab("exec", "--", "python3", "-c", LOSE)
+
+        plan = self.world.plan()
+
+        lost = plan["stages"]["load-balancer"]
+        self.assertEqual(("run", "altered: no listener leads to `api`"), (lost["verdict"], lost["reason"]))
+        self.goes_on()
+
     def test_a_machine_that_never_boots_keeps_back_nobody_else(self):
         lab("fault", "api", "machine:up", "then=freeze")
         self.change(("general:\n      count: 1", "general:\n      count: 2"))
@@ -113,6 +122,17 @@ class Trouble(unittest.TestCase):
         lab("machine", "exec", server, "sh", "-c", MENDED)
         self.goes_on()
 
+
+# By hand, on the platform's console.
+LOSE = """
+import boto3
+elb = boto3.client("elbv2")
+[balancer] = elb.describe_load_balancers()["LoadBalancers"]
+listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+[listener] = [one for one in listeners if one["Port"] == 6443]
+elb.delete_listener(ListenerArn=listener["ListenerArn"])
+elb.delete_target_group(TargetGroupArn=listener["DefaultActions"][0]["TargetGroupArn"])
+"""
 
 # As a person's drop-in that was meant well: the unit starts, fails, and systemd starts it again for ever.
 PLANTED = """set -e
