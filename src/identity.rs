@@ -18,6 +18,8 @@ pub const TAG_CLASS: &str = "sre:class";
 pub const TAG_CREATED_BY: &str = "sre:created-by";
 /// RFC 3339, or `never`.
 pub const TAG_EXPIRES: &str = "sre:expires";
+/// How the tag begins by which Kubernetes's controllers for AWS know their cluster's machines, and mark what they make.
+const CLUSTER: &str = "kubernetes.io/cluster/";
 /// Which node a machine is.
 pub const TAG_NODE: &str = "sre:node";
 /// The fingerprint an image was built for.
@@ -55,6 +57,11 @@ impl Identity {
         self.id.simple().to_string()[..8].to_owned()
     }
 
+    /// The tag of the cluster's own things: on its machines, so that its controllers put it on what they make.
+    pub fn cluster_tag(&self) -> String {
+        cluster_tag(&self.short())
+    }
+
     /// The tags of everything this environment owns.
     pub fn tags(&self) -> BTreeMap<String, String> {
         let expires = self.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
@@ -66,4 +73,9 @@ impl Identity {
             (TAG_EXPIRES.to_owned(), expires),
         ])
     }
+}
+
+/// The tag of what the cluster of the environment with this short id makes.
+pub fn cluster_tag(short: &str) -> String {
+    format!("{CLUSTER}{short}")
 }

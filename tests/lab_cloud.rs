@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use aws_sdk_ec2::types::{Filter, IpPermission, ResourceType, Tag, TagSpecification, UserIdGroupPair};
 use serde_json::json;
 use sre_provision::cloud::aws::Aws;
-use sre_provision::cloud::{Cloud, MachineState, NewMachine, Tags, Thing, ThingKind};
+use sre_provision::cloud::{Cloud, MachineState, NewMachine, Tags, Thing, ThingKind, Whose};
 use sre_provision::environment;
 use sre_provision::failure::{Class, Exit};
 use sre_provision::identity::{TAG_ENVIRONMENT, TAG_NAME};
@@ -181,7 +181,13 @@ async fn a_machine_is_started_once_whatever_is_repeated() {
     let again = cloud.start_machine(&wanted).await.expect("found");
     let listed = cloud.machines(&tags).await.expect("listed");
     let console = cloud.console(&first.id).await.expect("a console, empty or not");
-    let thing = Thing { kind: ThingKind::Machine, id: first.id.clone(), name: String::new(), part_of: None };
+    let thing = Thing {
+        kind: ThingKind::Machine,
+        id: first.id.clone(),
+        name: String::new(),
+        part_of: None,
+        whose: Whose::Ours,
+    };
     cloud.remove(&thing).await.expect("removed");
     cloud.remove(&thing).await.expect("removed already");
     let new_life = cloud.start_machine(&wanted).await.expect("a new one, for the old one ended");
@@ -278,14 +284,14 @@ async fn an_environment_without_its_directory_is_a_candidate_by_name() {
     tagged.insert("sre:class".to_owned(), "ephemeral".to_owned());
     cloud.build_network(&tagged, &[]).await.expect("made");
 
-    let candidates = cloud.candidates(&tags[TAG_NAME]).await.expect("listed");
+    let candidates = cloud.candidates(Some(&tags[TAG_NAME])).await.expect("listed");
 
     assert_eq!(candidates.len(), 1);
     let candidate = &candidates[0];
     assert_eq!((candidate.id.as_str(), candidate.class.as_str()), (id.to_string().as_str(), "ephemeral"));
     assert_eq!((candidate.created_by.as_str(), candidate.things), ("a.operator", 5));
     remove_all(&*cloud, &tags).await;
-    assert_eq!(cloud.candidates(&tags[TAG_NAME]).await.expect("listed"), []);
+    assert_eq!(cloud.candidates(Some(&tags[TAG_NAME])).await.expect("listed"), []);
 }
 
 #[tokio::test]

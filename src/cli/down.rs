@@ -12,11 +12,13 @@ use super::ask::ask;
 use super::desk::{Desk, actor, connections_dir, forget_in_memory, known};
 use super::look::Layout;
 use super::lost::Lost;
+use super::reap::still_expired;
+use super::removal::Removal;
 use super::stopping;
-use crate::cloud::{Cloud, Tags, Thing, ThingKind};
+use crate::cloud::{Cloud, Tags};
 use crate::environment::EnvironmentClass;
 use crate::event::{Event, Events, Outcome};
-use crate::execute::{Book, Removed, World, down, going};
+use crate::execute::{Book, Removed, Sorted, World, down};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_ENVIRONMENT};
 use crate::journal::{Lease, Writer, save_identity};
@@ -40,13 +42,26 @@ pub struct Down {
     /// The environment's id, where its state is lost
     #[arg(long, value_name = "ID")]
     environment_id: Option<Uuid>,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Only an ephemeral environment whose time is over: what `reap` asks, again under the lease
+    #[arg(skip)]
+    only_expired: bool,
 }
 
 impl Down {
+    /// What `reap` does with an environment of which it has the state.
+    pub fn expired(environment: &str) -> Self {
+        let environment = environment.to_owned();
+        Self { environment, yes: true, images: false, environment_id: None, dry_run: false, only_expired: true }
+    }
+
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment)?;
         // Without an identity nothing is written before it is known what is left.
-        let held = if desk.state.identity().exists() { Some(Lease::take(&desk.state, actor())?) } else { None };
+        let takes = !self.dry_run && desk.state.identity().exists();
+        let held = if takes { Some(Lease::take(&desk.state, actor())?) } else { None };
         let recorded = desk.recorded_identity()?;
         if let Some(other) = self.environment_id.filter(|id| recorded.as_ref().is_some_and(|it| it.id != *id)) {
             return Err(Failure::new(Exit::Usage, format!("`{}` is not {other} here", self.environment))
@@ -62,29 +77,24 @@ impl Down {
                 identity
             }
         };
-        refuse_protected(&desk, &identity)?;
-        let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
         let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
-        let things = cloud.things(&tags).await?;
-        self.confirm(&identity, &things, screen, stop).await?;
+        if self.dry_run {
+            let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
+            return Removal::of(&desk, &identity, sorted).await.map(|removal| removal.tell_all(screen));
+        }
+        refuse_protected(&desk, &identity)?;
+        if self.only_expired {
+            still_expired(cloud.as_ref(), &identity).await?;
+        }
+        let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
+        let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
+        Removal::of(&desk, &identity, sorted).await?.tell(screen);
+        self.confirm(&identity, screen, stop).await?;
         save_identity(&desk.state, &identity)?;
         self.carry_out(&desk, lease, &identity, cloud.as_ref(), &tags, screen, stop).await
     }
 
-    async fn confirm(&self, identity: &Identity, things: &[Thing], screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        let going = going(things.to_vec(), self.images);
-        screen.remark(&format!(
-            "removes {} things in {} ({} {}), all tagged {TAG_ENVIRONMENT}={}: {}",
-            going.len(),
-            identity.name,
-            identity.platform,
-            identity.region,
-            identity.id,
-            counted(&going)
-        ));
-        if things.len() > going.len() {
-            screen.remark(&format!("keeps   {} images and snapshots", things.len() - going.len()));
-        }
+    async fn confirm(&self, identity: &Identity, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         if self.yes {
             return Ok(());
         }
@@ -200,18 +210,4 @@ fn refuse_protected(desk: &Desk, identity: &Identity) -> Result<(), Failure> {
     }
     Err(Failure::new(Exit::Approval, format!("`{}` is protected: it is not taken down", identity.name))
         .hint("set `class: standard` in its file, `up` it once so that everybody sees the change, then take it down"))
-}
-
-/// `5 instances, 1 VPC, 6 subnets`.
-pub fn counted(things: &[Thing]) -> String {
-    let mut counts: BTreeMap<ThingKind, usize> = BTreeMap::new();
-    things.iter().for_each(|thing| *counts.entry(thing.kind).or_default() += 1);
-    let counted: Vec<String> = counts
-        .iter()
-        .map(|(kind, count)| match (*count, kind.name()) {
-            (1, name) => format!("1 {name}"),
-            (count, name) => format!("{count} {name}{}", if name.ends_with('s') { "es" } else { "s" }),
-        })
-        .collect();
-    counted.join(", ")
 }

@@ -4,10 +4,10 @@ use uuid::Uuid;
 
 use super::ask::ask;
 use super::desk::{Desk, new_identity, wrong_target};
-use super::down::counted;
+use super::removal::counted;
 use crate::cloud::{Account, Candidate, Cloud, Tags, Thing};
 use crate::environment::EnvironmentClass;
-use crate::execute::going;
+use crate::execute::Sorted;
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_CLASS, TAG_ENVIRONMENT};
 use crate::journal::load_identity;
@@ -60,14 +60,15 @@ impl Lost<'_> {
 
     /// The environments of this name on the platform, and the last one that was taken down here if it left anything.
     async fn candidates(&self, retired: &[Retired]) -> Result<Vec<Candidate>, Failure> {
-        let mut candidates = self.cloud.candidates(&self.desk.env.name).await?;
+        let mut candidates = self.cloud.candidates(Some(&self.desk.env.name)).await?;
         if let Some(Retired(last)) = retired.last().filter(|last| !candidates.iter().any(|one| last.is(one))) {
             let (id, name) = (last.id.to_string(), last.name.clone());
             let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())]);
             let things = self.cloud.things(&tags).await?.len();
             if things > 0 {
                 let (class, created_by) = (last.tags()[TAG_CLASS].clone(), last.created_by.clone());
-                candidates.push(Candidate { id, name, class, created_by, things });
+                let expires = last.expires;
+                candidates.push(Candidate { id, name, class, created_by, expires, things });
             }
         }
         Ok(candidates)
@@ -97,7 +98,7 @@ impl Lost<'_> {
         for candidate in candidates {
             let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), candidate.id.clone())]);
             let things = self.cloud.things(&tags).await?;
-            if going(things.clone(), self.images).is_empty() {
+            if Sorted::of(things.clone(), self.images).going.is_empty() {
                 kept.things.extend(things);
                 kept.ids.push(candidate.id);
             } else {

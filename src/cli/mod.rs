@@ -7,6 +7,7 @@ mod ask;
 mod completions;
 mod desk;
 mod down;
+mod expiry;
 mod history;
 mod kubeconfig;
 mod logs;
@@ -15,6 +16,8 @@ mod lost;
 mod members;
 mod nodes;
 mod plan;
+mod reap;
+mod removal;
 mod schema;
 mod ssh;
 mod status;
@@ -68,6 +71,10 @@ enum Command {
     Up(up::Up),
     /// Take the environment away and prove that nothing is left
     Down(down::Down),
+    /// Show or move the end of an ephemeral environment
+    Expiry(expiry::ExpiryArgs),
+    /// Take away every ephemeral environment whose time is over
+    Reap(reap::Reap),
     /// Show what `up` would do
     Plan(plan::PlanArgs),
     /// Show every environment of the workspace
@@ -111,6 +118,8 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
     match cli.command {
         Command::Up(command) => command.run(common, screen, stop).await,
         Command::Down(command) => command.run(common, screen, stop).await,
+        Command::Expiry(command) => command.run(common, screen).await,
+        Command::Reap(command) => command.run(common, screen, stop).await,
         Command::Plan(command) => command.run(common, screen, stop).await,
         Command::Status(command) => command.run(common, screen).await,
         Command::Validate(command) => command.run(common, screen),

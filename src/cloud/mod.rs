@@ -9,6 +9,7 @@ pub mod aws;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::failure::Failure;
 
@@ -115,6 +116,21 @@ pub struct Thing {
     /// The id of the thing that takes it along when it goes, or that it was made by: the volume of a machine, the
     /// snapshot of an image.
     pub part_of: Option<String>,
+    pub whose: Whose,
+}
+
+/// Whose a thing is, as far as it says itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Whose {
+    /// The environment's: by its tag, by its short id in a path, or as a part of what is.
+    #[default]
+    Ours,
+    /// The environment's, though it carries no tag: it lies in its network or bears its short id in its name.
+    Unmarked,
+    /// What the cluster itself asked the platform for: load balancers of services, disks of claims.
+    Cluster,
+    /// It lies among ours and is not: why. Nobody but its owner removes it.
+    Foreign(String),
 }
 
 /// The kinds of things, in the order in which they can be removed.
@@ -178,6 +194,8 @@ pub struct Candidate {
     pub name: String,
     pub class: String,
     pub created_by: String,
+    /// When it may be reaped: the latest time that one of its things tells; `None` where one has no end.
+    pub expires: Option<Timestamp>,
     pub things: usize,
 }
 
@@ -222,8 +240,8 @@ pub trait Cloud: Send + Sync {
     async fn things(&self, tags: &Tags) -> Result<Vec<Thing>, Failure>;
     /// Removes one thing; succeeds when it is already gone. Waits until it is gone where later removals need that.
     async fn remove(&self, thing: &Thing) -> Result<(), Failure>;
-    /// The environments of this name in this account and region.
-    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Failure>;
+    /// The environments in this account and region: those of a name, or all.
+    async fn candidates(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure>;
 
     /// Finds what tofu made but did not record: the import id of a resource of `resource_type`, by the values of its
     /// configuration (tags, parent, unique name) as `tofu/resource-types.json` says.

@@ -1,24 +1,23 @@
 //! Takes an environment away: what the stages know, then whatever still carries its tag, then proof that nothing is left.
 
-use std::collections::BTreeSet;
-
 use crate::artifact::Kind;
-use crate::cloud::{Tags, Thing, ThingKind};
+use crate::cloud::Tags;
 use crate::event::Outcome;
 use crate::execute::World;
-use crate::failure::{Exit, Failure};
+use crate::execute::sweep::{Broom, Left, Sorted, left_over};
+use crate::failure::Failure;
 use crate::stages::Stage;
 
-/// How often the platform is asked again for what is left before we say that it stays.
-const SWEEPS: usize = 4;
+/// What lies in the network that the cluster's own things lie in, too.
+const AROUND_THE_CLUSTER: [Kind; 2] = [Kind::LoadBalancer, Kind::Network];
 
 /// What `down` did.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Removed {
     /// How many things carried the tag when it began.
     pub found: usize,
-    /// What still does, by kind and id.
-    pub left: Vec<String>,
+    /// What still does, and why.
+    pub left: Vec<Left>,
 }
 
 /// Destroys the given stages in reverse order, then removes by tag what they did not know of.
@@ -26,11 +25,16 @@ pub struct Removed {
 /// A stage that fails to destroy does not keep the others from being destroyed: the sweep by tag comes after all of
 /// them, and what it cannot remove is named.
 pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World<'_>) -> Result<Removed, Failure> {
-    let found = going(world.cloud.things(tags).await?, images).len();
-    let mut failures = Vec::new();
+    let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events };
+    let Sorted { going, foreign, .. } = broom.look().await?;
+    let (mut failures, mut drained) = (Vec::new(), false);
     for stage in order.iter().rev() {
         if world.stop.is_asked() {
             return Err(Failure::cancelled("down: stopped between two stages"));
+        }
+        if !drained && AROUND_THE_CLUSTER.contains(&stage.makes()) {
+            broom.drain().await?;
+            drained = true;
         }
         if let Err(failure) = destroy(*stage, images, world).await {
             if failure.is_cancelled() {
@@ -40,17 +44,12 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
             failures.push(failure);
         }
     }
-    let left = sweep(tags, images, world).await?;
+    let left = broom.sweep().await?;
     if left.is_empty() {
-        return Ok(Removed { found, left });
+        return Ok(Removed { found: going.len(), left });
     }
-    let mut failure =
-        Failure::new(Exit::Unhealthy, format!("down: {} things are left: {}", left.len(), left.join(", ")))
-            .hint(format!("`sre-provision down {}` tries again", world.env.name));
-    for earlier in failures {
-        failure = failure.because(earlier);
-    }
-    Err(failure)
+    let hint = format!("`sre-provision down {}` tries again", world.env.name);
+    Err(failures.into_iter().fold(left_over(&left, &foreign), Failure::because).hint(hint))
 }
 
 async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(), Failure> {
@@ -83,87 +82,5 @@ fn fate(kind: Kind, images: bool) -> &'static str {
         | Kind::Servers
         | Kind::Agents
         | Kind::Health => "removed",
-    }
-}
-
-/// What `down` takes away: everything, but for the images that it keeps and the snapshots that they are made of.
-pub fn going(things: Vec<Thing>, images: bool) -> Vec<Thing> {
-    let is_kept = |thing: &Thing| !images && thing.kind == ThingKind::Image;
-    let kept: BTreeSet<String> = things.iter().filter(|thing| is_kept(thing)).map(|thing| thing.id.clone()).collect();
-    let is_part_of_kept = |thing: &Thing| {
-        thing.kind == ThingKind::Snapshot && thing.part_of.as_ref().is_some_and(|image| kept.contains(image))
-    };
-    things.into_iter().filter(|thing| !is_kept(thing) && !is_part_of_kept(thing)).collect()
-}
-
-/// Removes what still carries the tags, in the order in which things can go, until nothing is left or nothing moves.
-async fn sweep(tags: &Tags, images: bool, world: &World<'_>) -> Result<Vec<String>, Failure> {
-    let mut before = BTreeSet::new();
-    for _ in 0..SWEEPS {
-        let things: BTreeSet<Thing> = going(world.cloud.things(tags).await?, images).into_iter().collect();
-        if things.is_empty() || things == before {
-            return Ok(things.iter().map(describe).collect());
-        }
-        for thing in &things {
-            if world.stop.is_asked() {
-                return Err(Failure::cancelled(format!("down: stopped with {} left", describe(thing))));
-            }
-            match world.cloud.remove(thing).await {
-                Ok(()) => world.events.notice(format!("  ✓ left over: {} removed", describe(thing))),
-                Err(failure) => world.events.notice(format!("  ✗ {} stays for now: {failure}", describe(thing))),
-            }
-        }
-        before = things;
-    }
-    let left = going(world.cloud.things(tags).await?, images);
-    Ok(left.iter().map(describe).collect())
-}
-
-fn describe(thing: &Thing) -> String {
-    if thing.name.is_empty() || thing.name == thing.id {
-        format!("{} {}", thing.kind.name(), thing.id)
-    } else {
-        format!("{} {} ({})", thing.kind.name(), thing.id, thing.name)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn thing(kind: ThingKind, id: &str, part_of: Option<&str>) -> Thing {
-        Thing { kind, id: id.to_owned(), name: String::new(), part_of: part_of.map(str::to_owned) }
-    }
-
-    fn world() -> Vec<Thing> {
-        vec![
-            thing(ThingKind::Machine, "i-1", None),
-            thing(ThingKind::Image, "ami-1", None),
-            thing(ThingKind::Snapshot, "snap-1", Some("ami-1")),
-            thing(ThingKind::Snapshot, "snap-2", None),
-            thing(ThingKind::Snapshot, "snap-3", Some("ami-gone")),
-        ]
-    }
-
-    fn ids(things: &[Thing]) -> Vec<&str> {
-        things.iter().map(|thing| thing.id.as_str()).collect()
-    }
-
-    #[test]
-    fn images_stay_with_their_own_snapshots_and_no_others() {
-        assert_eq!(ids(&going(world(), false)), ["i-1", "snap-2", "snap-3"]);
-    }
-
-    #[test]
-    fn what_stays_is_not_told_as_removed() {
-        let told = |images| [Kind::Network, Kind::NodeImage, Kind::Bundle].map(|kind| fate(kind, images));
-
-        assert_eq!(told(false), ["removed", "kept", "kept"]);
-        assert_eq!(told(true), ["removed", "goes last", "kept"]);
-    }
-
-    #[test]
-    fn everything_goes_when_the_images_go_too() {
-        assert_eq!(ids(&going(world(), true)), ["i-1", "ami-1", "snap-1", "snap-2", "snap-3"]);
     }
 }

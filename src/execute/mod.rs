@@ -8,10 +8,12 @@ mod book;
 mod down;
 mod overdue;
 mod pace;
+mod sweep;
 mod up;
 mod world;
 
 pub use book::Book;
-pub use down::{Removed, down, going};
+pub use down::{Removed, down};
+pub use sweep::{Broom, Left, Sorted, describe, left_over};
 pub use up::{Report, up};
 pub use world::World;

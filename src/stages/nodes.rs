@@ -187,6 +187,12 @@ fn kept(name: &str, there: &There<'_>, user_data: &str) -> Value {
     })
 }
 
+/// With the tag by which the cluster's own controllers know their machines.
+fn of_cluster(mut nodes: BTreeMap<String, Value>, tag: &str) -> BTreeMap<String, Value> {
+    nodes.values_mut().for_each(|node| node["tags"][tag] = json!("owned"));
+    nodes
+}
+
 fn values(
     cx: &Context<'_>,
     network: &Network,
@@ -195,6 +201,7 @@ fn values(
     existing: &BTreeMap<String, FoundMachine>,
     key: &str,
 ) -> Value {
+    let nodes = of_cluster(nodes, &cx.identity.cluster_tag());
     let from: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
     let own_jump = cx.env.access.via == Via::Jump && cx.env.access.jump.as_ref().is_none_or(|jump| jump.host.is_none());
     let balancer: BTreeMap<String, Value> = match cx.env.load_balancer.kind {
@@ -359,6 +366,16 @@ mod tests {
                 "user_data": "#cloud-config", "tags": { "sre:node": "server-2" },
             })
         );
+    }
+
+    #[test]
+    fn every_machine_says_which_cluster_it_is_of() {
+        let node = configured(&want(), None, &image(), "");
+
+        let nodes = of_cluster(BTreeMap::from([("server-2".to_owned(), node)]), "kubernetes.io/cluster/5b1e77aa");
+
+        let tags = json!({ "sre:node": "server-2", "kubernetes.io/cluster/5b1e77aa": "owned" });
+        assert_eq!(nodes["server-2"]["tags"], tags);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use aws_sdk_ec2::types::{Filter, InstanceStateName, NatGatewayState, NetworkInterface, State, Tag};
 
 use super::{Aws, errors, tagged};
-use crate::cloud::{Tags, Thing, ThingKind};
+use crate::cloud::{Tags, Thing, ThingKind, Whose};
 use crate::failure::Failure;
 
 /// A thing and its tags.
@@ -19,7 +19,7 @@ impl Found {
     pub fn new(kind: ThingKind, id: Option<&str>, tags: Tags, part_of: Option<&str>) -> Self {
         let name = tagged::name_of(&tags);
         let (id, part_of) = (id.unwrap_or_default().to_owned(), part_of.map(str::to_owned));
-        Self { thing: Thing { kind, id, name, part_of }, tags }
+        Self { thing: Thing { kind, id, name, part_of, whose: Whose::Ours }, tags }
     }
 }
 

@@ -1,10 +1,15 @@
 //! Images: whose, which, and what they are made of.
 
 use aws_sdk_ec2::types::{Filter, Image, ImageState};
+use aws_sdk_elasticloadbalancingv2::types::Tag;
 
 use super::{Aws, errors, tagged};
 use crate::cloud::{FoundImage, Tags};
 use crate::failure::Failure;
+
+/// How many things one call takes: CreateTags of EC2, and AddTags of Elastic Load Balancing.
+const TAGGED_AT_ONCE: usize = 500;
+const BALANCERS_TAGGED_AT_ONCE: usize = 20;
 
 impl Aws {
     pub(super) async fn newest_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure> {
@@ -47,8 +52,18 @@ impl Aws {
         if ids.is_empty() || tags.is_empty() {
             return Ok(());
         }
-        let call = self.ec2.create_tags().set_resources(Some(ids.to_vec())).set_tags(Some(tagged::write(tags)));
-        call.send().await.map_err(|error| errors::failure(format!("tagging `{}`", ids.join("`, `")), error))?;
+        let (balancers, others): (Vec<_>, Vec<_>) =
+            ids.iter().cloned().partition(|id| id.starts_with("arn:") && id.contains(":elasticloadbalancing:"));
+        let doing = |ids: &[String]| format!("tagging `{}`", ids.join("`, `"));
+        for some in others.chunks(TAGGED_AT_ONCE) {
+            let call = self.ec2.create_tags().set_resources(Some(some.to_vec())).set_tags(Some(tagged::write(tags)));
+            call.send().await.map_err(|error| errors::failure(doing(some), error))?;
+        }
+        for some in balancers.chunks(BALANCERS_TAGGED_AT_ONCE) {
+            let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+            let call = self.elb.add_tags().set_resource_arns(Some(some.to_vec())).set_tags(Some(tags.collect()));
+            call.send().await.map_err(|error| errors::failure(doing(some), error))?;
+        }
         Ok(())
     }
 }

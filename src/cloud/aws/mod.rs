@@ -10,6 +10,7 @@ mod errors;
 mod images;
 mod machines;
 mod network;
+mod owner;
 mod remove;
 mod resources;
 mod seen;
@@ -220,8 +221,8 @@ impl Cloud for Aws {
         self.remove_thing(thing).await
     }
 
-    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Failure> {
-        self.environments_called(name).await
+    async fn candidates(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure> {
+        self.environments(name).await
     }
 
     async fn find_resource(&self, resource_type: &str, values: &Value) -> Result<Option<String>, Failure> {

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::Filter;
+use jiff::Timestamp;
 
 use super::collect::Found;
-use super::{Aws, errors, tagged};
+use super::{Aws, errors, owner, tagged};
 use crate::cloud::{Candidate, Tags, Thing, ThingKind};
+use crate::environment::EnvironmentClass;
 use crate::failure::Failure;
-use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME};
+use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME, cluster_tag};
 
 /// How many load balancers AWS tells the tags of in one call.
 const TAGS_AT_ONCE: usize = 20;
@@ -24,32 +26,48 @@ impl Aws {
         // Read in the answer too: where a filter is not heard, nobody may lose what is not asked for.
         found.retain(|found| tagged::holds(&found.tags, tags));
         let vpcs = ids(&found, ThingKind::Vpc);
-        let (in_vpcs, volumes, balancers, named) = tokio::try_join!(
+        let (in_vpcs, volumes, balancers, named, cluster) = tokio::try_join!(
             self.in_vpcs(&vpcs),
             self.volumes_of(&found),
             self.balancers(|vpc, have| vpcs.iter().any(|one| one == vpc) || tagged::holds(have, tags)),
             self.by_short_id(tags),
+            self.of_cluster(tags),
         )?;
-        found.extend(in_vpcs);
-        found.extend(volumes);
-        found.extend(balancers);
+        let among_ours = in_vpcs.into_iter().chain(volumes).chain(balancers);
+        found.extend(among_ours.map(|found| owner::judged(found, tags)));
         found.extend(named);
+        found.extend(cluster);
         Ok(distinct(found.into_iter().map(|found| found.thing)))
     }
 
-    /// The environments that something here belongs to by name.
-    pub(super) async fn environments_called(&self, name: &str) -> Result<Vec<Candidate>, Failure> {
-        let tags = Tags::from([(TAG_NAME.to_owned(), name.to_owned())]);
-        let mut found = self.all_of_ec2(&tagged::filters(&tags)).await?;
-        found.retain(|found| tagged::holds(&found.tags, &tags));
-        found.extend(self.balancers(|_, have| tagged::holds(have, &tags)).await?);
-        let environments = environments(found.into_iter().map(|found| found.tags));
+    /// The disks that the cluster asked for. Its load balancers lie in our network and are found there.
+    async fn of_cluster(&self, tags: &Tags) -> Result<Vec<Found>, Failure> {
+        let Some(key) = short_id(tags).map(|short| cluster_tag(&short)) else { return Ok(vec![]) };
+        let volumes = self.found_volumes(vec![tagged::filter("tag-key", &key)]).await?;
+        let cluster = volumes.into_iter().filter(|found| found.tags.contains_key(&key));
+        Ok(cluster.map(|found| owner::judged(found, tags)).collect())
+    }
+
+    /// The environments that something here belongs to; those of a name, or all.
+    pub(super) async fn environments(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure> {
+        let filter = match name {
+            Some(name) => tagged::filters(&Tags::from([(TAG_NAME.to_owned(), name.to_owned())])),
+            None => vec![tagged::filter("tag-key", TAG_ENVIRONMENT)],
+        };
+        let is_wanted = |tags: &Tags| match name {
+            Some(name) => tags.get(TAG_NAME).is_some_and(|have| have == name),
+            None => tags.contains_key(TAG_ENVIRONMENT),
+        };
+        let mut found = self.all_of_ec2(&filter).await?;
+        found.retain(|found| is_wanted(&found.tags));
+        found.extend(self.balancers(|_, have| is_wanted(have)).await?);
         let mut candidates = vec![];
-        for (id, tags) in environments {
+        for (id, Claims { tags, class, expires }) in environments(found.into_iter().map(|found| found.tags)) {
             let things = self.everything(&Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())])).await?.len();
             let text = |key: &str| tags.get(key).cloned().unwrap_or_default();
-            let (class, created_by) = (text(TAG_CLASS), text(TAG_CREATED_BY));
-            candidates.push(Candidate { id, name: name.to_owned(), class, created_by, things });
+            let (name, created_by) = (text(TAG_NAME), text(TAG_CREATED_BY));
+            let expires = expires.into_iter().collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max());
+            candidates.push(Candidate { id, name, class, created_by, expires, things });
         }
         Ok(candidates)
     }
@@ -166,26 +184,45 @@ impl Aws {
     }
 }
 
-/// Environment id → what is known of it. A thing says the most that it can: what one of them calls protected is so.
-fn environments(found: impl Iterator<Item = Tags>) -> BTreeMap<String, Tags> {
-    let mut environments: BTreeMap<String, Tags> = BTreeMap::new();
+/// What the things of an environment say of it.
+#[derive(Debug, Default)]
+struct Claims {
+    tags: Tags,
+    /// The strictest that one of them says: what one calls protected is so.
+    class: String,
+    /// What each of them says; `None` is that it has no end.
+    expires: Vec<Option<Timestamp>>,
+}
+
+/// Environment id → what is known of it.
+fn environments(found: impl Iterator<Item = Tags>) -> BTreeMap<String, Claims> {
+    let mut environments: BTreeMap<String, Claims> = BTreeMap::new();
     for tags in found {
         let Some(id) = tags.get(TAG_ENVIRONMENT).cloned() else { continue };
         let known = environments.entry(id).or_default();
+        if let Some(class) = tags.get(TAG_CLASS).filter(|class| strictness(class) >= strictness(&known.class)) {
+            known.class.clone_from(class);
+        }
+        known.expires.extend(tags.get(TAG_EXPIRES).map(|at| at.parse().ok()));
         for (key, value) in tags {
-            if !known.contains_key(&key) || (key == TAG_CLASS && value == PROTECTED) {
-                known.insert(key, value);
-            }
+            known.tags.entry(key).or_insert(value);
         }
     }
     environments
 }
 
-/// The class that nobody takes down.
-const PROTECTED: &str = "protected";
+fn strictness(class: &str) -> u8 {
+    let is = |one: EnvironmentClass| one.word() == class;
+    match class {
+        "" => 0,
+        _ if is(EnvironmentClass::Ephemeral) => 1,
+        _ if is(EnvironmentClass::Standard) => 2,
+        _ => 3,
+    }
+}
 
 /// The first eight digits of the environment's id, if the tags mean the environment as a whole.
-fn short_id(tags: &Tags) -> Option<String> {
+pub(super) fn short_id(tags: &Tags) -> Option<String> {
     let whole = [TAG_ENVIRONMENT, TAG_NAME, TAG_CLASS, TAG_CREATED_BY, TAG_EXPIRES];
     let id = tags.get(TAG_ENVIRONMENT).filter(|_| tags.keys().all(|key| whole.contains(&key.as_str())))?;
     let short: String = id.chars().filter(|digit| *digit != '-').take(8).collect();
@@ -214,6 +251,7 @@ fn distinct(things: impl Iterator<Item = Thing>) -> Vec<Thing> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::Whose;
 
     #[test]
     fn names_and_paths_are_searched_for_a_whole_environment_only() {
@@ -242,7 +280,21 @@ mod tests {
         );
 
         assert_eq!(found.len(), 1);
-        assert_eq!((&*found["5b1e"][TAG_CLASS], &*found["5b1e"][TAG_CREATED_BY]), ("protected", "ops"));
+        assert_eq!((&*found["5b1e"].class, &*found["5b1e"].tags[TAG_CREATED_BY]), ("protected", "ops"));
+    }
+
+    #[test]
+    fn what_one_of_its_things_knows_of_no_end_has_none() {
+        let thing = |expires: &str| {
+            Tags::from([(TAG_ENVIRONMENT.to_owned(), "5b1e".to_owned()), (TAG_EXPIRES.to_owned(), expires.to_owned())])
+        };
+        let at = |found: BTreeMap<String, Claims>| found["5b1e"].expires.clone();
+
+        let ends = at(environments([thing("2026-11-24T19:09:54Z"), thing("2026-11-25T00:00:00Z")].into_iter()));
+        let never = at(environments([thing("2026-11-24T19:09:54Z"), thing("never")].into_iter()));
+
+        assert!(ends.iter().all(Option::is_some));
+        assert_eq!(never[1], None);
     }
 
     #[test]
@@ -252,6 +304,7 @@ mod tests {
             id: id.to_owned(),
             name: String::new(),
             part_of: part_of.map(str::to_owned),
+            whose: Whose::Ours,
         };
 
         let things = distinct(

@@ -1,0 +1,146 @@
+//! `sre-provision expiry`: when an ephemeral environment may be reaped, and giving it more time.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::json;
+
+use super::Common;
+use super::desk::{Desk, actor};
+use crate::cloud::{Tags, Thing, ThingKind, Whose};
+use crate::environment::EnvironmentClass;
+use crate::event::Outcome;
+use crate::failure::{Exit, Failure};
+use crate::identity::{Identity, TAG_ENVIRONMENT, TAG_EXPIRES};
+use crate::journal::{Lease, Record, Writer, save_identity};
+use crate::report::{Screen, ago, moment};
+use crate::units::Span;
+
+/// The fact that tells until when an environment was extended.
+const EXPIRES: &str = "expires";
+
+#[derive(Debug, clap::Args)]
+pub struct ExpiryArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Show when the environment may be reaped
+    Show { environment: String },
+    /// Give the environment more time, from when it would have ended or from now, whichever is later
+    Extend {
+        environment: String,
+        /// Such as `24h` or `7d`
+        by: Span,
+    },
+}
+
+impl ExpiryArgs {
+    pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
+        match self.what {
+            What::Show { environment } => {
+                let identity = Desk::open(common, &environment)?.made_identity()?;
+                tell(&identity, Timestamp::now(), screen);
+                Ok(())
+            }
+            What::Extend { environment, by } => {
+                let desk = Desk::open(common, &environment)?;
+                let identity = extend(&desk, by).await?;
+                tell(&identity, Timestamp::now(), screen);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn tell(identity: &Identity, now: Timestamp, screen: Screen) {
+    let text = match identity.expires {
+        None => format!("{} has no end: its class is {}", identity.name, identity.class.word()),
+        Some(at) => {
+            let since = |from: Timestamp, to: Timestamp| ago(to.duration_since(from).unsigned_abs());
+            let when = if at > now { format!("in {}", since(now, at)) } else { format!("{} ago", since(at, now)) };
+            format!("{} expires {} ({when})", identity.name, moment(at, &TimeZone::UTC))
+        }
+    };
+    screen.result(
+        &text,
+        &json!({
+            "event": "expiry",
+            "environment": identity.name,
+            "id": identity.id,
+            "class": identity.class.word(),
+            "expires": identity.expires,
+            "expired": identity.expires.is_some_and(|at| at <= now),
+        }),
+    );
+}
+
+/// Moves the end: in the identity first, which `reap` believes too, then in the tags of everything.
+async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
+    let name = &desk.env.name;
+    desk.made_identity()?;
+    let lease = Lease::take(&desk.state, actor())?;
+    // Under the lease: who held it before may have moved the end.
+    let mut identity = desk.made_identity()?;
+    let until = later(&identity, by, Timestamp::now())?;
+    let (cloud, _) = desk.cloud(Some(&identity)).await?;
+    let journal = desk.journal(&identity).await?;
+    let writer = Writer::begin(journal, lease, &format!("expiry extend {name} {by}"), None).await?;
+    let fact = Record::Fact { name: EXPIRES.to_owned(), value: json!(until) };
+    writer.append(fact).await?;
+    identity.expires = Some(until);
+    save_identity(&desk.state, &identity)?;
+    let tagged = async {
+        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
+        let things = cloud.things(&tags).await?;
+        let ids: Vec<String> = things.into_iter().filter(carries_tags).map(|thing| thing.id).collect();
+        cloud.tag(&ids, &Tags::from([(TAG_EXPIRES.to_owned(), until.to_string())])).await
+    };
+    let tagged = tagged.await;
+    let (outcome, why) = match &tagged {
+        Ok(()) => (Outcome::Succeeded, None),
+        Err(failure) => (Outcome::Failed, Some(failure.to_string())),
+    };
+    writer.end(outcome, why).await?;
+    tagged.map(|()| identity)
+}
+
+/// The new end.
+///
+/// # Errors
+/// Only an ephemeral environment has an end.
+fn later(identity: &Identity, by: Span, now: Timestamp) -> Result<Timestamp, Failure> {
+    let name = &identity.name;
+    let Some(end) = identity.expires.filter(|_| identity.class == EnvironmentClass::Ephemeral) else {
+        return Err(Failure::new(Exit::NotDone, format!("`{name}` has no end that could be moved"))
+            .because(format!("its class is {}", identity.class.word())));
+    };
+    end.max(now)
+        .checked_add(by.0)
+        .map_err(|error| Failure::new(Exit::Usage, format!("`{name}` cannot be extended by {by}")).because(error))
+}
+
+/// Whether a thing of ours has tags that its platform lets us set by its id.
+fn carries_tags(thing: &Thing) -> bool {
+    let by_id = match thing.kind {
+        ThingKind::Role | ThingKind::InstanceProfile | ThingKind::LogGroup | ThingKind::KeyPair => false,
+        // Images are shared, and of a listener nobody has looked at the tags.
+        ThingKind::Image | ThingKind::Snapshot | ThingKind::Listener => false,
+        ThingKind::LoadBalancer
+        | ThingKind::TargetGroup
+        | ThingKind::Machine
+        | ThingKind::NatGateway
+        | ThingKind::Endpoint
+        | ThingKind::FlowLog
+        | ThingKind::NetworkInterface
+        | ThingKind::Volume
+        | ThingKind::Address
+        | ThingKind::InternetGateway
+        | ThingKind::RouteTable
+        | ThingKind::SecurityGroup
+        | ThingKind::Subnet
+        | ThingKind::Vpc => true,
+    };
+    by_id && thing.whose == Whose::Ours
+}

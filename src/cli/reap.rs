@@ -1,0 +1,366 @@
+//! `sre-provision reap`: takes away every ephemeral environment whose time is over; made for a timer.
+//!
+//! Which ones there are is asked of the platform, by tags: an environment is found also where its state is gone. Each is
+//! taken away under its own lease and looked at again under it, so that two of these at once, or one beside an `up` or an
+//! `expiry extend`, harm nobody.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::Common;
+use super::ask::ask;
+use super::desk::actor;
+use super::down::Down;
+use crate::cloud::{Account, Candidate, Cloud, Tags, aws};
+use crate::config;
+use crate::environment::{self, EnvironmentClass, Platform};
+use crate::event::{Events, Outcome};
+use crate::execute::{Broom, Sorted, left_over};
+use crate::failure::{Exit, Failure};
+use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::journal::{Journal, Lease, LocalStore, Writer, load_identity, save_identity};
+use crate::report::{Screen, moment, table};
+use crate::stop::Stop;
+use crate::workspace::Workspace;
+
+#[derive(Debug, clap::Args)]
+pub struct Reap {
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+    /// Show what has expired, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What became of one environment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Fate {
+    /// Its time is over, and nothing was done yet.
+    Expired,
+    Gone,
+    /// It got more time meanwhile.
+    Extended,
+    /// Somebody works on it.
+    Held,
+    /// Something of it is left.
+    Left,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    environment: String,
+    id: String,
+    fate: Fate,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+}
+
+/// One account and region that environment files lead to.
+struct Place {
+    cloud: Box<dyn Cloud>,
+    account: Account,
+}
+
+impl Reap {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let workspace = common.open()?;
+        let (places, unread) = places(&workspace).await?;
+        for failure in &unread {
+            screen.remark(&format!("not looked at: {failure}"));
+        }
+        let mut expired = Vec::new();
+        for place in &places {
+            let candidates = place.cloud.candidates(None).await?;
+            let now = Timestamp::now();
+            expired.extend(candidates.into_iter().filter(|one| is_over(one, now)).map(|one| (place, one)));
+        }
+        if self.dry_run || expired.is_empty() {
+            let lines: Vec<Line> = expired.iter().map(|(_, one)| line(one, Fate::Expired, since(one))).collect();
+            return conclude(&lines, unread, screen);
+        }
+        self.approve(&expired, screen, stop).await?;
+        let mut lines = Vec::new();
+        for (place, candidate) in &expired {
+            let reaping = Reaping { common, workspace: &workspace, place, candidate, screen, stop };
+            lines.push(reaping.reap().await?);
+        }
+        conclude(&lines, unread, screen)
+    }
+
+    async fn approve(&self, expired: &[(&Place, Candidate)], screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        for (place, one) in expired {
+            let (account, region) = (&place.account.id, &place.account.region);
+            screen.remark(&format!(
+                "removes {} ({}, {} things in {account} {region}): {}",
+                one.name,
+                one.id,
+                one.things,
+                since(one)
+            ));
+        }
+        if self.yes {
+            return Ok(());
+        }
+        match ask(screen, format!("type the number of environments to go on: {} >", expired.len()), stop).await? {
+            Some(answer) if answer == expired.len().to_string() => Ok(()),
+            Some(_) => Err(Failure::new(Exit::Approval, "reap: nothing was removed")),
+            None => Err(Failure::new(Exit::Approval, "reap: nobody can answer whether to go on")
+                .because("standard input is no terminal")
+                .hint("sre-provision reap --yes")),
+        }
+    }
+}
+
+/// The accounts and regions of all environment files, each once; and the files that cannot be read.
+async fn places(workspace: &Workspace) -> Result<(Vec<Place>, Vec<Failure>), Failure> {
+    let (mut sections, mut unread): (Vec<environment::Aws>, Vec<Failure>) = (Vec::new(), Vec::new());
+    for name in workspace.environments()? {
+        match config::load(workspace, &name) {
+            Ok(env) => sections.extend(env.aws.filter(|section| !sections.contains(section))),
+            Err(failure) => unread.push(failure),
+        }
+    }
+    let mut places: Vec<Place> = Vec::new();
+    for section in sections {
+        let cloud = aws::Aws::connect(&section).await?;
+        let account = cloud.account().await?;
+        if section.account.as_ref().is_some_and(|wanted| *wanted != account.id) {
+            let other = format!(
+                "account {} of {}: the credentials lead to {}",
+                section.account.unwrap_or_default(),
+                section.region,
+                account.id
+            );
+            unread.push(Failure::new(Exit::Missing, other));
+        } else if !places.iter().any(|place| place.account == account) {
+            places.push(Place { cloud, account });
+        }
+    }
+    Ok((places, unread))
+}
+
+/// Whether everything that is known of an environment says that it may go.
+fn is_over(candidate: &Candidate, now: Timestamp) -> bool {
+    candidate.class == EnvironmentClass::Ephemeral.word() && candidate.expires.is_some_and(|at| at <= now)
+}
+
+fn since(candidate: &Candidate) -> String {
+    candidate.expires.map(|at| format!("expired {}", moment(at, &TimeZone::UTC))).unwrap_or_default()
+}
+
+/// Asks again, under the lease, whether an environment's time is over.
+///
+/// # Errors
+/// Exit 1: it is not, or not any more.
+pub async fn still_expired(cloud: &dyn Cloud, identity: &Identity) -> Result<(), Failure> {
+    let now = Timestamp::now();
+    let candidates = cloud.candidates(Some(&identity.name)).await?;
+    let is_over = candidates.iter().filter(|one| one.id == identity.id.to_string()).all(|one| is_over(one, now));
+    let here = identity.class == EnvironmentClass::Ephemeral && identity.expires.is_some_and(|at| at <= now);
+    if is_over && here {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::NotDone, format!("`{}` has not expired", identity.name))
+        .because("its end was moved while `reap` was on its way"))
+}
+
+/// One environment on its way out.
+struct Reaping<'a> {
+    common: &'a Common,
+    workspace: &'a Workspace,
+    place: &'a Place,
+    candidate: &'a Candidate,
+    screen: Screen,
+    stop: &'a Stop,
+}
+
+impl Reaping<'_> {
+    /// # Errors
+    /// Only that we were told to stop; whatever else happens is this environment's fate.
+    async fn reap(&self) -> Result<Line, Failure> {
+        let name = &self.candidate.name;
+        let result = if self.has_state() {
+            // Boxed, because a command within a command would make this future as large as both.
+            Box::pin(Down::expired(name).run(self.common, self.screen, self.stop)).await
+        } else {
+            self.by_tags().await
+        };
+        match result {
+            Err(failure) if failure.is_cancelled() => Err(failure),
+            Err(failure) if failure.exit() == Exit::Held => Ok(line(self.candidate, Fate::Held, failure.to_string())),
+            result => Ok(self.fate(result.err()).await),
+        }
+    }
+
+    /// Whether this workspace knows the environment: its file and its state are here.
+    fn has_state(&self) -> bool {
+        let (name, id) = (&self.candidate.name, &self.candidate.id);
+        let state = self.workspace.state(name);
+        let known = load_identity(&state).ok().flatten().is_some_and(|identity| identity.id.to_string() == *id);
+        known && self.workspace.environment_file(name).exists()
+    }
+
+    /// What the platform says now, whatever we believe that we did.
+    async fn fate(&self, failure: Option<Failure>) -> Line {
+        let id = &self.candidate.id;
+        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())]);
+        let said = failure.as_ref().map(ToString::to_string).unwrap_or_default();
+        let looked = async {
+            let left = Sorted::of(self.place.cloud.things(&tags).await?, false).going.len();
+            let now = self.place.cloud.candidates(Some(&self.candidate.name)).await?;
+            Ok::<_, Failure>((left, now.into_iter().find(|one| one.id == *id)))
+        };
+        match looked.await {
+            Ok((0, _)) => line(self.candidate, Fate::Gone, said),
+            Ok((_, Some(now))) if !is_over(&now, Timestamp::now()) => line(self.candidate, Fate::Extended, said),
+            Ok((left, _)) if said.is_empty() => line(self.candidate, Fate::Left, format!("{left} things are left")),
+            Ok(_) => line(self.candidate, Fate::Left, said),
+            Err(failure) => line(self.candidate, Fate::Left, failure.to_string()),
+        }
+    }
+
+    /// Without a state: by tags alone, under a lease and with a journal that bear the environment's id.
+    async fn by_tags(&self) -> Result<(), Failure> {
+        let identity = self.identity()?;
+        let state = self.workspace.state(&identity.name);
+        let lease = Lease::take(&state, actor())?;
+        let cloud = self.place.cloud.as_ref();
+        still_expired(cloud, &Identity { name: self.candidate.name.clone(), ..identity.clone() }).await?;
+        save_identity(&state, &identity)?;
+        let journal = Journal::open(Box::new(LocalStore::new(&state)), &identity).await?;
+        let writer = Writer::begin(journal, lease, &format!("reap {}", self.candidate.name), None).await?;
+        let (events, received) = Events::channel();
+        let follower = tokio::spawn(self.screen.follow(received));
+        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), self.candidate.id.clone())]);
+        let result = Broom { cloud, tags: &tags, images: false, stop: self.stop, events: &events }.sweep().await;
+        drop(events);
+        // A report that failed has nothing more to say than the run itself.
+        drop(follower.await);
+        let result = result.and_then(|left| if left.is_empty() { Ok(()) } else { Err(left_over(&left, &[])) });
+        let outcome = match &result {
+            Ok(()) => Outcome::Succeeded,
+            Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
+            Err(_) => Outcome::Failed,
+        };
+        writer.end(outcome, result.as_ref().err().map(ToString::to_string)).await?;
+        result?;
+        state.retire(identity.id).map(drop)
+    }
+
+    /// As much of an identity as its tags tell; it is called by its id, because another may have its name by now.
+    fn identity(&self) -> Result<Identity, Failure> {
+        let Candidate { id, created_by, expires, .. } = self.candidate;
+        let parsed: Uuid = id.parse().map_err(|error| {
+            Failure::new(Exit::NotDone, format!("`{id}` is no id of an environment")).because(error)
+        })?;
+        Ok(Identity {
+            version: 1,
+            id: parsed,
+            name: id.clone(),
+            platform: Platform::Aws,
+            class: EnvironmentClass::Ephemeral,
+            account: self.place.account.id.clone(),
+            region: self.place.account.region.clone(),
+            created: Timestamp::now(),
+            created_by: created_by.clone(),
+            expires: *expires,
+        })
+    }
+}
+
+fn line(candidate: &Candidate, fate: Fate, why: String) -> Line {
+    Line { environment: candidate.name.clone(), id: candidate.id.clone(), fate, why }
+}
+
+fn conclude(lines: &[Line], unread: Vec<Failure>, screen: Screen) -> Result<(), Failure> {
+    let said = [Fate::Expired, Fate::Gone, Fate::Extended, Fate::Held, Fate::Left].map(|fate| (of(lines, fate), fate));
+    let counts = said.iter().filter(|(of, _)| !of.is_empty());
+    let counts: Vec<String> = counts.map(|(of, fate)| format!("{} {}", of.len(), word(*fate))).collect();
+    let rows = lines.iter().map(|line| {
+        [&line.environment, &line.id, word(line.fate), &line.why].map(|cell: &str| cell.to_owned()).to_vec()
+    });
+    let text = if lines.is_empty() {
+        "nothing has expired".to_owned()
+    } else {
+        format!("{}\n{}", table(&rows.collect::<Vec<_>>()).trim_end(), counts.join(", "))
+    };
+    screen.result(&text, &json!({ "event": "reap", "environments": lines }));
+    verdict(lines, unread)
+}
+
+/// The names of those with this fate.
+fn of(lines: &[Line], fate: Fate) -> Vec<&str> {
+    lines.iter().filter(|line| line.fate == fate).map(|line| line.environment.as_str()).collect()
+}
+
+/// # Errors
+/// Exit 7 where something is left, 8 where somebody works on one, else that of the first file that was not looked at.
+fn verdict(lines: &[Line], unread: Vec<Failure>) -> Result<(), Failure> {
+    let (left, held) = (of(lines, Fate::Left), of(lines, Fate::Held));
+    if !left.is_empty() {
+        return Err(Failure::new(Exit::Unhealthy, format!("reap: something is left of {}", left.join(", ")))
+            .hint("sre-provision reap --yes   goes on where it was"));
+    }
+    if !held.is_empty() {
+        return Err(Failure::new(Exit::Held, format!("reap: somebody works on {}", held.join(", ")))
+            .hint("sre-provision reap --yes   once they are done"));
+    }
+    unread.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Expired => "expired",
+        Fate::Gone => "gone",
+        Fate::Extended => "extended",
+        Fate::Held => "held",
+        Fate::Left => "left",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(class: &str, expires: Option<&str>) -> Candidate {
+        Candidate {
+            id: "5b1e77aa-0000-4000-8000-000000000000".to_owned(),
+            name: "dev".to_owned(),
+            class: class.to_owned(),
+            created_by: String::new(),
+            expires: expires.map(|at| at.parse().expect("a time")),
+            things: 3,
+        }
+    }
+
+    #[test]
+    fn only_an_ephemeral_environment_that_has_an_end_and_is_past_it_is_over() {
+        let now: Timestamp = "2026-11-24T19:10:00Z".parse().expect("a time");
+        let past = Some("2026-11-24T19:09:59Z");
+
+        assert!(is_over(&candidate("ephemeral", past), now));
+        assert!(!is_over(&candidate("ephemeral", Some("2026-11-24T19:10:01Z")), now));
+        assert!(!is_over(&candidate("ephemeral", None), now));
+        assert!(!is_over(&candidate("standard", past), now));
+        assert!(!is_over(&candidate("", past), now));
+    }
+
+    #[test]
+    fn what_is_left_weighs_more_than_what_is_held() {
+        let fates = |fates: &[Fate]| {
+            let lines: Vec<Line> =
+                fates.iter().map(|fate| line(&candidate("ephemeral", None), *fate, String::new())).collect();
+            verdict(&lines, vec![]).map_err(|failure| failure.exit())
+        };
+
+        assert_eq!(fates(&[]), Ok(()));
+        assert_eq!(fates(&[Fate::Gone, Fate::Extended]), Ok(()));
+        assert_eq!(fates(&[Fate::Gone, Fate::Held]), Err(Exit::Held));
+        assert_eq!(fates(&[Fate::Held, Fate::Left]), Err(Exit::Unhealthy));
+    }
+}

@@ -1,0 +1,170 @@
+//! What `down` is about to remove, as people and programs are shown it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::desk::Desk;
+use crate::artifact::Kind;
+use crate::cloud::{Thing, ThingKind, Whose};
+use crate::execute::{Sorted, describe};
+use crate::failure::Failure;
+use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::report::Screen;
+
+/// The stages that keep an OpenTofu state.
+const WITH_STATE: [Kind; 3] = [Kind::Network, Kind::LoadBalancer, Kind::Nodes];
+
+/// What is found of an environment, in four classes.
+pub struct Removal<'a> {
+    identity: &'a Identity,
+    sorted: Sorted,
+    /// What journal and OpenTofu states know, by id; `None` where there is no state.
+    known: Option<BTreeSet<String>>,
+}
+
+/// One thing for programs.
+#[derive(Serialize)]
+struct Line<'a> {
+    class: &'static str,
+    kind: &'static str,
+    id: &'a str,
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+}
+
+impl<'a> Removal<'a> {
+    pub async fn of(desk: &Desk, identity: &'a Identity, sorted: Sorted) -> Result<Self, Failure> {
+        let known = if desk.state.identity().exists() { Some(known(desk, identity).await?) } else { None };
+        Ok(Self { identity, sorted, known })
+    }
+
+    /// The two or three lines before a question.
+    pub fn tell(&self, screen: Screen) {
+        for line in self.summary() {
+            screen.remark(&line);
+        }
+    }
+
+    /// Every thing, for a dry run.
+    pub fn tell_all(&self, screen: Screen) {
+        let lines = self.lines();
+        let listed = lines.iter().map(|line| {
+            let (name, why) = (named(line), line.why.map(|why| format!(": {why}")).unwrap_or_default());
+            format!("  {:<9} {name}{why}", line.class)
+        });
+        let text: Vec<String> =
+            self.summary().into_iter().chain(listed).chain(["nothing was removed: a dry run".to_owned()]).collect();
+        let identity = self.identity;
+        screen.result(
+            &text.join("\n"),
+            &json!({ "event": "down-plan", "environment": identity.name, "id": identity.id, "things": lines }),
+        );
+    }
+
+    fn summary(&self) -> Vec<String> {
+        let Sorted { going, shared, foreign } = &self.sorted;
+        let identity = self.identity;
+        let mut lines = vec![format!(
+            "removes {} things in {} ({} {}), all tagged {TAG_ENVIRONMENT}={}: {}",
+            going.len(),
+            identity.name,
+            identity.platform,
+            identity.region,
+            identity.id,
+            counted(going)
+        )];
+        let orphaned: Vec<String> = going.iter().filter(|thing| self.is_orphaned(thing)).map(describe).collect();
+        if !orphaned.is_empty() {
+            lines.push(format!("        {} of them are in no state: {}", orphaned.len(), orphaned.join(", ")));
+        }
+        if !shared.is_empty() {
+            lines.push(format!("keeps   {} images and snapshots", shared.len()));
+        }
+        if !foreign.is_empty() {
+            let foreign: Vec<String> = foreign.iter().map(describe).collect();
+            lines.push(format!("leaves  {}, which is somebody else's", foreign.join(", ")));
+        }
+        lines
+    }
+
+    fn lines(&self) -> Vec<Line<'_>> {
+        let class = |thing| if self.is_orphaned(thing) { "orphaned" } else { "ours" };
+        let going = self.sorted.going.iter().map(|thing| Line::of(class(thing), thing));
+        let shared = self.sorted.shared.iter().map(|thing| Line::of("shared", thing));
+        going.chain(shared).chain(self.sorted.foreign.iter().map(|thing| Line::of("foreign", thing))).collect()
+    }
+
+    /// Whether a thing of ours is known to nobody but the platform. Parts of others are known with them.
+    fn is_orphaned(&self, thing: &Thing) -> bool {
+        self.known.as_ref().is_some_and(|known| {
+            !known.contains(&thing.id) && thing.part_of.as_ref().is_none_or(|whole| !known.contains(whole))
+        })
+    }
+}
+
+impl<'a> Line<'a> {
+    fn of(class: &'static str, thing: &'a Thing) -> Self {
+        let why = match &thing.whose {
+            Whose::Foreign(why) => Some(why.as_str()),
+            Whose::Cluster => Some("the cluster made it"),
+            Whose::Unmarked => Some("untagged, in its network or with its short id"),
+            Whose::Ours => None,
+        };
+        Self { class, kind: thing.kind.name(), id: &thing.id, name: &thing.name, why }
+    }
+}
+
+fn named(line: &Line<'_>) -> String {
+    if line.name.is_empty() || line.name == line.id {
+        format!("{} {}", line.kind, line.id)
+    } else {
+        format!("{} {} ({})", line.kind, line.id, line.name)
+    }
+}
+
+/// Every word in the journal's artifacts and in the OpenTofu states: ids are among them.
+async fn known(desk: &Desk, identity: &Identity) -> Result<BTreeSet<String>, Failure> {
+    let mut known = BTreeSet::new();
+    let journal = desk.journal(identity).await?;
+    for made in journal.memory().stages.values().filter_map(|stage| stage.made.as_ref()) {
+        let artifact = serde_json::to_value(&made.artifact).map_err(|error| Failure::bug("no JSON").because(error))?;
+        words(&artifact, &mut known);
+    }
+    for kind in WITH_STATE {
+        // A state that cannot be read knows nothing; what it made is told as in no state.
+        if let Ok(text) = std::fs::read(desk.state.tofu(kind).join("terraform.tfstate"))
+            && let Ok(state) = serde_json::from_slice(&text)
+        {
+            words(&state, &mut known);
+        }
+    }
+    Ok(known)
+}
+
+fn words(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            into.insert(text.clone());
+        }
+        Value::Array(values) => values.iter().for_each(|value| words(value, into)),
+        Value::Object(values) => values.values().for_each(|value| words(value, into)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// `5 instances, 1 VPC, 6 subnets`.
+pub fn counted(things: &[Thing]) -> String {
+    let mut counts: BTreeMap<ThingKind, usize> = BTreeMap::new();
+    things.iter().for_each(|thing| *counts.entry(thing.kind).or_default() += 1);
+    let counted: Vec<String> = counts
+        .iter()
+        .map(|(kind, count)| match (*count, kind.name()) {
+            (1, name) => format!("1 {name}"),
+            (count, name) => format!("{count} {name}{}", if name.ends_with('s') { "es" } else { "s" }),
+        })
+        .collect();
+    counted.join(", ")
+}
