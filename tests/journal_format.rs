@@ -61,9 +61,9 @@ async fn the_golden_journal_is_in_order_up_to_its_last_entry() {
     let number = u64::try_from(records().len()).expect("a number");
     let digest = Digest::parse("05659f2775be2cef222eb75f77cf226b54844142906cea602cca566756d8d633").expect("a digest");
 
-    let verdict = verify(&store(), ENVIRONMENT, Some(&Anchor { number, digest })).await.expect("read");
+    let verdict = verify(&store(), ENVIRONMENT, &[Anchor { number, digest }]).await.expect("read");
 
-    assert_eq!((verdict.damage, verdict.anchored), (None, true));
+    assert_eq!((verdict.damage, verdict.anchored), (None, Some(number)));
 }
 
 #[tokio::test]

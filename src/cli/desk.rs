@@ -18,7 +18,9 @@ use crate::event::Events;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
-use crate::journal::{Actor, Journal, LocalStore, Memory, history, load_identity, usual};
+use crate::journal::{
+    Actor, Anchor, Journal, LocalStore, Memory, SYSLOG, history, load_identity, tell_file, tell_syslog, usual,
+};
 use crate::node::{Connections, Keys};
 use crate::plan::Releases;
 use crate::process::{Children, Witness};
@@ -205,6 +207,15 @@ impl Desk {
         let path = reference.strip_prefix("file:").ok_or_else(|| refused("only `file:PATH` is known".to_owned()))?;
         let bytes = std::fs::read(self.workspace.root().join(path)).map_err(|error| refused(error.to_string()))?;
         Ok(Secret::new(bytes))
+    }
+
+    /// Tells the end of the journal where the environment file says.
+    pub fn anchor(&self, identity: &Identity, end: &Anchor) -> Result<(), Failure> {
+        let places = &self.env.audit.anchor;
+        if let Some(file) = &places.file {
+            tell_file(&self.workspace.root().join(file), identity, end)?;
+        }
+        if places.syslog { tell_syslog(Path::new(SYSLOG), identity, end) } else { Ok(()) }
     }
 
     /// Takes away what stopped runs left here: records of children once the run is done, and plaintext on tmpfs as soon as

@@ -159,13 +159,15 @@ impl Down {
         drop(events);
         // A report that failed has nothing more to say than the run itself.
         drop(follower.await);
+        let mut anchored = Ok(());
         if let Some(book) = Arc::into_inner(book) {
-            book.close(outcome_of(&result), result.as_ref().err().map(ToString::to_string)).await?;
+            let end = book.close(outcome_of(&result), result.as_ref().err().map(ToString::to_string)).await?;
+            anchored = desk.anchor(identity, &end);
         }
         let removed = result?;
         put_away(desk, identity, &secrets)?;
         farewell(identity, &removed, started.elapsed(), screen);
-        Ok(())
+        anchored
     }
 }
 

@@ -102,7 +102,8 @@ async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
         Ok(()) => (Outcome::Succeeded, None),
         Err(failure) => (Outcome::Failed, Some(failure.to_string())),
     };
-    writer.end(outcome, why).await?;
+    let end = writer.end(outcome, why).await?;
+    desk.anchor(&identity, &end)?;
     tagged.map(|()| identity)
 }
 

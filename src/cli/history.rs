@@ -1,36 +1,96 @@
 //! `sre-provision history`: what was run, by whom, and what came of it.
 
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::Common;
 use super::desk::last_state;
+use crate::config;
 use crate::failure::{Exit, Failure};
-use crate::journal::{Deed, Journal, LocalStore, PastRun, history, load_identity};
+use crate::fingerprint::Digest;
+use crate::identity::Identity;
+use crate::journal::{
+    Anchor, Deed, Journal, LocalStore, PastRun, Store, Verdict, history, load_identity, told, verify,
+};
 use crate::report::{Screen, table, took};
-use crate::workspace::check_name;
+use crate::units::Span;
+use crate::workspace::{StateDir, Workspace, check_name};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct History {
+    #[command(subcommand)]
+    what: Option<What>,
     /// The environment
-    environment: String,
+    #[arg(required = true)]
+    environment: Option<String>,
     /// Every stage of one run
     #[arg(long, value_name = "NUMBER")]
     run: Option<u32>,
+    /// Only runs that began within this time, such as `7d`
+    #[arg(long, value_name = "TIME")]
+    since: Option<Span>,
+    /// Only runs that ended so: `succeeded`, `failed`, `partial`, `interrupted` or `indeterminate`
+    #[arg(long, value_name = "OUTCOME")]
+    outcome: Option<String>,
+    /// Only runs of this command, such as `down`
+    #[arg(long, value_name = "WORD")]
+    command: Option<String>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Check that the journal is what was written
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// The environment
+    environment: String,
+    /// An entry that is known from elsewhere, as syslog was told it
+    #[arg(long, value_name = "NUMBER:DIGEST", value_parser = anchor)]
+    anchor: Vec<Anchor>,
+    /// A file with such entries, instead of the one that the environment file names
+    #[arg(long, value_name = "FILE")]
+    anchor_file: Option<PathBuf>,
+}
+
+fn anchor(text: &str) -> Result<Anchor, String> {
+    let read = || {
+        let (number, digest) = text.split_once(':')?;
+        Some(Anchor { number: number.parse().ok()?, digest: Digest::parse(digest)? })
+    };
+    read().ok_or_else(|| format!("`{text}` is not the number of an entry, a colon and its digest"))
+}
+
+/// Where the last environment of a name is kept, and which one it is.
+fn last(workspace: &Workspace, name: &str) -> Result<(StateDir, Identity), Failure> {
+    check_name(name)?;
+    let none = || Failure::new(Exit::NotDone, format!("`{name}` has no history here"));
+    let state = last_state(workspace, name)?.ok_or_else(none)?;
+    let identity = load_identity(&state)?.ok_or_else(none)?;
+    Ok((state, identity))
 }
 
 impl History {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
-        check_name(&self.environment)?;
         let workspace = common.open()?;
-        let name = &self.environment;
-        let none = || Failure::new(Exit::NotDone, format!("`{name}` has no history here"));
-        let state = last_state(&workspace, name)?.ok_or_else(none)?;
-        let identity = load_identity(&state)?.ok_or_else(none)?;
+        if let Some(What::Verify(command)) = self.what {
+            return command.run(&workspace, screen).await;
+        }
+        let name = self.environment.as_deref().unwrap_or_default();
+        let (state, identity) = last(&workspace, name)?;
         // Opening verifies the whole chain: what is shown is what was written.
         let journal = Journal::open(Box::new(LocalStore::new(&state)), &identity).await?;
         let runs = history(journal.entries());
         let (text, shown): (String, Vec<&PastRun>) = match self.run {
-            None => (all(&runs), runs.iter().collect()),
+            None => {
+                let wanted: Vec<&PastRun> = runs.iter().filter(|run| self.wants(run, Timestamp::now())).collect();
+                (all(&wanted), wanted)
+            }
             Some(number) => {
                 let run = runs
                     .iter()
@@ -45,9 +105,71 @@ impl History {
         screen.result(&text, &json!({ "environment": name, "id": identity.id, "runs": shown }));
         Ok(())
     }
+
+    fn wants(&self, run: &PastRun, now: Timestamp) -> bool {
+        let young = self.since.is_none_or(|span| now.duration_since(run.started).unsigned_abs() <= span.0);
+        let ended = self.outcome.as_ref().is_none_or(|outcome| outcome == run.outcome.name());
+        let word = self.command.as_ref().is_none_or(|word| run.command.split(' ').next() == Some(word));
+        young && ended && word
+    }
 }
 
-fn all(runs: &[PastRun]) -> String {
+impl Verify {
+    async fn run(self, workspace: &Workspace, screen: Screen) -> Result<(), Failure> {
+        let name = &self.environment;
+        let (state, identity) = last(workspace, name)?;
+        let mut anchors = self.anchor;
+        if let Some(file) = self.anchor_file.or_else(|| anchor_file(workspace, name)) {
+            anchors.extend(told(&file, identity.id)?);
+        }
+        let store = LocalStore::new(&state);
+        let verdict = verify(&store, identity.id, &anchors).await?;
+        tell(&verdict, &identity, screen);
+        let Some(exit) = verdict.exit() else { return Ok(()) };
+        let failure = Failure::new(exit, format!("the journal of `{name}` is not proven to be what was written"));
+        Err(match &verdict.damage {
+            Some((number, damage)) => failure.because(damage.describe(*number)).because(store.place(*number)),
+            None => failure
+                .because("each entry follows the one before, and no entry is known from elsewhere")
+                .hint("set `audit: {anchor: {file: …}}` in its file, or give `--anchor NUMBER:DIGEST`"),
+        })
+    }
+}
+
+/// The file that the environment file names, if there is one and it was told anything yet.
+pub fn anchor_file(workspace: &Workspace, name: &str) -> Option<PathBuf> {
+    let env = config::load(workspace, name).ok()?;
+    env.audit.anchor.file.map(|file| at(workspace, &file)).filter(|file| file.exists())
+}
+
+/// A path of an environment file: from the workspace, where it is not absolute.
+pub fn at(workspace: &Workspace, file: &Path) -> PathBuf {
+    workspace.root().join(file)
+}
+
+fn tell(verdict: &Verdict, identity: &Identity, screen: Screen) {
+    let head = verdict.head.as_ref().map(|head| format!(", the last is {}:{}", head.number, head.digest));
+    let anchored = match verdict.anchored {
+        Some(number) => format!("anchored up to entry {number}"),
+        None => "not anchored".to_owned(),
+    };
+    let text =
+        format!("{}: {} entries in order{}; {anchored}", identity.name, verdict.entries, head.unwrap_or_default());
+    screen.result(
+        &text,
+        &json!({
+            "event": "history-verify",
+            "environment": identity.name,
+            "id": identity.id,
+            "entries": verdict.entries,
+            "head": verdict.head,
+            "anchored": verdict.anchored,
+            "damage": verdict.damage.as_ref().map(|(number, damage)| damage.describe(*number)),
+        }),
+    );
+}
+
+fn all(runs: &[&PastRun]) -> String {
     let mut rows = vec![["RUN", "STARTED", "COMMAND", "BY", "OUTCOME", "WHY"].map(str::to_owned).to_vec()];
     rows.extend(runs.iter().map(|run| {
         vec![

@@ -192,11 +192,12 @@ async fn carry_out(
     drop(events);
     // A report that failed has nothing more to say than the run itself.
     drop(follower.await);
-    match Arc::into_inner(book) {
+    let end = match Arc::into_inner(book) {
         Some(book) => book.close(outcome, why).await?,
         None => return Err(Failure::bug("somebody still writes to the journal after the run")),
-    }
-    conclude(&desk, &identity, &report, run, started, screen)
+    };
+    let anchored = desk.anchor(&identity, &end);
+    conclude(&desk, &identity, &report, run, started, screen).and(anchored)
 }
 
 /// The closing table, then how it ended.

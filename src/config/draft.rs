@@ -11,7 +11,7 @@ use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
+    Access, Agents, Audit, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
 };
 use crate::units::Span;
 
@@ -31,6 +31,7 @@ pub struct Draft<'a> {
     pub load_balancer: Option<LoadBalancer>,
     pub rke2: Option<Rke2>,
     pub deadlines: Option<Deadlines>,
+    pub audit: Option<Audit>,
 }
 
 impl<'a> Draft<'a> {
@@ -52,6 +53,7 @@ impl<'a> Draft<'a> {
             load_balancer: defaulted(root, "load_balancer", value),
             rke2: part(&value["rke2"]),
             deadlines: defaulted(root, "deadlines", value),
+            audit: defaulted(root, "audit", value),
         }
     }
 

@@ -220,6 +220,11 @@ mod tests {
                 "class: standard",
                 "6:16 expires_after is given, but only `class: ephemeral` has an end",
             ),
+            (
+                "expires_after: 72h\n",
+                "expires_after: 72h\naudit: {anchor: {file: .sre-provision/heads}}\n",
+                "7:24 audit.anchor.file is in `.sre-provision`, beside the journal that it vouches for",
+            ),
             ("aws:\n  region: eu-central-1\n", "", "3:1 aws is missing; `platform: aws` needs its region"),
             ("eu-central-1", "us-gov-west-1", "11:3 aws.partition is `aws`, but `us-gov-west-1` lies in `aws-us-gov`"),
             (

@@ -7,6 +7,7 @@ use crate::config::draft::Draft;
 use crate::config::forms;
 use crate::environment::{Access, Aws, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
 use crate::units::ByteSize;
+use crate::workspace::STATE;
 
 /// The networks that RKE2 gives pods and services, as long as it is not told others.
 const PODS: &str = "10.42.0.0/16";
@@ -28,6 +29,7 @@ pub fn check(draft: &mut Draft<'_>) {
     load_balancer(draft);
     rke2(draft);
     deadlines(draft);
+    audit(draft);
 }
 
 fn version(draft: &mut Draft<'_>) {
@@ -298,6 +300,14 @@ fn rke2(draft: &mut Draft<'_>) {
         if let Some(wrong) = forms::label(chart, 63) {
             draft.tell(&format!("rke2.disable[{index}]"), wrong);
         }
+    }
+}
+
+/// Whoever can write to the journal must not be able to write to what vouches for it.
+fn audit(draft: &mut Draft<'_>) {
+    let Some(file) = draft.audit.as_ref().and_then(|audit| audit.anchor.file.clone()) else { return };
+    if file.components().any(|part| part.as_os_str() == STATE) {
+        draft.tell("audit.anchor.file", format!("is in `{STATE}`, beside the journal that it vouches for"));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::event::Outcome;
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Reading};
 use crate::identity::{Identity, TAG_ENVIRONMENT};
-use crate::journal::{Deed, Intent, Record, Settled, Writer};
+use crate::journal::{Anchor, Deed, Intent, Record, Settled, Writer};
 use crate::process::Witness;
 use crate::stages::{self, Ledger, StepMemory};
 
@@ -34,9 +34,9 @@ impl Book {
         Self { writer, tag, programs, begun: Mutex::default() }
     }
 
-    /// Ends the run and gives the lease back.
-    pub async fn close(self, outcome: Outcome, why: Option<String>) -> Result<(), Failure> {
-        self.writer.end(outcome, why).await.map(drop)
+    /// Ends the run and gives the lease back; tells the last entry.
+    pub async fn close(self, outcome: Outcome, why: Option<String>) -> Result<Anchor, Failure> {
+        self.writer.end(outcome, why).await
     }
 
     /// What a stage's artifact was made with.

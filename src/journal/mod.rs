@@ -9,6 +9,7 @@
 //! file system and an object store both promise, and it fences a writer that has lost its lease. (2026-11-21)
 
 mod actor;
+mod anchor;
 mod chain;
 mod entry;
 mod format;
@@ -30,6 +31,7 @@ use crate::identity::Identity;
 use crate::workspace::Published;
 
 pub use actor::Actor;
+pub use anchor::{SYSLOG, tell_file, tell_syslog, told};
 pub use chain::Damage;
 pub use entry::{Claim, Deed, Entry, Intent, Record, Settled};
 pub use format::Format;

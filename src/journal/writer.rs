@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::Mutex;
 
-use super::{Entry, Journal, Lease, Memory, Record};
+use super::{Anchor, Entry, Journal, Lease, Memory, Record};
 use crate::event::Outcome;
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
@@ -63,9 +63,10 @@ impl Writer {
         written.await.unwrap_or_else(|error| Err(Failure::bug("writing the journal ended early").because(error)))
     }
 
-    /// Records that the run has ended, and gives the lease back.
-    pub async fn end(self, outcome: Outcome, why: Option<String>) -> Result<(), Failure> {
-        self.append(Record::RunEnded { outcome, why }).await.map(drop)
+    /// Records that the run has ended, and gives the lease back; tells the last entry for whoever vouches for it.
+    pub async fn end(self, outcome: Outcome, why: Option<String>) -> Result<Anchor, Failure> {
+        let last = self.append(Record::RunEnded { outcome, why }).await?;
+        Ok(Anchor { number: last.number, digest: last.digest })
     }
 
     /// Looks at what is remembered at this moment.

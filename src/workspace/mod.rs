@@ -32,7 +32,7 @@ pub use write::{
 };
 
 /// The directory of all that the program keeps.
-const STATE: &str = ".sre-provision";
+pub const STATE: &str = ".sre-provision";
 /// What is kept of environments that were taken down.
 const GONE: &str = "gone";
 

@@ -25,7 +25,7 @@ async fn every_changed_byte_of_every_entry_is_found() {
             let mut changed = bytes.clone();
             changed[at] ^= 0x01;
             world.store.tamper(|objects| objects.insert(*number, changed));
-            let verdict = verify(&world.store, world.identity.id, None).await.expect("read");
+            let verdict = verify(&world.store, world.identity.id, &[]).await.expect("read");
             let (damaged, damage) = verdict.damage.clone().expect("found");
             assert_eq!(damaged, *number, "byte {at}: {damage:?}");
         }
@@ -57,14 +57,14 @@ async fn a_missing_a_swapped_and_a_foreign_entry_are_told_apart() {
             *objects = intact.clone();
             tamper(objects);
         });
-        let verdict = verify(&world.store, world.identity.id, None).await.expect("read");
+        let verdict = verify(&world.store, world.identity.id, &[]).await.expect("read");
         verdict.damage.map(|(number, damage)| damage.describe(number)).unwrap_or_default()
     };
 
     let missing = damage(&|objects| drop(objects.remove(&2))).await;
     let swapped = damage(&|objects| drop(objects.insert(3, intact[&4].clone()))).await;
     let torn = damage(&|objects| drop(objects.insert(3, intact[&3][..40].to_vec()))).await;
-    let foreign = verify(&world.store, Uuid::nil(), None).await.expect("read").damage.expect("foreign");
+    let foreign = verify(&world.store, Uuid::nil(), &[]).await.expect("read").damage.expect("foreign");
 
     assert_eq!(missing, "entry 2 is missing, and later ones exist");
     assert_eq!(swapped, "entry 3 was altered: it says that it is entry 4");
@@ -76,13 +76,28 @@ async fn a_missing_a_swapped_and_a_foreign_entry_are_told_apart() {
 async fn a_cut_tail_is_found_only_with_an_anchor() {
     let world = World::with(vec![fact("a", 1), fact("b", 2)]).await;
     let anchor = world.open().await.head().expect("a head");
-    let whole = verify(&world.store, world.identity.id, Some(&anchor)).await.expect("read");
+    let whole = verify(&world.store, world.identity.id, std::slice::from_ref(&anchor)).await.expect("read");
     world.store.tamper(|objects| objects.remove(&4));
 
-    let without = verify(&world.store, world.identity.id, None).await.expect("read");
-    let with = verify(&world.store, world.identity.id, Some(&anchor)).await.expect("read");
+    let without = verify(&world.store, world.identity.id, &[]).await.expect("read");
+    let with = verify(&world.store, world.identity.id, std::slice::from_ref(&anchor)).await.expect("read");
 
     assert_eq!(whole.exit(), None);
     assert_eq!((without.exit(), without.entries), (Some(Exit::Unanchored), 3));
     assert_eq!(with.exit(), Some(Exit::Truncated));
+}
+
+#[tokio::test]
+async fn a_journal_that_was_written_anew_as_a_whole_is_found_only_with_an_anchor() {
+    let world = World::with(vec![fact("a", 1)]).await;
+    let anchor = world.open().await.head().expect("a head");
+    let forged = World { identity: world.identity.clone(), ..World::new() };
+    let writer = Writer::begin(forged.open().await, forged.lease(), "up dev", None).await.expect("begun");
+    writer.append(fact("a", 2)).await.expect("written");
+
+    let without = verify(&forged.store, world.identity.id, &[]).await.expect("read");
+    let with = verify(&forged.store, world.identity.id, &[anchor]).await.expect("read");
+
+    assert_eq!((without.exit(), without.damage), (Some(Exit::Unanchored), None));
+    assert_eq!(with.exit(), Some(Exit::Altered));
 }

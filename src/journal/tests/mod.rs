@@ -56,7 +56,7 @@ impl World {
     }
 }
 
-fn identity() -> Identity {
+pub(super) fn identity() -> Identity {
     Identity {
         version: 1,
         id: Uuid::new_v4(),
