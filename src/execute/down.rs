@@ -26,7 +26,9 @@ pub struct Removed {
 /// them, and what it cannot remove is named.
 pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World<'_>) -> Result<Removed, Failure> {
     let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events };
-    let Sorted { going, foreign, .. } = broom.look().await?;
+    let seen = broom.look().await?;
+    let held = seen.held();
+    let Sorted { going, foreign, .. } = seen;
     let (mut failures, mut drained) = (Vec::new(), false);
     for stage in order.iter().rev() {
         if world.stop.is_asked() {
@@ -35,6 +37,11 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
         if !drained && AROUND_THE_CLUSTER.contains(&stage.makes()) {
             broom.drain().await?;
             drained = true;
+        }
+        if let Some(why) = held.as_ref().filter(|_| stage.makes() == Kind::Network) {
+            // OpenTofu would wait for its subnets to become empty until it gives up.
+            world.events.notice(format!("  ✗ {:<14} kept: {why}", stage.makes()));
+            continue;
         }
         if let Err(failure) = destroy(*stage, images, world).await {
             if failure.is_cancelled() {

@@ -34,6 +34,31 @@ impl Sorted {
         going.sort();
         Self { going, shared, foreign }
     }
+
+    /// Why the network must stay: somebody else's machine or load balancer lies in it and would lose its way out.
+    pub fn held(&self) -> Option<String> {
+        let lies_in_it = |thing: &&Thing| {
+            thing.kind == ThingKind::Machine || thing.kind == ThingKind::LoadBalancer || is_of_network(thing.kind)
+        };
+        let holders: Vec<String> = self.foreign.iter().filter(lies_in_it).map(describe).collect();
+        (!holders.is_empty()).then(|| format!("{} in it is somebody else's", holders.join(", ")))
+    }
+}
+
+/// What a network is made of, in AWS's words; it goes when nothing lies in it.
+fn is_of_network(kind: ThingKind) -> bool {
+    matches!(
+        kind,
+        ThingKind::NatGateway
+            | ThingKind::Endpoint
+            | ThingKind::NetworkInterface
+            | ThingKind::Address
+            | ThingKind::InternetGateway
+            | ThingKind::RouteTable
+            | ThingKind::SecurityGroup
+            | ThingKind::Subnet
+            | ThingKind::Vpc
+    )
 }
 
 /// What could not be removed, and why not.
@@ -83,13 +108,19 @@ impl Broom<'_> {
         let mut before: Option<BTreeSet<Thing>> = None;
         let mut reasons = BTreeMap::new();
         loop {
-            let things: BTreeSet<Thing> = self.look().await?.going.into_iter().collect();
+            let seen = self.look().await?;
+            let held = seen.held();
+            let things: BTreeSet<Thing> = seen.going.into_iter().collect();
             let nothing_went = before.as_ref().is_some_and(|before| before.is_subset(&things));
             if things.is_empty() || nothing_went {
                 return Ok(things.iter().map(|thing| Left::of(thing, &reasons)).collect());
             }
             reasons.clear();
             for thing in &things {
+                if let Some(why) = held.as_ref().filter(|_| is_of_network(thing.kind)) {
+                    reasons.insert(thing.id.clone(), why.clone());
+                    continue;
+                }
                 if let Some(failure) = self.remove(thing, "left over").await? {
                     reasons.insert(thing.id.clone(), failure.to_string());
                 }
@@ -163,6 +194,15 @@ mod tests {
 
     fn ids(things: &[Thing]) -> Vec<&str> {
         things.iter().map(|thing| thing.id.as_str()).collect()
+    }
+
+    #[test]
+    fn a_network_is_held_by_what_would_lose_its_way_out_and_not_by_a_disk() {
+        let mut disk = thing(ThingKind::Volume, "vol-1", None);
+        disk.whose = Whose::Foreign("it carries no tag of the environment".to_owned());
+
+        assert_eq!(Sorted::of(vec![disk], false).held(), None);
+        assert_eq!(Sorted::of(world(), false).held().as_deref(), Some("instance i-2 in it is somebody else's"));
     }
 
     #[test]

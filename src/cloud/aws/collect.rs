@@ -9,6 +9,9 @@ use super::{Aws, errors, tagged};
 use crate::cloud::{Tags, Thing, ThingKind, Whose};
 use crate::failure::Failure;
 
+/// What a machine's own disk is called. Source: EC2 user guide, device names on Linux instances.
+const ROOT: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
+
 /// A thing and its tags.
 pub struct Found {
     pub thing: Thing,
@@ -190,7 +193,10 @@ impl Aws {
         Ok(volumes
             .iter()
             .map(|volume| {
-                let machine = volume.attachments().iter().find(|one| one.delete_on_termination() == Some(true));
+                let goes_along = |one: &&aws_sdk_ec2::types::VolumeAttachment| {
+                    one.delete_on_termination() == Some(true) || one.device().is_some_and(|name| ROOT.contains(&name))
+                };
+                let machine = volume.attachments().iter().find(goes_along);
                 let machine = machine.and_then(|attachment| attachment.instance_id());
                 found(ThingKind::Volume, volume.volume_id(), volume.tags(), machine)
             })
