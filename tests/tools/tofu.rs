@@ -1,9 +1,5 @@
-//! The real Packer, OpenTofu and Ansible, on things that need no platform.
-//!
-//! They are looked for on PATH and among what `lab/lab setup` has made.
-#![expect(clippy::disallowed_methods, reason = "tests build worlds of files and scripted programs")]
+//! OpenTofu: what is applied, imported, mended, refused and destroyed, and how an apply outlives its caller.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -11,89 +7,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sre_provision::artifact::Kind;
-use sre_provision::environment::NodeName;
 use sre_provision::event::{Event, Events};
 use sre_provision::failure::{Exit, Failure};
-use sre_provision::fingerprint::Digest;
 use sre_provision::process::Children;
 use sre_provision::stop::Stop;
-use sre_provision::tools::ansible::{self, Play};
-use sre_provision::tools::packer::{self, Build};
+use sre_provision::tools::ToolCx;
 use sre_provision::tools::tofu::{self, Finder, Root};
-use sre_provision::tools::{ToolCx, ToolEnvironment, Tools};
-use sre_provision::workspace::{StateDir, Workspace};
-use tokio::sync::mpsc::UnboundedReceiver;
+use sre_provision::workspace::Workspace;
 
-mod notes;
-
-use notes::{Notes, until};
-
-/// PATH, and after it the directories of the lab's cache.
-fn search_path() -> OsString {
-    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME"));
-    let cache = std::env::var_os("SRE_LAB_CACHE").map_or_else(|| home.join(".cache/sre-provision/lab"), PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut dirs: Vec<_> = std::env::split_paths(&path).collect();
-    let made = std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
-    for dir in made.filter(|dir| dir.extension().is_none_or(|end| end != "partial")) {
-        dirs.extend([dir.join("bin"), dir]);
-    }
-    std::env::join_paths(dirs).expect("a search path")
-}
-
-fn tools() -> Tools {
-    let path = search_path();
-    let variables = [("HOME", std::env::var_os("HOME").expect("HOME")), ("PATH", path.clone())];
-    let environment = ToolEnvironment::of(variables.map(|(name, value)| (name.into(), value)));
-    Tools::new(&path, environment)
-}
-
-struct World {
-    dir: tempfile::TempDir,
-    spool: PathBuf,
-    tools: Tools,
-    state: StateDir,
-    events: Events,
-    received: UnboundedReceiver<Event>,
-    notes: Arc<Notes>,
-    stop: Stop,
-    children: Children,
-}
+use crate::notes::{Notes, until};
+use crate::{World, tools};
 
 impl World {
-    fn new() -> Self {
-        Self::at(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn at(dir: tempfile::TempDir) -> Self {
-        let state = Workspace::open(dir.path()).expect("a workspace").state("dev");
-        state.create().expect("a state directory");
-        let (events, received) = Events::channel();
-        let (notes, stop) = (Arc::new(Notes::default()), Stop::default());
-        let name = dir.path().file_name().expect("a name").to_string_lossy().trim_start_matches('.').to_owned();
-        let spool = PathBuf::from(format!("/dev/shm/sre-test-{name}"));
-        let children = Children::new(state.children(), events.clone(), stop.clone(), notes.clone())
-            .with_spool(spool.clone())
-            .with_supervisor(env!("CARGO_BIN_EXE_sre-provision").into());
-        Self { dir, spool, tools: tools(), state, events, received, notes, stop, children }
-    }
-
-    fn cx(&self, stage: Kind) -> ToolCx<'_> {
-        ToolCx {
-            children: &self.children,
-            tools: &self.tools,
-            state: &self.state,
-            run: 1,
-            stage,
-            events: &self.events,
-            redact: vec![],
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     fn root(&self, config: Value) -> Root {
         let (dir, variables) = (self.state.tofu(Kind::Network), json!({}));
         Root { dir, config, variables, lock: None, protected: vec![], is_new: false }
@@ -122,12 +47,6 @@ impl World {
             .stdout(Stdio::null())
             .status();
         assert!(status.expect("tofu").success());
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.spool));
     }
 }
 
@@ -308,7 +227,7 @@ async fn caller() {
 async fn an_apply_whose_caller_was_killed_is_followed_and_nothing_is_made_twice() {
     let mut world = World::new();
     let mut caller = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "caller", "--ignored"])
+        .args(["--exact", "tofu::caller", "--ignored"])
         .env("WORLD", world.dir.path())
         .env("SPOOL", &world.spool)
         .stdout(Stdio::null())
@@ -354,184 +273,4 @@ async fn a_stop_lets_tofu_finish() {
     stopped.expect("stopped");
     applied.expect("applied");
     assert!(!world.id("one").is_empty());
-}
-
-const TEMPLATE: &str = r#"
-variable "manifest_path" { type = string }
-variable "work_dir" { type = string }
-variable "ansible_playbook" { type = string }
-variable "command" { type = string }
-source "null" "rocky9" {
-  communicator = "none"
-}
-build {
-  name    = "base"
-  sources = ["source.null.rocky9"]
-  provisioner "shell-local" {
-    inline = ["test -d ${var.work_dir} -a -x ${var.ansible_playbook}", var.command]
-  }
-  post-processor "manifest" {
-    output = var.manifest_path
-  }
-}
-"#;
-
-fn image(world: &World, command: &str) -> Build {
-    let template = world.path("packer");
-    std::fs::create_dir_all(&template).expect("a directory");
-    std::fs::write(template.join("base.pkr.hcl"), TEMPLATE).expect("a template");
-    Build {
-        template,
-        only: "null.rocky9".to_owned(),
-        variables: json!({ "command": command }),
-        fingerprint: Digest::of(command.as_bytes()),
-    }
-}
-
-#[tokio::test]
-async fn packer_tells_the_id_of_what_it_built() {
-    let mut world = World::new();
-
-    let built = packer::build(&world.cx(Kind::BaseImage), &image(&world, "echo 'half, done'")).await.expect("built");
-
-    assert_eq!(built.image_id, "Null");
-    let mut said = vec![];
-    while let Ok(event) = world.received.try_recv() {
-        if let Event::Progress { text, .. } = event {
-            said.push(text);
-        }
-    }
-    assert!(said.contains(&"half, done".to_owned()), "{said:?}");
-}
-
-#[tokio::test]
-async fn packer_is_told_from_what_it_says_and_not_given_templates() {
-    let world = World::new();
-    let cx = world.cx(Kind::BaseImage);
-
-    let failed = packer::build(&cx, &image(&world, "exit 7")).await.expect_err("failed");
-    let refused = packer::build(&cx, &image(&world, "echo {{ isotime }}")).await.expect_err("refused");
-
-    assert_eq!(failed.exit(), Exit::Tool);
-    assert!(
-        failed.what().starts_with("packer stopped after ") && failed.what().ends_with(" with exit code 1"),
-        "{failed}"
-    );
-    assert_eq!(failed.causes(), ["Script exited with non-zero exit status: 7. Allowed exit codes are: [0]"]);
-    assert_eq!(refused.what(), "`command` holds `{{`, which Packer would evaluate");
-}
-
-#[tokio::test]
-async fn a_stop_cancels_packer_at_once() {
-    let world = World::new();
-    let (begun, stop) = (world.path("begun"), world.stop.clone());
-    let build = image(&world, &format!("touch {}; sleep 60", world.path("begun").display()));
-    let stops = tokio::task::spawn_blocking(move || {
-        until("the build has begun", || begun.exists());
-        stop.raise();
-    });
-
-    let (cx, at) = (world.cx(Kind::BaseImage), std::time::Instant::now());
-    let (built, stopped) = tokio::join!(packer::build(&cx, &build), stops);
-
-    stopped.expect("stopped");
-    let failure = built.expect_err("cancelled");
-    assert!(failure.is_cancelled(), "{failure}");
-    assert!(at.elapsed().as_secs() < 30, "{:?}", at.elapsed());
-}
-
-fn playbook(world: &World, name: &str, text: &str) -> Play {
-    let home = world.path("ansible");
-    std::fs::create_dir_all(home.join("roles")).expect("a directory");
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("ansible");
-    std::fs::create_dir_all(home.join("callback_plugins")).expect("a directory");
-    let plugin = "callback_plugins/sre_events.py";
-    std::fs::copy(ours.join(plugin), home.join(plugin)).expect("the plugin");
-    std::fs::write(home.join("ansible.cfg"), "[defaults]\n").expect("a configuration");
-    std::fs::write(home.join("site.yml"), text).expect("a playbook");
-    let host = json!({ "ansible_connection": "local", "ansible_python_interpreter": "/usr/bin/python3" });
-    let inventory = json!({ "all": { "hosts": { "server-1": host, "server-2": host } } });
-    std::fs::write(world.path("hosts.json"), inventory.to_string()).expect("an inventory");
-    Play {
-        name: name.to_owned(),
-        playbook: home.join("site.yml"),
-        inventory: world.path("hosts.json"),
-        limit: vec![NodeName("server-1".to_owned()), NodeName("server-2".to_owned())],
-        vars: json!({ "greeting": "hello", "dir": world.dir.path() }),
-        secret_files: vec![],
-        ssh_args: String::new(),
-        check: false,
-    }
-}
-
-#[tokio::test]
-async fn ansible_tells_each_host_apart() {
-    let world = World::new();
-    let text = r#"
-- hosts: all
-  gather_facts: false
-  tasks:
-    - name: Say it
-      ansible.builtin.command: "echo {{ greeting }}"
-      changed_when: true
-    - name: Fail on one
-      ansible.builtin.fail:
-        msg: no room left
-      when: inventory_hostname == 'server-2'
-"#;
-
-    let played = ansible::play(&world.cx(Kind::Hardening), &playbook(&world, "play", text)).await.expect("played");
-
-    assert_eq!(played.hosts["server-1"].changed, 1);
-    assert!(!played.hosts["server-1"].failed);
-    assert_eq!(played.broken().into_iter().collect::<Vec<_>>(), [("server-2", "task `Fail on one`: no room left")]);
-}
-
-#[tokio::test]
-async fn a_play_that_cannot_begin_says_why_and_a_template_is_refused() {
-    let world = World::new();
-    let cx = world.cx(Kind::Hardening);
-    let broken = playbook(&world, "play", "- hosts: all\n  no_such_key: 1\n");
-    let sly = Play { vars: json!({ "a": "{{ lookup('pipe', 'id') }}" }), ..broken.clone() };
-
-    let failure = ansible::play(&cx, &broken).await.expect_err("broken");
-    let refused = ansible::play(&cx, &sly).await.expect_err("refused");
-
-    assert_eq!(failure.exit(), Exit::Tool);
-    assert!(failure.causes()[0].contains("'no_such_key' is not a valid attribute for a Play"), "{failure}");
-    assert_eq!(refused.what(), "`a` holds `{{`, which Ansible would evaluate");
-}
-
-#[tokio::test]
-async fn a_stop_ends_a_play_between_two_tasks() {
-    let world = World::new();
-    let text = r#"
-- hosts: all
-  gather_facts: false
-  tasks:
-    - name: Wait
-      ansible.builtin.shell: "touch {{ dir }}/begun; while [ ! -e {{ dir }}/go ]; do sleep 0.05; done; touch {{ dir }}/waited"
-      changed_when: false
-    - name: Go on
-      ansible.builtin.command: "touch {{ dir }}/too-far"
-"#;
-    let play = playbook(&world, "play", text);
-    let (begun, go, stop, spool) = (world.path("begun"), world.path("go"), world.stop.clone(), world.spool.clone());
-    let stops = tokio::task::spawn_blocking(move || {
-        until("the play has begun", || begun.exists());
-        stop.raise();
-        let asked =
-            || std::fs::read_dir(&spool).expect("spool").flatten().any(|child| child.path().join("stop").exists());
-        until("the play is asked to stop", asked);
-        std::fs::write(go, "").expect("go");
-    });
-
-    let cx = world.cx(Kind::Hardening);
-    let (played, stopped) = tokio::join!(ansible::play(&cx, &play), stops);
-
-    stopped.expect("stopped");
-    let failure = played.expect_err("cancelled");
-    assert!(failure.is_cancelled(), "{failure}");
-    assert_eq!(failure.what(), "ansible-playbook stopped before `Go on`");
-    assert!(world.path("waited").exists() && !world.path("too-far").exists());
 }

@@ -1,0 +1,95 @@
+//! Packer: what it built, why it did not, and that a stop cancels it.
+
+use serde_json::json;
+use sre_provision::artifact::Kind;
+use sre_provision::event::Event;
+use sre_provision::failure::Exit;
+use sre_provision::fingerprint::Digest;
+use sre_provision::tools::packer::{self, Build};
+
+use crate::World;
+use crate::notes::until;
+
+const TEMPLATE: &str = r#"
+variable "manifest_path" { type = string }
+variable "work_dir" { type = string }
+variable "ansible_playbook" { type = string }
+variable "command" { type = string }
+source "null" "rocky9" {
+  communicator = "none"
+}
+build {
+  name    = "base"
+  sources = ["source.null.rocky9"]
+  provisioner "shell-local" {
+    inline = ["test -d ${var.work_dir} -a -x ${var.ansible_playbook}", var.command]
+  }
+  post-processor "manifest" {
+    output = var.manifest_path
+  }
+}
+"#;
+
+fn image(world: &World, command: &str) -> Build {
+    let template = world.path("packer");
+    std::fs::create_dir_all(&template).expect("a directory");
+    std::fs::write(template.join("base.pkr.hcl"), TEMPLATE).expect("a template");
+    Build {
+        template,
+        only: "null.rocky9".to_owned(),
+        variables: json!({ "command": command }),
+        fingerprint: Digest::of(command.as_bytes()),
+    }
+}
+
+#[tokio::test]
+async fn packer_tells_the_id_of_what_it_built() {
+    let mut world = World::new();
+
+    let built = packer::build(&world.cx(Kind::BaseImage), &image(&world, "echo 'half, done'")).await.expect("built");
+
+    assert_eq!(built.image_id, "Null");
+    let mut said = vec![];
+    while let Ok(event) = world.received.try_recv() {
+        if let Event::Progress { text, .. } = event {
+            said.push(text);
+        }
+    }
+    assert!(said.contains(&"half, done".to_owned()), "{said:?}");
+}
+
+#[tokio::test]
+async fn packer_is_told_from_what_it_says_and_not_given_templates() {
+    let world = World::new();
+    let cx = world.cx(Kind::BaseImage);
+
+    let failed = packer::build(&cx, &image(&world, "exit 7")).await.expect_err("failed");
+    let refused = packer::build(&cx, &image(&world, "echo {{ isotime }}")).await.expect_err("refused");
+
+    assert_eq!(failed.exit(), Exit::Tool);
+    assert!(
+        failed.what().starts_with("packer stopped after ") && failed.what().ends_with(" with exit code 1"),
+        "{failed}"
+    );
+    assert_eq!(failed.causes(), ["Script exited with non-zero exit status: 7. Allowed exit codes are: [0]"]);
+    assert_eq!(refused.what(), "`command` holds `{{`, which Packer would evaluate");
+}
+
+#[tokio::test]
+async fn a_stop_cancels_packer_at_once() {
+    let world = World::new();
+    let (begun, stop) = (world.path("begun"), world.stop.clone());
+    let build = image(&world, &format!("touch {}; sleep 60", world.path("begun").display()));
+    let stops = tokio::task::spawn_blocking(move || {
+        until("the build has begun", || begun.exists());
+        stop.raise();
+    });
+
+    let (cx, at) = (world.cx(Kind::BaseImage), std::time::Instant::now());
+    let (built, stopped) = tokio::join!(packer::build(&cx, &build), stops);
+
+    stopped.expect("stopped");
+    let failure = built.expect_err("cancelled");
+    assert!(failure.is_cancelled(), "{failure}");
+    assert!(at.elapsed().as_secs() < 30, "{:?}", at.elapsed());
+}
