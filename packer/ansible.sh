@@ -2,6 +2,7 @@
 # ansible.sh PLAYBOOK - runs a playbook on the machine that Packer builds; called by shell-local in packer/*/build.pkr.hcl, which sets
 #   SRE_HOST SRE_PORT SRE_USER      the machine
 #   SRE_PRIVATE_KEY                 the key itself; kept in a 0600 file on tmpfs while the playbook runs
+#   TMPDIR                          where that file lies, if it is on tmpfs: whoever set it takes away what a kill left; else below /dev/shm
 #   SRE_HOST_KEY_FILE               the machine's public host key, which Packer's own connection has fetched; nothing else is accepted
 #   SRE_BASTION                     JSON: null, or host, port, username, private_key_file, known_hosts_file
 #   SRE_ANSIBLE_DIR SRE_ANSIBLE_PLAYBOOK SRE_VARS (JSON) SRE_VARS_FILE (or empty)
@@ -10,8 +11,12 @@ set -euo pipefail
 umask 077
 playbook=$1
 
-[[ $(stat --file-system --format=%T /dev/shm) == tmpfs ]] || { echo "ansible: /dev/shm is no tmpfs, refusing to write a private key there" >&2; exit 1; }
-work=$(mktemp -d /dev/shm/sre-image.XXXXXX)
+is_tmpfs() { [[ $(stat --file-system --format=%T "$1") == tmpfs ]]; }
+place=${TMPDIR:-/dev/shm}
+is_tmpfs "$place" || place=/dev/shm
+is_tmpfs "$place" || { echo "ansible: neither TMPDIR nor /dev/shm is on tmpfs, refusing to write a private key there" >&2; exit 1; }
+# A short name: SSH's socket lies there too, and the path of a socket has 107 bytes at most.
+work=$(mktemp -d "$place/play.XXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 143' TERM INT HUP
 printf '%s\n' "$SRE_PRIVATE_KEY" >"$work/key"

@@ -1,4 +1,8 @@
-//! Packer: what it built, why it did not, and that a stop cancels it.
+//! Packer: what it built, why it did not, that a stop cancels it, and that the key it was given does not stay.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use sre_provision::artifact::Kind;
@@ -92,4 +96,44 @@ async fn a_stop_cancels_packer_at_once() {
     let failure = built.expect_err("cancelled");
     assert!(failure.is_cancelled(), "{failure}");
     assert!(at.elapsed().as_secs() < 30, "{:?}", at.elapsed());
+}
+
+/// In place of ansible-playbook: tells where the private key lies and what it is, and kills the script that wrote it.
+const DEADLY: &str = r#"#!/bin/bash
+while [ "$1" != --private-key ]; do shift; done
+printf '%s\n' "$2" "$(cat "$2")" "$ANSIBLE_SSH_CONTROL_PATH_DIR" >"${0%/*}/told"
+kill -9 "$PPID"
+"#;
+
+#[tokio::test]
+async fn the_key_of_a_build_goes_with_its_child_also_when_the_script_that_wrote_it_was_killed() {
+    let world = World::new();
+    let (script, playbook, host_key) = (asset("packer/ansible.sh"), world.path("playbook"), world.path("host_key.pub"));
+    std::fs::write(&playbook, DEADLY).expect("written");
+    std::fs::set_permissions(&playbook, Permissions::from_mode(0o755)).expect("mode");
+    std::fs::write(&host_key, "ecdsa-sha2-nistp256 AAAA\n").expect("written");
+    let command = format!(
+        "SRE_HOST=192.0.2.1 SRE_PORT=22 SRE_USER=rocky SRE_PRIVATE_KEY=s3cr3t SRE_BASTION=null SRE_VARS='{{}}' SRE_VARS_FILE= \
+         SRE_HOST_KEY_FILE={} SRE_ANSIBLE_DIR=/nowhere SRE_ANSIBLE_PLAYBOOK={} {} base.yml",
+        host_key.display(),
+        playbook.display(),
+        script.display(),
+    );
+
+    let failure = packer::build(&world.cx(Kind::BaseImage), &image(&world, &command)).await.expect_err("killed");
+
+    assert!(failure.causes()[0].contains("exit status: 137"), "{failure}");
+    let told = std::fs::read_to_string(world.path("told")).expect("the playbook was run");
+    let [key, value, sockets] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
+    assert_eq!(value, "s3cr3t");
+    assert!(Path::new(key).starts_with(&world.spool) && !Path::new(key).exists(), "{key}");
+    assert_eq!(std::fs::read_dir(&world.spool).expect("the spool").count(), 0);
+    // SSH's socket with the name that Ansible gives it and the end that SSH adds while it makes it.
+    let below = Path::new(sockets).strip_prefix(&world.spool).expect("below the spool");
+    let socket = Path::new("/dev/shm/sre-provision-4294967294").join(below).join("0123456789.0123456789abcdef");
+    assert!(socket.as_os_str().len() <= 107, "{}", socket.display());
+}
+
+fn asset(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
