@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Secrets(unittest.TestCase):
         cls.key = next(path for place in tmpfs for path in [place / f"c-{short}/key"] if path.exists())
 
     def look(self, *also: Path) -> tuple[int, str]:
-        """What the search says of the workspace, everything of the lab, and all command lines since the tests began."""
+        """What the search says of workspace, tmpfs, everything of the lab, and the command lines since the tests began."""
         words = [CANARY, "look", self.world.workspace, NAME, self.key, "--also", self.lab]
         words += ["--seen", SEEN] if SEEN.exists() else []
         words += [word for path in also for word in ("--also", path)]
@@ -41,8 +42,9 @@ class Secrets(unittest.TestCase):
         self.assertEqual(code, 0, said)
         for kind in ("kubeconfig", "ssh-key", "token"):
             self.assertRegex(said, rf"[1-9]\d* of {kind}\b")
+        self.assertIn("allowed: ssh-key in ", said, "it did not look on tmpfs")
 
-    def test_values_that_were_planted_are_found_in_a_file_a_log_a_state_and_a_command_line(self):
+    def test_values_that_were_planted_are_found_in_a_file_a_log_a_state_in_memory_and_a_command_line(self):
         [token, *_] = self.lab.glob("machines/*/upper/etc/rancher/rke2/token")
         token = token.read_text().strip().rsplit(":", 1)[-1]
         kubeconfig = (self.world.state / "kubeconfig").read_text()
@@ -53,6 +55,9 @@ class Secrets(unittest.TestCase):
         (planted / "run.log").write_text(f"12:00 joining with token={token} as server\n")
         (planted / "terraform.tfstate").write_text(json.dumps({"outputs": {"kubeconfig": kubeconfig}}))
         shutil.copy(self.key, planted / "key-copy")
+        in_memory = Path(tempfile.mkdtemp(prefix="sre-planted-", dir="/dev/shm"))
+        self.addCleanup(shutil.rmtree, in_memory)
+        shutil.copy(self.key, in_memory / "key")
         patient = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()", certificate_key])
         self.addCleanup(patient.wait)
         self.addCleanup(patient.terminate)
@@ -62,7 +67,8 @@ class Secrets(unittest.TestCase):
         self.assertEqual(code, 7, said)
         for found in (f"token in {planted}/run.log", f"kubeconfig in {planted}/terraform.tfstate"):
             self.assertIn(f"FOUND: {found}", said)
-        self.assertIn(f"FOUND: ssh-key in {planted}/key-copy", said)
+        for place in (planted / "key-copy", in_memory / "key"):
+            self.assertIn(f"FOUND: ssh-key in {place}", said)
         self.assertRegex(said, rf"FOUND: kubeconfig in a command line of {re.escape(sys.executable)}")
         for value in (token, certificate_key):
             self.assertNotIn(value, said)
