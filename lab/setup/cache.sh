@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # cache.sh - a cache keyed by content: sourced by the other scripts of lab/setup.
 #
-# cache_key FILE...        prints a digest over the files' names and contents, the Go version and LAB_CACHE_SALT
+# cache_key FILE...        prints a digest over the files' names and contents and LAB_CACHE_SALT; what compiles them is no
+#                          part of it: another Go makes nothing anew
 # cached NAME KEY COMMAND  runs COMMAND OUT (a function or program that fills the directory OUT) unless
 #                          NAME-KEY is there already; prints the directory
 #
