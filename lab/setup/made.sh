@@ -32,7 +32,7 @@ LAB_VARIABLES=(
 
 lab_environment() {
   local tool tools=
-  for tool in "${LAB_PYTHON:+$LAB_PYTHON/bin}" "${LAB_TOFU:-}" "${LAB_PACKER:-}" "${LAB_CARGO:+$LAB_CARGO/bin}"; do
+  for tool in "${LAB_PYTHON:+$LAB_PYTHON/bin}" "${LAB_TOFU:-}" "${LAB_PACKER:-}" "${LAB_CARGO:+$LAB_CARGO/bin}" "${LAB_KUBECTL:-}"; do
     [ -z "$tool" ] || tools+=$tool:
   done
   export PATH=$tools$PATH

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # rke2.sh - builds the RKE2 stand-in (lab/rke2/README.md) and lays it out as release directories with the official
-# file names. Prints `rke2-<version>=DIRECTORY` lines. About 7 CPU minutes, and 7.5 more for each Kubernetes version.
+# file names. Prints `rke2-<version>=DIRECTORY` lines, and `kubectl=DIRECTORY` with the newest one's. About 7 CPU minutes,
+# and 7.5 more for each Kubernetes version.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=lab/setup/cache.sh
@@ -55,6 +56,9 @@ build_supervisor() { # VERSION OUT: k3s's supervisor under RKE2's name
     -ldflags "$flags" -o "$out/rke2" .
 }
 
+# The runtime under this name is kubectl.
+link_kubectl() { ln -s "$1/rke2-runtime" "$2/kubectl"; } # RUNTIME OUT
+
 sources() { find "$@" -type f -print | LC_ALL=C sort; }
 
 key_of() { # FILE… DIRECTORY: the cache key of files and of all files in a directory
@@ -77,3 +81,5 @@ for version in $RKE2_VERSIONS; do
     "$RKE2/mkrelease.sh" "$version" "$supervisor/rke2" "$runtime/rke2-runtime" "$CRI/hollowcri")
   echo "rke2-$version=$release"
 done
+kubectl=$(cached kubectl "$(cache_key <(echo "$runtime"))" link_kubectl "$runtime")
+echo "kubectl=$kubectl"

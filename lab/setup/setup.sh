@@ -85,12 +85,14 @@ tools() {
 }
 
 rke2() {
-  local line version
+  local lines line version
+  lines=$("$SETUP/rke2.sh")
   while read -r line; do
     version=${line%%=*}
     version=${version#rke2-}
     made "LAB_RELEASE_${version//[!A-Za-z0-9]/_}" "${line#*=}"
-  done < <("$SETUP/rke2.sh")
+  done < <(grep '^rke2-' <<<"$lines")
+  made LAB_KUBECTL "$(sed -n 's/^kubectl=//p' <<<"$lines")"
 }
 
 # The AWS provider is 700 MB and not built here: SRE_LAB_PROVIDER_DIR, the usual places, then the registry.
