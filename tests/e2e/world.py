@@ -174,9 +174,12 @@ class World:
     def left_here(self) -> list[str]:
         """What a stopped run leaves beside the platform: records of children, and plaintext or raw output on tmpfs."""
         short = json.loads((self.state / "identity.json").read_text())["id"].split("-")[0]
-        records = list((self.state / "children").glob("*"))
-        places = (Path("/run/user/0/sre-provision"), Path("/dev/shm/sre-provision-0"))
-        return [str(path) for path in records + [path for place in places for path in place.glob(f"{short}/*")]]
+        places = (Path(f"/run/user/{os.getuid()}/sre-provision"), Path(f"/dev/shm/sre-provision-{os.getuid()}"))
+        plaintext = [path for place in places for path in place.glob(f"{short}/*")]
+        # Raw output lies below the name of its child, which only the journal connects with the environment.
+        children = [entry["id"] for entry in self.journal() if entry["kind"] == "child-started"]
+        raw = [path for place in places for child in children if (path := place / child).exists()]
+        return [str(path) for path in [*(self.state / "children").glob("*"), *plaintext, *raw]]
 
     # the lab
 
