@@ -24,6 +24,7 @@
 
 // words
 pub mod artifact;
+pub mod audit;
 pub mod deadlines;
 pub mod decision;
 pub mod environment;

@@ -159,11 +159,9 @@ impl Down {
         drop(events);
         // A report that failed has nothing more to say than the run itself.
         drop(follower.await);
-        let mut anchored = Ok(());
-        if let Some(book) = Arc::into_inner(book) {
-            let end = book.close(outcome_of(&result), result.as_ref().err().map(ToString::to_string)).await?;
-            anchored = desk.anchor(identity, &end);
-        }
+        let why = result.as_ref().err().map(ToString::to_string);
+        let book = Arc::into_inner(book).ok_or_else(|| Failure::bug("somebody still writes after the run"))?;
+        let anchored = desk.anchor(identity, &book.close(outcome_of(&result), why).await?);
         let removed = result?;
         put_away(desk, identity, &secrets)?;
         farewell(identity, &removed, started.elapsed(), screen);

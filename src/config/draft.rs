@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use crate::audit::Audit;
 use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Audit, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
+    Access, Agents, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
 };
 use crate::units::Span;
 
