@@ -4,6 +4,7 @@
 //! piece decides. Of several spellings that begin at the same byte the longest one counts.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::process::encodings::spellings;
 use crate::secret::Secret;
@@ -14,11 +15,12 @@ pub const BLACKENED: &[u8] = "‹redacted›".as_bytes();
 /// Knows secrets and holds the undecided end of one stream.
 #[derive(Clone)]
 pub struct Redactor {
-    trie: Vec<Branch>,
+    /// Shared by the streams of a child.
+    trie: Arc<Vec<Branch>>,
     held: Vec<u8>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Branch {
     next: BTreeMap<u8, usize>,
     is_end: bool,
@@ -34,24 +36,11 @@ enum Found {
 
 impl Redactor {
     pub fn new(secrets: &[Secret]) -> Self {
-        let mut redactor = Self { trie: vec![Branch::default()], held: vec![] };
+        let mut trie = vec![Branch::default()];
         for secret in secrets {
-            spellings(secret.expose()).iter().for_each(|spelling| redactor.learn(spelling));
+            spellings(secret.expose()).iter().for_each(|spelling| learn(&mut trie, spelling));
         }
-        redactor
-    }
-
-    fn learn(&mut self, spelling: &[u8]) {
-        let mut at = 0;
-        for byte in spelling {
-            let fresh = self.trie.len();
-            let next = *self.trie[at].next.entry(*byte).or_insert(fresh);
-            if next == fresh {
-                self.trie.push(Branch::default());
-            }
-            at = next;
-        }
-        self.trie[at].is_end = true;
+        Self { trie: Arc::new(trie), held: vec![] }
     }
 
     /// Takes the next piece of the stream; gives what is decided.
@@ -110,6 +99,19 @@ impl Redactor {
         }
         Found::Undecided
     }
+}
+
+fn learn(trie: &mut Vec<Branch>, spelling: &[u8]) {
+    let mut at = 0;
+    for byte in spelling {
+        let fresh = trie.len();
+        let next = *trie[at].next.entry(*byte).or_insert(fresh);
+        if next == fresh {
+            trie.push(Branch::default());
+        }
+        at = next;
+    }
+    trie[at].is_end = true;
 }
 
 #[cfg(test)]
