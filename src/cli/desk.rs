@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Common, members};
+use super::{Common, Reached, members};
 use crate::artifact::{Access, Kind};
-use crate::cloud::{Account, Cloud, aws};
+use crate::cloud::{Account, Cloud};
 use crate::compliance::Catalogue;
 use crate::config;
 use crate::environment::{Environment, EnvironmentClass};
@@ -55,6 +55,7 @@ impl Common {
 
 /// An environment laid out.
 pub struct Desk {
+    platforms: Reached,
     pub workspace: Workspace,
     pub env: Environment,
     /// The RKE2 release that the file asks for; `env` has the one that counts.
@@ -75,7 +76,7 @@ impl Desk {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
-        Ok(Self { workspace, env, asked, state, tools })
+        Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, tools })
     }
 
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
@@ -84,7 +85,9 @@ impl Desk {
             return Err(Failure::new(Exit::Environment, format!("`{}` is not an AWS environment", self.env.name))
                 .hint("this version knows the platform `aws`"));
         };
-        let cloud = aws::Aws::connect(section).await?;
+        let cloud = self.platforms.0.aws(section).await?;
+        #[cfg(feature = "crash-points")]
+        let cloud = crate::cloud::Watched::new(cloud);
         let account = cloud.account().await?;
         let pinned = identity.map(|identity| &identity.account).or(section.account.as_ref());
         if let Some(pinned) = pinned.filter(|pinned| **pinned != account.id) {

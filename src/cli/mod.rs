@@ -28,9 +28,11 @@ mod validate;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::cloud::{self, Platforms};
 use crate::failure::{Exit, Failure};
 use crate::report::{Detail, Format, Screen};
 use crate::stop::Stop;
@@ -63,7 +65,13 @@ struct Common {
     /// No colour; also by `NO_COLOR`
     #[arg(long, global = true)]
     no_color: bool,
+    #[arg(skip = Reached(Arc::new(cloud::Real)))]
+    platforms: Reached,
 }
+
+/// Where the platforms are; not a word that anybody types.
+#[derive(Clone, Debug)]
+struct Reached(Arc<dyn Platforms>);
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -99,10 +107,17 @@ enum Command {
 
 /// Runs a command and gives the exit code; whatever went wrong has been said.
 pub async fn run(args: impl IntoIterator<Item = OsString>, stop: &Stop) -> u8 {
-    let cli = match Cli::try_parse_from(args) {
+    run_on(Arc::new(cloud::Real), args, stop).await
+}
+
+/// As [`run`], on given platforms.
+pub async fn run_on(platforms: Arc<dyn Platforms>, args: impl IntoIterator<Item = OsString>, stop: &Stop) -> u8 {
+    arm();
+    let mut cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
     };
+    cli.common.platforms = Reached(platforms);
     let screen = cli.common.screen();
     match dispatch(cli, screen, stop).await {
         Ok(()) => 0,
@@ -149,9 +164,16 @@ impl Common {
     }
 }
 
+/// Takes from the variables where a crash test wants this process to end; nothing without its feature.
+fn arm() {
+    #[cfg(feature = "crash-points")]
+    crate::crash::arm(crate::crash::VARIABLES.map(std::env::var_os));
+}
+
 /// The hidden form in which the program starts itself to watch over a child; `None` when it is not that.
 pub fn supervisor() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let is_supervisor = args.next()? == "__supervise";
+    arm();
     is_supervisor.then(|| crate::process::supervise(&PathBuf::from(args.next().unwrap_or_default())))
 }

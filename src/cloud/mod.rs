@@ -5,13 +5,19 @@
 //! only what the platform says is transient, within the deadline of the caller.
 
 pub mod aws;
+#[cfg(feature = "crash-points")]
+mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+use crate::environment;
 use crate::failure::Failure;
+
+#[cfg(feature = "crash-points")]
+pub use watched::Watched;
 
 /// Tags to set or to find by.
 pub type Tags = BTreeMap<String, String>;
@@ -197,6 +203,23 @@ pub struct Candidate {
     /// When it may be reaped: the latest time that one of its things tells; `None` where one has no end.
     pub expires: Option<Timestamp>,
     pub things: usize,
+}
+
+/// The platforms as they are reached: over the network, or a test's own.
+#[async_trait]
+pub trait Platforms: std::fmt::Debug + Send + Sync {
+    async fn aws(&self, section: &environment::Aws) -> Result<Box<dyn Cloud>, Failure>;
+}
+
+/// The platforms themselves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Real;
+
+#[async_trait]
+impl Platforms for Real {
+    async fn aws(&self, section: &environment::Aws) -> Result<Box<dyn Cloud>, Failure> {
+        aws::Aws::connect(section).await
+    }
 }
 
 /// What a platform answers and does.

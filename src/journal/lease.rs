@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Actor, now};
+use crate::crash_point;
 use crate::failure::{Exit, Failure};
 use crate::workspace::{RealDisk, StateDir, sweep_unfinished, write_atomic};
 
@@ -48,13 +49,16 @@ impl Lease {
     /// Exit 8, naming the holder, its run and since when.
     pub fn take(state: &StateDir, actor: Actor) -> Result<Self, Failure> {
         state.create()?;
+        crash_point!("lease.before-lock");
         let Some(file) = lock(&state.writer())? else { return Err(held(state)) };
+        crash_point!("lease.locked");
         let holder = Holder { actor, since: now(), run: None, command: None };
         let lease = Self { _file: file, nonce: Uuid::new_v4(), holder, state: state.clone() };
         // What writers before us left unfinished may be plaintext.
         sweep_unfinished(&RealDisk, state.path())?;
         sweep_unfinished(&RealDisk, &state.secrets())?;
         lease.write_note()?;
+        crash_point!("lease.taken");
         Ok(lease)
     }
 
@@ -101,7 +105,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // The lock goes with the file; a note that stays names a process that has ended, which readers notice.
+        crash_point!("lease.before-return");
         drop(std::fs::remove_file(self.state.holder()));
+        crash_point!("lease.before-unlock");
     }
 }
 

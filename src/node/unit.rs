@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::crash_point;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::node::connection::{Connection, quote};
@@ -35,7 +36,9 @@ impl Connection {
     /// ends: it goes on, and the next call finds it.
     pub async fn unit(&self, name: &str, script: &str, wait: &Wait<'_>) -> Result<UnitResult, Failure> {
         let what = format!("unit `sre-{name}` on `{}`", self.name());
+        crash_point!("unit.before-start", name);
         let started = self.ask(&format!("starting {what}"), &starting(name, script)).await?;
+        crash_point!("unit.started", name);
         let reattached = match started.trim() {
             "started" => false,
             "known" => true,

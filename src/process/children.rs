@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 
+use crate::crash_point;
 use crate::event::{Event, Events};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
@@ -160,13 +161,17 @@ impl Children {
     }
 
     fn remove(&self, record: &Record, here: &std::path::Path) -> Result<(), Failure> {
+        crash_point!("child.before-discarding-output", at here, b"");
         if let Err(error) = std::fs::remove_dir_all(here)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             return Err(Failure::new(Exit::NotDone, format!("raw output `{}` cannot be removed", here.display()))
                 .because(error));
         }
-        record.remove()
+        crash_point!("child.before-discarding-record", at here, b"");
+        record.remove()?;
+        crash_point!("child.discarded", at here, b"");
+        Ok(())
     }
 
     fn claim(&self, slot: &str) -> Result<Claim<'_>, Failure> {
@@ -250,6 +255,7 @@ impl Children {
         invocation: &Invocation,
         lock: File,
     ) -> Result<tokio::process::Child, Failure> {
+        crash_point!("child.before-spool", child.slot);
         spool::create(&self.spool, &child.id)?;
         self.witness.started(&child.id, &child.slot, &record.lock()).await?;
         launch(&self.supervisor, record, child, invocation, lock).await
@@ -335,6 +341,7 @@ impl Children {
             }
         };
         let took = Duration::from_millis(end.millis);
+        crash_point!("child.ended", child.slot);
         self.witness.ended(&child.id, end.code, is_seen.then_some(took)).await?;
         if let Some(error) = end.error {
             self.remove(record, &child.here)?;

@@ -15,6 +15,7 @@ use std::process::Stdio;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
+use crate::crash_point;
 use crate::failure::{Exit, Failure};
 use crate::process::record::{Child, Record};
 use crate::process::{HERE, Invocation};
@@ -99,22 +100,22 @@ pub(super) async fn launch(
         Failure::new(Exit::Tool, format!("no supervisor for `{}`", invocation.program.display())).because(error)
     };
     let errors = File::create(record.dir.join("supervisor.err")).map_err(failure)?;
-    let mut process = tokio::process::Command::new(supervisor)
-        .arg("__supervise")
-        .arg(&record.dir)
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::from(lock))
-        .stderr(Stdio::from(errors))
-        .spawn()
-        .map_err(failure)?;
+    crash_point!("child.before-supervisor", child.slot);
+    let mut command = tokio::process::Command::new(supervisor);
+    command.arg("__supervise").arg(&record.dir).env_clear();
+    #[cfg(feature = "crash-points")]
+    command.envs(crate::crash::passed_on());
+    let mut process =
+        command.stdin(Stdio::piped()).stdout(Stdio::from(lock)).stderr(Stdio::from(errors)).spawn().map_err(failure)?;
     let letter = zeroize::Zeroizing::new(
         serde_json::to_vec(&Letter::new(invocation, child)).map_err(|error| failure(error.into()))?,
     );
+    crash_point!("child.before-letter", child.slot);
     if let Some(mut stdin) = process.stdin.take() {
         stdin.write_all(&letter).await.map_err(failure)?;
         stdin.shutdown().await.map_err(failure)?;
     }
+    crash_point!("child.after-letter", child.slot);
     Ok(process)
 }
 

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::crash_point;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::Cancel;
@@ -85,7 +86,9 @@ impl Record {
     /// Makes the directory with its description and takes its lock.
     pub(super) fn create(&self, child: &Child) -> Result<File, Failure> {
         let make = || -> std::io::Result<File> {
+            crash_point!("child.before-record", child.slot);
             DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+            crash_point!("child.before-lock", child.slot);
             let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.lock())?;
             lock.lock()?;
             Ok(lock)
@@ -167,11 +170,17 @@ impl Record {
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
         let write = || -> std::io::Result<()> {
+            crash_point!("record.before-temporary", at & self.dir.join(name), b"");
             let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
             file.write_all(&serde_json::to_vec_pretty(value)?)?;
+            crash_point!("record.before-sync", at & self.dir.join(name), b"");
             file.as_file().sync_all()?;
+            crash_point!("record.before-rename", at & self.dir.join(name), b"");
             file.persist(self.dir.join(name))?;
-            File::open(&self.dir)?.sync_all()
+            crash_point!("record.before-directory-sync", at & self.dir.join(name), b"");
+            File::open(&self.dir)?.sync_all()?;
+            crash_point!("record.after", at & self.dir.join(name), b"");
+            Ok(())
         };
         write().map_err(|error| self.failure(&format!("cannot take {name}"), error))
     }

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use crate::crash_point;
 use crate::failure::Failure;
 use crate::process::follow::Tail;
 use crate::process::launch::{Letter, Opened};
@@ -46,6 +47,7 @@ pub fn supervise(dir: &Path) -> ExitCode {
 
 fn carry_out(record: &Record) -> Result<(), Box<dyn std::error::Error>> {
     detach()?;
+    crash_point!("supervisor.detached", at & record.dir, b"");
     let mut letter = zeroize::Zeroizing::new(vec![]);
     std::io::stdin().lock().read_to_end(&mut letter)?;
     let letter = Letter::open(&letter).ok_or("the letter from sre-provision was cut off")?;
@@ -54,6 +56,7 @@ fn carry_out(record: &Record) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let end = runtime.block_on(attend(record, &letter))?;
     record.write_end(&end)?;
+    crash_point!("supervisor.before-unlock", at & record.dir, b"");
     drop(lock);
     Ok(())
 }
@@ -79,7 +82,9 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
     let mut freed = vec![0; tails.len()];
 
     let begun = Instant::now();
+    crash_point!("supervisor.before-start", at & record.dir, b"");
     let mut child = start(letter)?;
+    crash_point!("supervisor.started", at & record.dir, b"");
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
     if let Some(started) = pid.and_then(Started::of) {
         record.write_started(&started)?;
@@ -92,6 +97,7 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
             _ = tick.tick() => carry(&mut tails, &mut freed, &letter.here, &mut log)?,
         }
     };
+    crash_point!("supervisor.child-ended", at & record.dir, b"");
     let took = begun.elapsed();
     let left = match pid.and_then(Pid::from_raw) {
         Some(group) => sweep(group).await,

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::crash_point;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::workspace::{Disk, RealDisk, make_dir};
@@ -97,8 +98,11 @@ impl Arrived {
                 .hint("fetch the release again; if it stays wrong, do not use this source"));
         }
         let name = || -> io::Result<()> {
+            crash_point!("incoming.before-sync", at target, b"");
             self.file.as_file().sync_all()?;
+            crash_point!("incoming.before-rename", at target, b"");
             self.file.persist(target)?;
+            crash_point!("incoming.before-directory-sync", at target, b"");
             RealDisk.sync_dir(target.parent().unwrap_or(Path::new(".")))
         };
         name().map_err(|error| refused(target, &error))?;

@@ -12,6 +12,7 @@ use rustix::fs::FsWord;
 use uuid::Uuid;
 
 use super::{Disk, RealDisk, failed};
+use crate::crash_point;
 use crate::failure::{Exit, Failure};
 
 /// `TMPFS_MAGIC` of statfs(2).
@@ -72,10 +73,12 @@ impl TmpFile {
         let path = dir.join(format!("{name}-{}", Uuid::new_v4().simple()));
         let write = || {
             let mut file = RealDisk.create(&path, 0o600)?;
+            crash_point!("temporary.before-content", name);
             RealDisk.write(&mut file, bytes)
         };
         let made = Self(path.clone());
         write().map_err(|error| failed("cannot write", &path, &error))?;
+        crash_point!("temporary.after", name);
         Ok(made)
     }
 

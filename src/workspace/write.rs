@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::{Disk, RealDisk, failed};
+use crate::crash_point;
 use crate::failure::Failure;
 
 const UNFINISHED: &str = ".new-";
@@ -36,9 +37,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure>
 pub fn write_atomic_on(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let replace = || -> io::Result<()> {
         let dir = parent(path)?;
-        let unfinished = write_unfinished(disk, dir, bytes, mode)?;
+        let unfinished = write_unfinished(disk, dir, path, bytes, mode)?;
+        crash_point!("write.before-rename", at path, bytes);
         disk.rename(&unfinished, path).map_err(|error| give_up(disk, &unfinished, error))?;
-        disk.sync_dir(dir)
+        crash_point!("write.before-directory-sync", at path, bytes);
+        disk.sync_dir(dir)?;
+        crash_point!("write.after", at path, bytes);
+        Ok(())
     };
     replace().map_err(|error| failed("cannot write", path, &error))
 }
@@ -50,7 +55,8 @@ pub fn write_atomic_on(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) ->
 pub fn publish(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> Result<Published, Failure> {
     let create = || -> io::Result<Published> {
         let dir = parent(path)?;
-        let unfinished = write_unfinished(disk, dir, bytes, mode)?;
+        let unfinished = write_unfinished(disk, dir, path, bytes, mode)?;
+        crash_point!("publish.before-link", at path, bytes);
         match disk.link(&unfinished, path) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -59,8 +65,11 @@ pub fn publish(disk: &dyn Disk, path: &Path, bytes: &[u8], mode: u32) -> Result<
             }
             Err(error) => return Err(give_up(disk, &unfinished, error)),
         }
+        crash_point!("publish.before-directory-sync", at path, bytes);
         disk.sync_dir(dir)?;
+        crash_point!("publish.before-cleaning", at path, bytes);
         disk.remove(&unfinished)?;
+        crash_point!("publish.after", at path, bytes);
         Ok(Published::Created)
     };
     create().map_err(|error| failed("cannot write", path, &error))
@@ -75,6 +84,7 @@ pub fn make_dir(disk: &dyn Disk, path: &Path, mode: u32) -> Result<(), Failure> 
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
+            crash_point!("directory.before-sync", at dir, b"");
             disk.sync_dir(parent(dir)?)
         };
         create().map_err(|error| failed("cannot create", dir, &error))?;
@@ -87,14 +97,23 @@ pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), Failure> {
     let remove = || match disk.remove(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => disk.sync_dir(parent(path)?),
+        Ok(()) => {
+            crash_point!("remove.before-directory-sync", at path, b"");
+            disk.sync_dir(parent(path)?)
+        }
     };
+    crash_point!("remove.before", at path, b"");
     remove().map_err(|error| failed("cannot remove", path, &error))
 }
 
 /// Gives a file another name in its directory, durably, over what may have had that name.
 pub fn put_aside(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Failure> {
-    let rename = || disk.rename(from, to).and_then(|()| disk.sync_dir(parent(to)?));
+    let rename = || {
+        crash_point!("put-aside.before", at from, b"");
+        disk.rename(from, to)?;
+        crash_point!("put-aside.before-directory-sync", at from, b"");
+        disk.sync_dir(parent(to)?)
+    };
     rename().map_err(|error| failed("cannot put aside", from, &error))
 }
 
@@ -114,8 +133,12 @@ pub fn remove_tree(path: &Path) -> Result<(), Failure> {
     let remove = || match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(()) => RealDisk.sync_dir(parent(path)?),
+        Ok(()) => {
+            crash_point!("remove-tree.before-directory-sync", at path, b"");
+            RealDisk.sync_dir(parent(path)?)
+        }
     };
+    crash_point!("remove-tree.before", at path, b"");
     remove().map_err(|error| failed("cannot remove", path, &error))
 }
 
@@ -127,10 +150,23 @@ pub fn sweep_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn write_unfinished(disk: &dyn Disk, dir: &Path, bytes: &[u8], mode: u32) -> io::Result<PathBuf> {
+/// What is to be `target`, whole and durable under a name of its own in `dir`.
+fn write_unfinished(
+    disk: &dyn Disk,
+    dir: &Path,
+    #[cfg_attr(not(feature = "crash-points"), expect(unused_variables, reason = "names the crash points"))]
+    target: &Path,
+    bytes: &[u8],
+    mode: u32,
+) -> io::Result<PathBuf> {
+    crash_point!("write.before-temporary", at target, bytes);
     let path = dir.join(format!("{UNFINISHED}{}", Uuid::new_v4().simple()));
     let mut file = disk.create(&path, mode)?;
-    disk.write(&mut file, bytes).and_then(|()| disk.sync(&file)).map_err(|error| give_up(disk, &path, error))?;
+    let written = disk.write(&mut file, bytes).and_then(|()| {
+        crash_point!("write.before-sync", at target, bytes);
+        disk.sync(&file)
+    });
+    written.map_err(|error| give_up(disk, &path, error))?;
     Ok(path)
 }
 
