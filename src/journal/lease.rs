@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{Actor, now};
 use crate::crash_point;
 use crate::failure::{Exit, Failure};
-use crate::workspace::{RealDisk, StateDir, sweep_unfinished, write_atomic};
+use crate::workspace::{RealDisk, StateDir, sweep_unfinished_below, write_atomic};
 
 /// The lease of one environment; given back when it is dropped.
 #[derive(Debug)]
@@ -55,8 +55,7 @@ impl Lease {
         let holder = Holder { actor, since: now(), run: None, command: None };
         let lease = Self { _file: file, nonce: Uuid::new_v4(), holder, state: state.clone() };
         // What writers before us left unfinished may be plaintext.
-        sweep_unfinished(&RealDisk, state.path())?;
-        sweep_unfinished(&RealDisk, &state.secrets())?;
+        sweep_unfinished_below(&RealDisk, state.path())?;
         lease.write_note()?;
         crash_point!("lease.taken");
         Ok(lease)
@@ -155,6 +154,7 @@ fn held(state: &StateDir) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::Kind;
     use crate::workspace::Workspace;
 
     fn world() -> (tempfile::TempDir, StateDir) {
@@ -207,7 +207,9 @@ mod tests {
         let (_dir, state) = world();
         state.create().expect("created");
         std::fs::create_dir(state.secrets()).expect("made");
-        let left = [state.path().join(".new-1"), state.secrets().join(".new-2")];
+        std::fs::create_dir_all(state.tofu(Kind::Network)).expect("made");
+        let left =
+            [state.path().join(".new-1"), state.secrets().join(".new-2"), state.tofu(Kind::Network).join(".new-3")];
         left.iter().for_each(|path| std::fs::write(path, "plaintext").expect("written"));
 
         drop(Lease::take(&state, Actor::here()).expect("free"));

@@ -14,7 +14,7 @@ use crate::environment::{Environment, HardeningProfile, Rke2Profile, Role, Wante
 use crate::failure::Failure;
 use crate::rke2;
 use crate::stages::Context;
-use crate::workspace::{RealDisk, make_dir, remove, remove_empty, write_atomic};
+use crate::workspace::{RealDisk, make_dir, remove, remove_empty, sweep_unfinished, write_atomic};
 
 const NODES: &str = "nodes.json";
 const CLUSTER: &str = "cluster.json";
@@ -97,7 +97,10 @@ fn file(cx: &Context<'_>, name: &str) -> PathBuf {
 }
 
 fn write(cx: &Context<'_>, name: &str, inventory: &Value) -> Result<(), Failure> {
-    make_dir(&RealDisk, &cx.workspace.inventory(&cx.env.name), 0o755)?;
+    let dir = cx.workspace.inventory(&cx.env.name);
+    make_dir(&RealDisk, &dir, 0o755)?;
+    // Nobody else writes here, and a play counts every file.
+    sweep_unfinished(&RealDisk, &dir)?;
     write_atomic(&file(cx, name), format!("{inventory:#}\n").as_bytes(), 0o644)
 }
 

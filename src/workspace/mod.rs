@@ -27,8 +27,8 @@ pub use state_dir::StateDir;
 pub use temporary::{TmpFile, forget_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
-    Published, make_dir, publish, put_aside, remove, remove_empty, remove_tree, sweep_unfinished, write_atomic,
-    write_atomic_on,
+    Published, make_dir, publish, put_aside, remove, remove_empty, remove_tree, sweep_unfinished,
+    sweep_unfinished_below, write_atomic, write_atomic_on,
 };
 
 /// The directory of all that the program keeps.

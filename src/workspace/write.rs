@@ -150,6 +150,16 @@ pub fn sweep_unfinished(disk: &dyn Disk, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// As [`sweep_unfinished`], in everything below the directory too.
+pub fn sweep_unfinished_below(disk: &dyn Disk, dir: &Path) -> Result<(), Failure> {
+    let is_unfinished = |entry: &walkdir::DirEntry| {
+        entry.file_type().is_file() && entry.file_name().to_string_lossy().starts_with(UNFINISHED)
+    };
+    // What a child is just removing need not be listed.
+    let entries = walkdir::WalkDir::new(dir).into_iter().filter_map(Result::ok);
+    entries.filter(is_unfinished).try_for_each(|entry| remove(disk, entry.path()))
+}
+
 /// What is to be `target`, whole and durable under a name of its own in `dir`.
 fn write_unfinished(
     disk: &dyn Disk,
