@@ -227,6 +227,18 @@ impl Context<'_> {
         self.ledger.settle(self.stage, &step.name, outcome, output, why).await
     }
 
+    /// Records that steps which an earlier run left open, or saw fail, turned out to be done.
+    pub async fn found_done(&self, steps: &[&str], output: &impl Serialize) -> Result<(), Failure> {
+        for step in steps {
+            let memory = self.ledger.step(self.stage, step);
+            if memory.is_some_and(|memory| memory.outcome != Outcome::Succeeded) {
+                let output = serde_json::to_value(output).ok();
+                self.ledger.settle(self.stage, step, Outcome::Succeeded, output, None).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// What an earlier run recorded for this step, if it succeeded with the same fingerprint.
     fn kept<T: DeserializeOwned>(&self, step: &str, fingerprint: &Digest) -> Option<T> {
         let memory = self.ledger.step(self.stage, step)?;

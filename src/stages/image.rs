@@ -66,6 +66,11 @@ pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failu
         found.into_iter().partition(|image| age::outdated(image, cx.env.image.max_age, Timestamp::now()).is_some());
     if let Some(ready) = young.iter().find(|image| image.tags.get(TAG_STATE).is_some_and(|state| state == READY)) {
         cx.progress(format!("found {}", ready.id));
+        cx.found_done(&["build", "check"], &ready.id).await?;
+        // A run that was killed after it had called the image ready could not sweep any more.
+        if !cx.is_new {
+            sweep(cx, recipe).await?;
+        }
         return Ok(artifact(ready.id.clone(), ready.name.clone(), fingerprint, recipe));
     }
     let name = name(recipe, &fingerprint, old.first());
@@ -128,7 +133,10 @@ async fn build_and_check(
     let network = network(cx, recipe).await?;
     let made_of = Inputs::new().value("fingerprint", fingerprint).value("name", &name);
     let id = match unchecked {
-        Some(image) => image.id.clone(),
+        Some(image) => {
+            cx.found_done(&["build"], &image.id).await?;
+            image.id.clone()
+        }
         None => {
             let step = Step::new("build", made_of.clone(), name);
             let there = async |id: &String| Ok(cx.cloud.image(id).await?.is_some_and(|image| image.usable));
