@@ -127,8 +127,8 @@ impl Children {
     pub fn running(&self) -> Result<Vec<String>, Failure> {
         let mut slots = vec![];
         for record in records(&self.dir)? {
-            if let Standing::Running = record.standing()? {
-                slots.push(record.child()?.slot);
+            if let (Standing::Running, Some(child)) = (record.standing()?, record.child()?) {
+                slots.push(child.slot);
             }
         }
         Ok(slots)
@@ -146,7 +146,7 @@ impl Children {
             half_made.remove()?;
         }
         for record in records(&self.dir)? {
-            let child = record.child()?;
+            let Some(child) = record.child()? else { continue };
             match record.standing()? {
                 Standing::Running => continue,
                 Standing::Ended(end) => {
@@ -191,10 +191,7 @@ impl Children {
         on_line: OnLine<'_>,
     ) -> Result<Option<Ended>, Failure> {
         for record in records(&self.dir)? {
-            let child = record.child()?;
-            if child.slot != slot {
-                continue;
-            }
+            let Some(child) = record.child()?.filter(|child| child.slot == slot) else { continue };
             let standing = record.standing()?;
             let is_running = matches!(standing, Standing::Running);
             let is_wanted = wanted.is_none_or(|wanted| *wanted == child.fingerprint);

@@ -98,8 +98,9 @@ impl Record {
         Ok(lock)
     }
 
-    pub(super) fn child(&self) -> Result<Child, Failure> {
-        self.read("child.json")?.ok_or_else(|| self.failure("has no child.json", ""))
+    /// `None` where it was removed since it was listed: stages that run side by side each discard their own.
+    pub(super) fn child(&self) -> Result<Option<Child>, Failure> {
+        self.read("child.json")
     }
 
     pub(super) fn started(&self) -> Result<Option<Started>, Failure> {
@@ -294,6 +295,17 @@ mod tests {
         let other_boot = Started { boot: "another".to_owned(), ..mine.clone() };
 
         assert_eq!((mine.is_same(), earlier.is_same(), other_boot.is_same()), (true, false, false));
+    }
+
+    #[test]
+    fn a_record_that_was_discarded_since_it_was_listed_describes_nobody() {
+        let (dir, record, _lock) = record();
+        let listed = records(dir.path()).expect("records");
+
+        record.remove().expect("removed");
+
+        assert_eq!(listed.len(), 1);
+        assert!(listed[0].child().expect("read").is_none());
     }
 
     #[test]
