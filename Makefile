@@ -1,6 +1,6 @@
-# The two commands. Both need root (they say so), make what they need once and keep it in the user's cache directory.
+# The commands. All need root (they say so), make what they need once and keep it in the user's cache directory.
 
-.PHONY: demo test clean-demo
+.PHONY: demo test test-crash clean-demo
 
 # A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
 demo:
@@ -9,6 +9,10 @@ demo:
 # Lints, unit tests, the rooms against scripted and real tools, the binary against the lab.
 test:
 	./tests/run
+
+# The program killed at every crash point, then killed again while it recovers; ends within half an hour.
+test-crash:
+	./tests/crash-matrix all
 
 # Takes the demo's cluster and lab away.
 clean-demo:
