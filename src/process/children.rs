@@ -255,7 +255,12 @@ impl Children {
         crash_point!("child.before-spool", child.slot);
         spool::create(&self.spool, &child.id)?;
         self.witness.started(&child.id, &child.slot, &record.lock()).await?;
-        launch(&self.supervisor, record, child, invocation, lock).await
+        let launched = launch(&self.supervisor, record, child, invocation, lock).await;
+        if launched.is_err() {
+            // Its record goes; nobody would ever tell that it has ended.
+            self.witness.ended(&child.id, None, None).await?;
+        }
+        launched
     }
 
     /// Why a child was not started: a Ctrl-C at the terminal also reaches a supervisor that has no session yet.

@@ -109,6 +109,19 @@ async fn a_program_that_is_not_there_is_named_and_leaves_nothing() {
     assert_eq!(world.leftovers(), 0);
 }
 
+#[tokio::test]
+async fn a_child_whose_supervisor_does_not_start_is_not_waited_for_in_the_journal() {
+    let world = World::new();
+    let (children, _events) = world.children();
+    let children = children.with_supervisor("/nowhere/sre-provision".into());
+
+    let (ended, _) = run(&children, world.invocation("true")).await;
+
+    assert_eq!(ended.expect_err("not started").what(), "no supervisor for `/bin/bash`");
+    assert_eq!(world.notes.all(), ["network-apply started, lock true", "ended None, not timed"]);
+    assert_eq!(world.leftovers(), 0);
+}
+
 /// Not a test: what becomes another program in the next one.
 #[test]
 #[ignore = "started by another test"]
