@@ -20,7 +20,7 @@ use crate::local::{is_telling, part, stage_of};
 use crate::verdict::{last_words, problems};
 
 /// How many lanes there are for each processor: a run mostly waits, for gates that look once a second.
-const LANES: usize = 5;
+const LANES: usize = 3;
 /// Runs after which a world that is not done is not going to be.
 const PATIENCE: usize = 4;
 /// How deep kills follow each other; the last depth is sampled: one world in five.
