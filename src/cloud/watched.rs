@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 
-use super::{Account, BuildNetwork, Candidate, Cloud, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth, Thing};
+use super::{
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
+    Thing,
+};
 use crate::crash_point;
 use crate::failure::Failure;
 
@@ -83,7 +86,7 @@ impl Cloud for Watched {
         self.0.existing_networks(vpc, parts).await
     }
 
-    async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure> {
+    async fn load_balancer(&self, id: &str) -> Result<Option<FoundBalancer>, Failure> {
         self.0.load_balancer(id).await
     }
 
@@ -107,7 +110,7 @@ impl Cloud for Watched {
         watched!("remove", thing.kind.name(), self.0.remove(thing))
     }
 
-    async fn candidates(&self, name: &str) -> Result<Vec<Candidate>, Failure> {
+    async fn candidates(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure> {
         self.0.candidates(name).await
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sre_provision::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundImage, FoundMachine, MachineState, NewMachine, Platforms, Tags,
-    TargetHealth, Thing, ThingKind,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, MachineState, NewMachine,
+    Platforms, Tags, TargetHealth, Thing, ThingKind, Whose,
 };
 use sre_provision::environment;
 use sre_provision::failure::{Exit, Failure};
@@ -79,7 +79,7 @@ fn thing(found: &Value) -> Thing {
     let kind = text(&found["thing"], "kind");
     let kind = KINDS.into_iter().find(|known| known.name() == kind).expect("a kind of the world");
     let part_of = found["thing"]["part_of"].as_str().map(str::to_owned);
-    Thing { kind, id: text(found, "id"), name: text(&found["thing"], "name"), part_of }
+    Thing { kind, id: text(found, "id"), name: text(&found["thing"], "name"), part_of, whose: Whose::Ours }
 }
 
 #[async_trait]
@@ -148,9 +148,14 @@ impl Cloud for World {
             .collect())
     }
 
-    async fn load_balancer(&self, id: &str) -> Result<Option<String>, Failure> {
+    /// Its listeners lead to every target group that there is.
+    async fn load_balancer(&self, id: &str) -> Result<Option<FoundBalancer>, Failure> {
         let found = told(json!({ "do": "exists", "ids": [id] }))?;
-        Ok(found.as_array().is_some_and(|found| !found.is_empty()).then(|| "active".to_owned()))
+        let groups = each(&told(json!({ "do": "things", "tags": {} }))?, thing);
+        let groups = groups.into_iter().filter(|thing| thing.kind == ThingKind::TargetGroup);
+        let leads_to = groups.map(|thing| thing.id).collect();
+        let state = "active".to_owned();
+        Ok(found.as_array().is_some_and(|found| !found.is_empty()).then_some(FoundBalancer { state, leads_to }))
     }
 
     async fn register(&self, target_group: &str, machine: &str) -> Result<(), Failure> {
@@ -177,7 +182,7 @@ impl Cloud for World {
         told(json!({ "do": "remove", "id": thing.id })).map(drop)
     }
 
-    async fn candidates(&self, _: &str) -> Result<Vec<Candidate>, Failure> {
+    async fn candidates(&self, _: Option<&str>) -> Result<Vec<Candidate>, Failure> {
         Ok(vec![])
     }
 
