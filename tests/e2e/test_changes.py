@@ -1,8 +1,8 @@
-"""One thing changes: `plan` names the input and exactly the stages and nodes that follow."""
+"""One thing changes: `plan` names the input and exactly the stages and nodes that follow, and `up` does no more."""
 
 import unittest
 
-from world import NAME, world_that_is_up
+from world import NAME, World, lab, world_that_is_up
 
 # Each is decided again when what it needs is made anew.
 BEHIND_IMAGES = {stage: "follow" for stage in ("nodes", "access", "hardening", "servers", "agents", "health")}
@@ -127,3 +127,69 @@ class Changes(unittest.TestCase):
         for image in ("base-image", "node-image"):
             self.assertRegex(plan["stages"][image]["reason"], r"^older than 1s: built 20\d\d-")
         self.assertEqual([], plan["nodes"])
+
+
+class Carried(unittest.TestCase):
+    """A change is carried out: what it is about is made, and nothing else is touched. Each from the environment as made."""
+
+    def setUp(self):
+        self.world: World = world_that_is_up()
+        self.file = self.world.file.read_text()
+        self.machines = self.world.machines_by_name()
+        self.services = {node: self.service(node) for node in self.machines}
+        self.told = len(self.world.journal())
+
+    def service(self, node: str) -> str:
+        """When RKE2 was last started there: another moment when somebody restarted it."""
+        unit = "rke2-server" if node.startswith("server") else "rke2-agent"
+        words = ("systemctl", "show", "--property=ExecMainPID,ActiveEnterTimestamp", unit)
+        return lab("machine", "exec", self.machines[node], *words)
+
+    def steps(self) -> list[str]:
+        """The steps that were begun since, in order."""
+        new = [entry for entry in self.world.journal(self.told) if entry["kind"] == "intent" and entry.get("step")]
+        return [f"{entry['stage']}/{entry['step']}" for entry in new]
+
+    def untouched(self) -> None:
+        """The machines that were there are the same ones, and so are their services."""
+        now = self.world.machines_by_name()
+        self.assertEqual(self.machines, {node: now.get(node) for node in self.machines})
+        self.assertEqual(self.services, {node: self.service(node) for node in self.machines})
+
+    def test_one_more_agent_joins_and_a_second_up_meanwhile_is_told_who_is_at_it(self):
+        self.world.file.write_text(self.file.replace(*MORE_AGENTS))
+        running = self.world.start("up", NAME, "--yes")
+        self.world.wait_for_journal("nodes", self.told, running)
+
+        second = self.world.up()
+        first = self.world.ended(running)
+
+        self.assertEqual(first.code, 0, first.said)
+        self.assertEqual(second.code, 8, second.said)
+        self.assertRegex(second.line("error"), rf"^`{NAME}` is held by ")
+        self.assertRegex(second.line("cause"), rf"^run \d+ \(`up {NAME}`\) since .*, process \d+$")
+        self.assertEqual(["access/general-2", "agents/general-2"], self.steps())
+        self.assertEqual({"general-2"}, self.world.machines_by_name().keys() - self.machines.keys())
+        self.untouched()
+        self.assertIn("3 nodes ready", self.world.up().out)
+
+    def test_a_new_image_and_another_size_replace_nothing_and_the_plan_says_what_is_outdated(self):
+        self.world.file.write_text(self.file.replace(*OTHER_SIZE))
+        template = self.world.assets / "packer/node/build.pkr.hcl"
+        template.write_text(template.read_text() + "# a remark\n")
+
+        ended = self.world.up()
+
+        self.assertEqual(ended.code, 0, ended.said)
+        self.assertEqual(["node-image/build", "node-image/check"], self.steps())
+        self.assertEqual(self.machines, self.world.machines_by_name())
+        self.untouched()
+        plan = self.world.plan()
+        self.assertEqual({}, verdicts(plan))
+        self.assertEqual({"general-1": "outdated", "server-1": "outdated"}, {one["node"]: one["change"] for one in plan["nodes"]})
+        what = {one["node"]: one["what"] for one in plan["nodes"]}
+        self.assertRegex(what["server-1"][0], r"^image ami-\w+, newest ami-\w+$")
+        self.assertEqual(["size m6i.2xlarge, wanted m6i.4xlarge", what["server-1"][0]], what["general-1"])
+        again = self.world.up()
+        self.assertIn(f"{NAME} is up and as described", again.out)
+        self.assertIn("keeps  general-1", again.err)

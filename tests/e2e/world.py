@@ -142,6 +142,14 @@ class World:
             time.sleep(0.02)
         return None, None, self.ended(running)
 
+    def wait_for_journal(self, moment: str, after: int, running: "Running") -> None:
+        """Returns once the journal tells this moment beyond the first so many entries."""
+        until = time.monotonic() + LIMIT
+        while moment not in map(moment_of, self.journal(after)):
+            if running.process.poll() is not None or time.monotonic() > until:
+                raise AssertionError(f"the journal never told `{moment}`:\n{running.err[-2000:]}")
+            time.sleep(0.02)
+
     def wait_until_as_described(self) -> None:
         """Machines that were brought back boot; returns when a look finds everything as it was."""
         until = time.monotonic() + LIMIT
@@ -153,8 +161,14 @@ class World:
 
     def machine(self, node: str) -> str:
         """The instance id of a node."""
-        [found] = [line.split()[1] for line in inside("live_machines").splitlines() if line.split()[0] == node]
-        return found
+        return self.machines_by_name()[node]
+
+    def machines_by_name(self) -> dict[str, str]:
+        """Node → instance id, of every live machine but those that images are built on."""
+        named = [(node, machine) for node, machine in map(str.split, inside("live_machines").splitlines()) if node != "build"]
+        if len(named) != len(dict(named)):
+            raise AssertionError(f"a machine twice: {named}")
+        return dict(named)
 
     def authorities(self) -> set[str]:
         """The digests of all cluster authorities that were ever recorded."""
