@@ -158,6 +158,27 @@ class Sample(Striking):
         self.assertEqual(live, inventory())
 
 
+class ThreeServers(Striking):
+    """Two more servers join one after the other, and the first of them is struck."""
+
+    def test_struck_while_the_second_server_joins(self):
+        world = world_that_is_up()
+        founded, first = world.authorities(), world.machine("server-1")
+        world.file.write_text(world.file.read_text().replace("servers:\n    count: 1", "servers:\n    count: 3"))
+        moments = {
+            "servers/server-2": [Blow.KILL_GROUP],
+            "tool servers-server-2": [Blow.KILL, Blow.CTRL_C],
+            "servers/server-3": [Blow.KILL],
+        }
+
+        struck = self.strike(world, moments)
+
+        self.assertLessEqual({"servers/server-2", "tool servers-server-2"}, {moment for moment, _ in struck})
+        self.converged(world, servers=3)
+        self.assertEqual(founded, world.authorities())
+        self.assertEqual(first, world.machine("server-1"))
+
+
 def missed(moments: dict[str, list[Blow]]) -> list[str]:
     return [f"{blow.value} at {moment}" for moment, blows in moments.items() for blow in blows]
 
