@@ -87,7 +87,8 @@ class BadInput(unittest.TestCase):
     def test_a_missing_plugin_of_packer_is_named_before_anything_is_made(self):
         ended = self.world.up(PACKER_PLUGIN_PATH="/nowhere")
 
-        self.refused(ended, 4, "packer lacks plugins", "`github.com/hashicorp/amazon` >= ", hint="packer init")
+        lacks = "packer lacks plugins: .*`github.com/hashicorp/amazon` >= "
+        self.refused(ended, 4, lacks, cause="packer/base` requires them", hint="packer init")
 
     def test_without_credentials_it_says_how_to_get_some(self):
         ended = self.world.up(AWS_ACCESS_KEY_ID=None, AWS_SECRET_ACCESS_KEY=None)

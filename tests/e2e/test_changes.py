@@ -66,7 +66,7 @@ class Changes(unittest.TestCase):
         plan = self.world.plan()
         ended = self.world.up()
 
-        self.assertEqual({}, self.verdicts(plan))
+        self.assertEqual({}, verdicts(plan))
         what = ["RKE2 v1.35.4+rke2r1, wanted v1.34.4+rke2r1"]
         outdated = {change["node"]: change["what"] for change in plan["nodes"]}
         self.assertEqual({"general-1": what, "server-1": what}, outdated)

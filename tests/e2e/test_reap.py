@@ -68,7 +68,7 @@ class Reap(unittest.TestCase):
 
         self.assertEqual(extended.code, 0, extended.said)
         until = json.loads(extended.out.splitlines()[-1])["expires"]
-        kinds = ("i-", "vol-", "vpc-", "subnet-", "sg-", "nat-", "arn:")
+        kinds = ("i-", "vol-", "vpc-", "subnet-", "nat-", "arn:")
         moved = {thing: time for thing, time in told.items() if thing.startswith(kinds)}
         self.assertEqual({thing.split("-")[0].split(":")[0] for thing in moved}, {kind[:-1] for kind in kinds})
         self.assertEqual(set(moved.values()), {until}, moved)
