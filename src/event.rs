@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::artifact::Kind;
 use crate::environment::NodeName;
+use crate::failure::Failure;
 
 /// How a stage, a step or a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// How something ended that is made whole or not at all.
+    pub fn of<T>(result: &Result<T, Failure>) -> Self {
+        match result {
+            Ok(_) => Self::Succeeded,
+            Err(failure) if failure.is_cancelled() => Self::Interrupted,
+            Err(_) => Self::Failed,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Succeeded => "succeeded",

@@ -75,6 +75,11 @@ impl Identity {
     }
 }
 
+/// The tag by which everything of the environment with this id is found.
+pub fn tag_of(id: impl ToString) -> BTreeMap<String, String> {
+    BTreeMap::from([(TAG_ENVIRONMENT.to_owned(), id.to_string())])
+}
+
 /// The tag of what the cluster of the environment with this short id makes.
 pub fn cluster_tag(short: &str) -> String {
     format!("{CLUSTER}{short}")

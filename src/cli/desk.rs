@@ -85,9 +85,7 @@ impl Desk {
             return Err(Failure::new(Exit::Environment, format!("`{}` is not an AWS environment", self.env.name))
                 .hint("this version knows the platform `aws`"));
         };
-        let cloud = self.platforms.0.aws(section).await?;
-        #[cfg(feature = "crash-points")]
-        let cloud = crate::cloud::Watched::new(cloud);
+        let cloud = self.platforms.aws(section).await?;
         let account = cloud.account().await?;
         let pinned = identity.map(|identity| &identity.account).or(section.account.as_ref());
         if let Some(pinned) = pinned.filter(|pinned| **pinned != account.id) {

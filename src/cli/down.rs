@@ -20,8 +20,8 @@ use crate::environment::EnvironmentClass;
 use crate::event::{Event, Events, Outcome};
 use crate::execute::{Book, Removed, Sorted, World, down};
 use crate::failure::{Exit, Failure};
-use crate::identity::{Identity, TAG_ENVIRONMENT};
-use crate::journal::{Lease, Writer, save_identity};
+use crate::identity::{Identity, tag_of};
+use crate::journal::{Journal, Lease, Writer, save_identity};
 use crate::node::{Connections, Keys};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
@@ -77,10 +77,12 @@ impl Down {
                 identity
             }
         };
-        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
+        let tags = tag_of(identity.id);
         if self.dry_run {
             let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
-            return Removal::of(&desk, &identity, sorted).await.map(|removal| removal.tell_all(screen));
+            let journal = desk.journal(&identity).await?;
+            Removal::of(&desk, &identity, journal.memory(), sorted)?.tell_all(screen);
+            return Ok(());
         }
         refuse_protected(&desk, &identity)?;
         if self.only_expired {
@@ -88,10 +90,11 @@ impl Down {
         }
         let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
         let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
-        Removal::of(&desk, &identity, sorted).await?.tell(screen);
+        let journal = desk.journal(&identity).await?;
+        Removal::of(&desk, &identity, journal.memory(), sorted)?.tell(screen);
         self.confirm(&identity, screen, stop).await?;
         save_identity(&desk.state, &identity)?;
-        self.carry_out(&desk, lease, &identity, cloud.as_ref(), &tags, screen, stop).await
+        self.carry_out(&desk, (lease, journal), &identity, cloud.as_ref(), &tags, screen, stop).await
     }
 
     async fn confirm(&self, identity: &Identity, screen: Screen, stop: &Stop) -> Result<(), Failure> {
@@ -111,7 +114,7 @@ impl Down {
     async fn carry_out(
         &self,
         desk: &Desk,
-        lease: Lease,
+        (lease, journal): (Lease, Journal),
         identity: &Identity,
         cloud: &dyn Cloud,
         tags: &Tags,
@@ -119,7 +122,6 @@ impl Down {
         stop: &Stop,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        let journal = desk.journal(identity).await?;
         let tell =
             |why: &Failure| screen.remark(&format!("goes on without the secrets, which no removal needs: {why}"));
         let secrets = desk.secrets_to_forget(identity, tell)?;
@@ -161,19 +163,11 @@ impl Down {
         drop(follower.await);
         let why = result.as_ref().err().map(ToString::to_string);
         let book = Arc::into_inner(book).ok_or_else(|| Failure::bug("somebody still writes after the run"))?;
-        let anchored = desk.anchor(identity, &book.close(outcome_of(&result), why).await?);
+        let anchored = desk.anchor(identity, &book.close(Outcome::of(&result), why).await?);
         let removed = result?;
         put_away(desk, identity, &secrets)?;
         farewell(identity, &removed, started.elapsed(), screen);
         anchored
-    }
-}
-
-fn outcome_of(result: &Result<Removed, Failure>) -> Outcome {
-    match result {
-        Ok(_) => Outcome::Succeeded,
-        Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
-        Err(_) => Outcome::Failed,
     }
 }
 

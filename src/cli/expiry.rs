@@ -6,13 +6,14 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::{Desk, actor};
+use super::status::expires;
 use crate::cloud::{Tags, Thing, ThingKind, Whose};
 use crate::environment::EnvironmentClass;
 use crate::event::Outcome;
 use crate::failure::{Exit, Failure};
-use crate::identity::{Identity, TAG_ENVIRONMENT, TAG_EXPIRES};
+use crate::identity::{Identity, TAG_EXPIRES, tag_of};
 use crate::journal::{Lease, Record, Writer, save_identity};
-use crate::report::{Screen, ago, moment};
+use crate::report::{Screen, moment};
 use crate::units::Span;
 
 /// The fact that tells until when an environment was extended.
@@ -58,9 +59,7 @@ fn tell(identity: &Identity, now: Timestamp, screen: Screen) {
     let text = match identity.expires {
         None => format!("{} has no end: its class is {}", identity.name, identity.class.word()),
         Some(at) => {
-            let since = |from: Timestamp, to: Timestamp| ago(to.duration_since(from).unsigned_abs());
-            let when = if at > now { format!("in {}", since(now, at)) } else { format!("{} ago", since(at, now)) };
-            format!("{} expires {} ({when})", identity.name, moment(at, &TimeZone::UTC))
+            format!("{} expires {} ({})", identity.name, moment(at, &TimeZone::UTC), expires(identity, now))
         }
     };
     screen.result(
@@ -92,17 +91,13 @@ async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
     identity.expires = Some(until);
     save_identity(&desk.state, &identity)?;
     let tagged = async {
-        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), identity.id.to_string())]);
-        let things = cloud.things(&tags).await?;
+        let things = cloud.things(&tag_of(identity.id)).await?;
         let ids: Vec<String> = things.into_iter().filter(carries_tags).map(|thing| thing.id).collect();
         cloud.tag(&ids, &Tags::from([(TAG_EXPIRES.to_owned(), until.to_string())])).await
     };
     let tagged = tagged.await;
-    let (outcome, why) = match &tagged {
-        Ok(()) => (Outcome::Succeeded, None),
-        Err(failure) => (Outcome::Failed, Some(failure.to_string())),
-    };
-    let end = writer.end(outcome, why).await?;
+    let why = tagged.as_ref().err().map(ToString::to_string);
+    let end = writer.end(Outcome::of(&tagged), why).await?;
     desk.anchor(&identity, &end)?;
     tagged.map(|()| identity)
 }

@@ -1,6 +1,6 @@
 //! `sre-provision history`: what was run, by whom, and what came of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -137,14 +137,9 @@ impl Verify {
 }
 
 /// The file that the environment file names, if there is one and it was told anything yet.
-pub fn anchor_file(workspace: &Workspace, name: &str) -> Option<PathBuf> {
+fn anchor_file(workspace: &Workspace, name: &str) -> Option<PathBuf> {
     let env = config::load(workspace, name).ok()?;
-    env.audit.anchor.file.map(|file| at(workspace, &file)).filter(|file| file.exists())
-}
-
-/// A path of an environment file: from the workspace, where it is not absolute.
-pub fn at(workspace: &Workspace, file: &Path) -> PathBuf {
-    workspace.root().join(file)
+    env.audit.anchor.file.map(|file| workspace.root().join(file)).filter(|file| file.exists())
 }
 
 fn tell(verdict: &Verdict, identity: &Identity, screen: Screen) {

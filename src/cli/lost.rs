@@ -5,11 +5,11 @@ use uuid::Uuid;
 use super::ask::ask;
 use super::desk::{Desk, new_identity, wrong_target};
 use super::removal::counted;
-use crate::cloud::{Account, Candidate, Cloud, Tags, Thing};
+use crate::cloud::{Account, Candidate, Cloud, Thing};
 use crate::environment::EnvironmentClass;
 use crate::execute::Sorted;
 use crate::failure::{Exit, Failure};
-use crate::identity::{Identity, TAG_CLASS, TAG_ENVIRONMENT};
+use crate::identity::{Identity, TAG_CLASS, tag_of};
 use crate::journal::load_identity;
 use crate::report::Screen;
 use crate::stop::Stop;
@@ -63,7 +63,7 @@ impl Lost<'_> {
         let mut candidates = self.cloud.candidates(Some(&self.desk.env.name)).await?;
         if let Some(Retired(last)) = retired.last().filter(|last| !candidates.iter().any(|one| last.is(one))) {
             let (id, name) = (last.id.to_string(), last.name.clone());
-            let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())]);
+            let tags = tag_of(&id);
             let things = self.cloud.things(&tags).await?.len();
             if things > 0 {
                 let (class, created_by) = (last.tags()[TAG_CLASS].clone(), last.created_by.clone());
@@ -96,7 +96,7 @@ impl Lost<'_> {
     async fn sorted(&self, candidates: Vec<Candidate>) -> Result<(Vec<Candidate>, Kept), Failure> {
         let (mut left, mut kept) = (Vec::new(), Kept::default());
         for candidate in candidates {
-            let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), candidate.id.clone())]);
+            let tags = tag_of(&candidate.id);
             let things = self.cloud.things(&tags).await?;
             if Sorted::of(things.clone(), self.images).going.is_empty() {
                 kept.things.extend(things);

@@ -32,7 +32,8 @@ use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::cloud::{self, Platforms};
+use crate::cloud::{self, Cloud, Platforms};
+use crate::environment;
 use crate::failure::{Exit, Failure};
 use crate::report::{Detail, Format, Screen};
 use crate::stop::Stop;
@@ -72,6 +73,16 @@ struct Common {
 /// Where the platforms are; not a word that anybody types.
 #[derive(Clone, Debug)]
 struct Reached(Arc<dyn Platforms>);
+
+impl Reached {
+    /// AWS as these settings lead to it; where crash points are compiled in, each change passes some.
+    async fn aws(&self, section: &environment::Aws) -> Result<Box<dyn Cloud>, Failure> {
+        let cloud = self.0.aws(section).await?;
+        #[cfg(feature = "crash-points")]
+        let cloud = cloud::Watched::new(cloud);
+        Ok(cloud)
+    }
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -10,17 +10,17 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Common;
 use super::ask::ask;
 use super::desk::actor;
 use super::down::Down;
-use crate::cloud::{Account, Candidate, Cloud, Tags, aws};
+use super::{Common, Reached};
+use crate::cloud::{Account, Candidate, Cloud};
 use crate::config;
 use crate::environment::{self, EnvironmentClass, Platform};
 use crate::event::{Events, Outcome};
 use crate::execute::{Broom, Sorted, left_over};
 use crate::failure::{Exit, Failure};
-use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::identity::{Identity, tag_of};
 use crate::journal::{Journal, Lease, LocalStore, Writer, load_identity, save_identity};
 use crate::report::{Screen, moment, table};
 use crate::stop::Stop;
@@ -69,7 +69,7 @@ struct Place {
 impl Reap {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let workspace = common.open()?;
-        let (places, unread) = places(&workspace).await?;
+        let (places, unread) = places(&workspace, &common.platforms).await?;
         for failure in &unread {
             screen.remark(&format!("not looked at: {failure}"));
         }
@@ -117,7 +117,7 @@ impl Reap {
 }
 
 /// The accounts and regions of all environment files, each once; and the files that cannot be read.
-async fn places(workspace: &Workspace) -> Result<(Vec<Place>, Vec<Failure>), Failure> {
+async fn places(workspace: &Workspace, platforms: &Reached) -> Result<(Vec<Place>, Vec<Failure>), Failure> {
     let (mut sections, mut unread): (Vec<environment::Aws>, Vec<Failure>) = (Vec::new(), Vec::new());
     for name in workspace.environments()? {
         match config::load(workspace, &name) {
@@ -127,7 +127,7 @@ async fn places(workspace: &Workspace) -> Result<(Vec<Place>, Vec<Failure>), Fai
     }
     let mut places: Vec<Place> = Vec::new();
     for section in sections {
-        let cloud = aws::Aws::connect(&section).await?;
+        let cloud = platforms.aws(&section).await?;
         let account = cloud.account().await?;
         if section.account.as_ref().is_some_and(|wanted| *wanted != account.id) {
             let other = format!(
@@ -208,7 +208,7 @@ impl Reaping<'_> {
     /// What the platform says now, whatever we believe that we did.
     async fn fate(&self, failure: Option<Failure>) -> Line {
         let id = &self.candidate.id;
-        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())]);
+        let tags = tag_of(id);
         let said = failure.as_ref().map(ToString::to_string).unwrap_or_default();
         let looked = async {
             let left = Sorted::of(self.place.cloud.things(&tags).await?, false).going.len();
@@ -236,18 +236,13 @@ impl Reaping<'_> {
         let writer = Writer::begin(journal, lease, &format!("reap {}", self.candidate.name), None).await?;
         let (events, received) = Events::channel();
         let follower = tokio::spawn(self.screen.follow(received));
-        let tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), self.candidate.id.clone())]);
+        let tags = tag_of(&self.candidate.id);
         let result = Broom { cloud, tags: &tags, images: false, stop: self.stop, events: &events }.sweep().await;
         drop(events);
         // A report that failed has nothing more to say than the run itself.
         drop(follower.await);
         let result = result.and_then(|left| if left.is_empty() { Ok(()) } else { Err(left_over(&left, &[])) });
-        let outcome = match &result {
-            Ok(()) => Outcome::Succeeded,
-            Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
-            Err(_) => Outcome::Failed,
-        };
-        writer.end(outcome, result.as_ref().err().map(ToString::to_string)).await?;
+        writer.end(Outcome::of(&result), result.as_ref().err().map(ToString::to_string)).await?;
         result?;
         state.retire(identity.id).map(drop)
     }

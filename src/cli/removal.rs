@@ -11,6 +11,7 @@ use crate::cloud::{Thing, ThingKind, Whose};
 use crate::execute::{Sorted, describe};
 use crate::failure::Failure;
 use crate::identity::{Identity, TAG_ENVIRONMENT};
+use crate::journal::Memory;
 use crate::report::Screen;
 
 /// The stages that keep an OpenTofu state.
@@ -33,11 +34,13 @@ struct Line<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<&'a str>,
+    #[serde(skip)]
+    thing: &'a Thing,
 }
 
 impl<'a> Removal<'a> {
-    pub async fn of(desk: &Desk, identity: &'a Identity, sorted: Sorted) -> Result<Self, Failure> {
-        let known = if desk.state.identity().exists() { Some(known(desk, identity).await?) } else { None };
+    pub fn of(desk: &Desk, identity: &'a Identity, memory: &Memory, sorted: Sorted) -> Result<Self, Failure> {
+        let known = desk.state.identity().exists().then(|| known(desk, memory)).transpose()?;
         Ok(Self { identity, sorted, known })
     }
 
@@ -52,8 +55,8 @@ impl<'a> Removal<'a> {
     pub fn tell_all(&self, screen: Screen) {
         let lines = self.lines();
         let listed = lines.iter().map(|line| {
-            let (name, why) = (named(line), line.why.map(|why| format!(": {why}")).unwrap_or_default());
-            format!("  {:<9} {name}{why}", line.class)
+            let why = line.why.map(|why| format!(": {why}")).unwrap_or_default();
+            format!("  {:<9} {}{why}", line.class, describe(line.thing))
         });
         let text: Vec<String> =
             self.summary().into_iter().chain(listed).chain(["nothing was removed: a dry run".to_owned()]).collect();
@@ -113,23 +116,14 @@ impl<'a> Line<'a> {
             Whose::Unmarked => Some("untagged, in its network or with its short id"),
             Whose::Ours => None,
         };
-        Self { class, kind: thing.kind.name(), id: &thing.id, name: &thing.name, why }
-    }
-}
-
-fn named(line: &Line<'_>) -> String {
-    if line.name.is_empty() || line.name == line.id {
-        format!("{} {}", line.kind, line.id)
-    } else {
-        format!("{} {} ({})", line.kind, line.id, line.name)
+        Self { class, kind: thing.kind.name(), id: &thing.id, name: &thing.name, why, thing }
     }
 }
 
 /// Every word in the journal's artifacts and in the OpenTofu states: ids are among them.
-async fn known(desk: &Desk, identity: &Identity) -> Result<BTreeSet<String>, Failure> {
+fn known(desk: &Desk, memory: &Memory) -> Result<BTreeSet<String>, Failure> {
     let mut known = BTreeSet::new();
-    let journal = desk.journal(identity).await?;
-    for made in journal.memory().stages.values().filter_map(|stage| stage.made.as_ref()) {
+    for made in memory.stages.values().filter_map(|stage| stage.made.as_ref()) {
         let artifact = serde_json::to_value(&made.artifact).map_err(|error| Failure::bug("no JSON").because(error))?;
         words(&artifact, &mut known);
     }

@@ -124,7 +124,8 @@ fn condition(memory: &Memory, now: Timestamp) -> String {
     }
 }
 
-fn expires(identity: &Identity, now: Timestamp) -> String {
+/// How far away the end of an environment is, or was: `in 23 h`, `2 d ago`; empty without one.
+pub fn expires(identity: &Identity, now: Timestamp) -> String {
     let Some(at) = identity.expires else { return String::new() };
     if at > now { format!("in {}", ago(between(now, at))) } else { format!("{} ago", ago(between(at, now))) }
 }

@@ -91,10 +91,8 @@ fn failure_of(result: &Result<Made, Failure>) -> Option<&Failure> {
 
 fn outcome_of(result: &Result<Made, Failure>) -> Outcome {
     match result {
-        Ok(Made { short: None, .. }) => Outcome::Succeeded,
         Ok(Made { short: Some(_), .. }) => Outcome::Partial,
-        Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
-        Err(_) => Outcome::Failed,
+        result => Outcome::of(result),
     }
 }
 

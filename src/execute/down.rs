@@ -63,12 +63,7 @@ async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(
     let kind: Kind = stage.makes();
     world.book.destroy_intended(kind).await?;
     let result = stage.destroy(world.known.artifact(kind), &world.context(kind)).await;
-    let outcome = match &result {
-        Ok(()) => Outcome::Succeeded,
-        Err(failure) if failure.is_cancelled() => Outcome::Interrupted,
-        Err(_) => Outcome::Failed,
-    };
-    world.book.destroy_ended(kind, outcome, result.as_ref().err()).await?;
+    world.book.destroy_ended(kind, Outcome::of(&result), result.as_ref().err()).await?;
     if result.is_ok() {
         world.events.notice(format!("  ✓ {kind:<14} {}", fate(kind, images)));
     }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::{Cloud, Tags};
 use crate::failure::{Exit, Failure};
-use crate::identity::TAG_ENVIRONMENT;
+use crate::identity::tag_of;
 use crate::stages::Context;
 use crate::tools::ToolCx;
 use crate::tools::tofu::{self, Finder, Outputs, Root};
@@ -77,7 +77,7 @@ pub fn tool_cx<'a>(cx: &'a Context<'_>) -> ToolCx<'a> {
 
 /// The tag by which everything of the environment is found.
 pub fn own(cx: &Context<'_>) -> Tags {
-    Tags::from([(TAG_ENVIRONMENT.to_owned(), cx.identity.id.to_string())])
+    tag_of(cx.identity.id)
 }
 
 /// Finds resources that tofu lost, by asking the platform.

@@ -14,7 +14,7 @@ use super::{Aws, errors, owner, tagged};
 use crate::cloud::{Candidate, Tags, Thing, ThingKind};
 use crate::environment::EnvironmentClass;
 use crate::failure::Failure;
-use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME, cluster_tag};
+use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME, cluster_tag, tag_of};
 
 /// How many load balancers AWS tells the tags of in one call.
 const TAGS_AT_ONCE: usize = 20;
@@ -63,7 +63,7 @@ impl Aws {
         found.extend(self.balancers(|_, have| is_wanted(have)).await?);
         let mut candidates = vec![];
         for (id, Claims { tags, class, expires }) in environments(found.into_iter().map(|found| found.tags)) {
-            let things = self.everything(&Tags::from([(TAG_ENVIRONMENT.to_owned(), id.clone())])).await?.len();
+            let things = self.everything(&tag_of(&id)).await?.len();
             let text = |key: &str| tags.get(key).cloned().unwrap_or_default();
             let (name, created_by) = (text(TAG_NAME), text(TAG_CREATED_BY));
             let expires = expires.into_iter().collect::<Option<Vec<_>>>().and_then(|times| times.into_iter().max());
