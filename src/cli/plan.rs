@@ -50,16 +50,17 @@ impl PlanArgs {
         };
         let looked = layout.look(&stages::all(), &journal).await?;
         connections.close().await;
+        let standstill = looked.standstill(&desk.env.name);
         let text = format!(
             "{}\n\n{}\n\n{}",
             heading(&desk, &identity),
             plan_text(&looked.plan, &looked.usual),
-            next(&desk, &looked.plan)
+            next(&desk.env.name, &looked.plan, standstill.is_some())
         );
         let (id, usual) = (recorded.map(|it| it.id), seconds(&looked.usual));
         let plan = json!({ "environment": desk.env.name, "id": id, "plan": looked.plan, "usual": usual });
         screen.result(&text, &plan);
-        if let Some(failure) = looked.standstill(&desk.env.name) {
+        if let Some(failure) = standstill {
             return Err(failure);
         }
         if self.detailed_exitcode && !looked.plan.is_noop() {
@@ -95,9 +96,10 @@ fn grouped(account: &str) -> String {
     format!("{}-{}-{}", &account[..4], &account[4..8], &account[8..])
 }
 
-fn next(desk: &Desk, plan: &Plan) -> String {
-    let name = &desk.env.name;
-    if plan.is_noop() {
+fn next(name: &str, plan: &Plan, is_standstill: bool) -> String {
+    if is_standstill {
+        format!("`sre-provision up {name}` would do nothing of it")
+    } else if plan.is_noop() {
         format!("{name} is as described: `sre-provision up {name}` would do nothing")
     } else {
         format!("next: `sre-provision up {name}` does this and asks first")

@@ -102,10 +102,12 @@ impl<'a> Removal<'a> {
 
     /// Whether a thing of ours is known to nobody but the platform. Parts of others are known with them.
     fn is_orphaned(&self, thing: &Thing) -> bool {
-        self.known.as_ref().is_some_and(|known| {
-            !known.contains(&thing.id) && thing.part_of.as_ref().is_none_or(|whole| !known.contains(whole))
-        })
+        self.known.as_ref().is_some_and(|known| !is_known(thing, known))
     }
+}
+
+fn is_known(thing: &Thing, known: &BTreeSet<String>) -> bool {
+    known.contains(&thing.id) || thing.part_of.as_ref().is_some_and(|whole| known.contains(whole))
 }
 
 impl<'a> Line<'a> {
@@ -142,6 +144,8 @@ fn words(value: &Value, into: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
             into.insert(text.clone());
+            // The interfaces of a load balancer know it by the end of its ARN.
+            into.extend(text.split_once(":loadbalancer/").map(|(_, end)| end.to_owned()));
         }
         Value::Array(values) => values.iter().for_each(|value| words(value, into)),
         Value::Object(values) => values.values().for_each(|value| words(value, into)),
@@ -161,4 +165,31 @@ pub fn counted(things: &[Thing]) -> String {
         })
         .collect();
     counted.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing(kind: ThingKind, id: &str, part_of: Option<&str>) -> Thing {
+        let (id, part_of) = (id.to_owned(), part_of.map(str::to_owned));
+        Thing { kind, id, name: String::new(), part_of, whose: Whose::Ours }
+    }
+
+    #[test]
+    fn what_a_state_does_not_name_is_known_as_part_of_what_it_names() {
+        let state = json!({ "resources": [
+            { "arn": "arn:aws:elasticloadbalancing:eu-central-1:1:loadbalancer/net/dev-5b1e77aa/50dc6c49" },
+            { "id": "i-1" },
+        ]});
+        let mut known = BTreeSet::new();
+        words(&state, &mut known);
+
+        let interface = |of| thing(ThingKind::NetworkInterface, "eni-1", of);
+        assert!(is_known(&interface(Some("net/dev-5b1e77aa/50dc6c49")), &known));
+        assert!(is_known(&thing(ThingKind::Volume, "vol-1", Some("i-1")), &known));
+        assert!(is_known(&thing(ThingKind::Machine, "i-1", None), &known));
+        assert!(!is_known(&interface(Some("net/other/50dc6c49")), &known));
+        assert!(!is_known(&thing(ThingKind::Machine, "i-2", None), &known));
+    }
 }

@@ -1,8 +1,8 @@
 //! The gate of a join: asks one node, over and over, until it is a member of the cluster or cannot become one.
 //!
-//! One script per look answers all: what systemd says of the unit, what the API says of the node, and what the unit's
-//! journal said in the last half minute. It needs nothing from outside the node, so it works before there is a
-//! kubeconfig and through any way in.
+//! One script per look answers all: what systemd says of the unit, what the API says of the node, what etcd says of its
+//! members, and what the unit's journal said in the last half minute. It needs nothing from outside the node, so it
+//! works before there is a kubeconfig and through any way in.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::environment::{NodeName, Role};
 use crate::failure::{Exit, Failure};
 use crate::node::{Connection, Look, Pace, Wait, quote};
+use crate::rke2::etcd::{Members, ask_members};
 use crate::rke2::node_status::NodeStatus;
 use crate::rke2::symptom::{Symptom, recognised};
 use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, Version, unit};
@@ -87,6 +88,8 @@ struct Answer {
     /// What the API's `/readyz` said, on a server.
     readyz: Option<String>,
     status: Option<NodeStatus>,
+    /// What the server's own etcd member tells.
+    etcd: Option<Members>,
     /// The unit's journal of the last half minute.
     journal: String,
 }
@@ -157,10 +160,12 @@ impl<'a> Gate<'a> {
         if self.role == Role::Server && answer.readyz.as_deref() != Some("ok") {
             return Some("its API is not ready".to_owned());
         }
-        match &answer.status {
-            None => Some("its node is not registered".to_owned()),
-            Some(status) => status.lacks(self.role, &self.version),
-        }
+        let Some(status) = &answer.status else { return Some("its node is not registered".to_owned()) };
+        status.lacks(self.role, &self.version).or_else(|| match (&status.member, &answer.etcd) {
+            (Some(member), Some(etcd)) if self.role == Role::Server => etcd.lacks_voter(member),
+            (_, None) if self.role == Role::Server => Some("its etcd member does not answer".to_owned()),
+            _ => None,
+        })
     }
 
     /// Adds what the journal said to a failure of the wait.
@@ -195,6 +200,7 @@ impl Answer {
             active: property("ActiveEnterTimestamp").and_then(moment),
             readyz: part("readyz").map(str::to_owned),
             status: part("node").and_then(|node| NodeStatus::read(&serde_json::from_str(node).ok()?)),
+            etcd: part("etcd").and_then(Members::read),
             journal: part("journal").unwrap_or_default().to_owned(),
         }
     }
@@ -220,6 +226,10 @@ fn script(name: &NodeName, role: Role) -> String {
         Role::Agent => format!("{DATA_DIR}/agent/kubelet.kubeconfig"),
     };
     let node = quote(&format!("/api/v1/nodes/{name}"));
+    let etcd = match role {
+        Role::Server => format!("\n  echo; echo @etcd; {}", ask_members()),
+        Role::Agent => String::new(),
+    };
     format!(
         r#"echo @unit
 systemctl show {unit}.service --timestamp=us+utc \
@@ -227,7 +237,7 @@ systemctl show {unit}.service --timestamp=us+utc \
 get() {{ {DATA_DIR}/bin/kubectl --kubeconfig {kubeconfig} --request-timeout=5s get --raw "$1" 2>/dev/null; }}
 if [ -x {DATA_DIR}/bin/kubectl ] && [ -r {kubeconfig} ]; then
   echo; echo @readyz; get /readyz
-  echo; echo @node; get {node}
+  echo; echo @node; get {node}{etcd}
 fi
 echo; echo @journal
 journalctl --unit {unit}.service --since=-30s --lines=200 --output=cat --no-pager
@@ -253,15 +263,27 @@ fn message(line: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rke2::etcd::tests::list;
     use crate::rke2::node_status::tests::node;
 
     const VERSION: &str = "v1.35.4+rke2r1";
 
     fn said(activity: &str, readyz: &str, conditions: &[(&str, &str, &str)], journal: &str) -> Answer {
+        said_with(activity, readyz, conditions, &list(&["server-1-0badcafe", "server-2-1f2e3d4c"]), journal)
+    }
+
+    fn said_with(
+        activity: &str,
+        readyz: &str,
+        conditions: &[(&str, &str, &str)],
+        etcd: &str,
+        journal: &str,
+    ) -> Answer {
         let node = node("server-2", Role::Server, VERSION, conditions);
         Answer::read(&format!(
             "@unit\nActiveState={activity}\nNRestarts=3\nInactiveExitTimestamp=Sat 2026-11-21 15:49:12.500000 UTC\n\
-             ActiveEnterTimestamp=Sat 2026-11-21 15:49:58.250000 UTC\n\n@readyz\n{readyz}\n@node\n{node}\n@journal\n{journal}\n"
+             ActiveEnterTimestamp=Sat 2026-11-21 15:49:58.250000 UTC\n\n@readyz\n{readyz}\n@node\n{node}\n@etcd\n{etcd}\n\
+             @journal\n{journal}\n"
         ))
     }
 
@@ -312,6 +334,13 @@ mod tests {
             look(&gate, &said("active", "ok", &learner, "")),
             not_yet("etcd member does not vote: MemberIsLearner")
         );
+        for (etcd, lacking) in [
+            ("", "its etcd member does not answer"),
+            (list(&["server-1-0badcafe"]).as_str(), "etcd has no member `server-2-1f2e3d4c`"),
+            (list(&["server-2-1f2e3d4c*"]).as_str(), "etcd member `server-2-1f2e3d4c` is a learner"),
+        ] {
+            assert_eq!(look(&gate, &said_with("active", "ok", &VOTING, etcd, "")), not_yet(lacking));
+        }
         assert_eq!(
             look(&gate, &Answer::read("@unit\nActiveState=active\n\n@readyz\nok\n@node\n\n@journal\n")),
             not_yet("its node is not registered")

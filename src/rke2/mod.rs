@@ -3,9 +3,10 @@
 //! Nothing here starts anything on a node: Ansible installs and starts, this room asks whether it came to be. A start
 //! command that returned 0 proves nothing (a unit of the other role makes systemd skip the start and say so to nobody),
 //! so a node has joined when its unit is active *and* the API shows it Ready at the wanted version *and*, for a
-//! server, its etcd member votes.
+//! server, etcd itself counts its member among the voters.
 
 mod api;
+mod etcd;
 mod gate;
 mod kubeconfig;
 mod node_status;
@@ -17,6 +18,7 @@ mod token;
 mod version;
 
 pub use api::{Api, Route};
+pub use etcd::{Members, members_agree};
 pub use gate::{Member, Start, joined, serving};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;

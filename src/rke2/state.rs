@@ -7,6 +7,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::node::{Census, Question};
 use crate::rke2::DATA_DIR;
+use crate::rke2::etcd::{Members, ask_members};
 
 /// The name of RKE2's question in a census.
 pub const QUESTION: &str = "rke2";
@@ -44,6 +45,8 @@ pub struct State {
     pub has_store: bool,
     /// The name of its etcd member.
     pub member: Option<String>,
+    /// What that member tells of etcd; `None` where it does not answer.
+    pub etcd: Option<Members>,
     /// Over `config.yaml` and its drop-ins.
     pub config: Option<Digest>,
     /// Of the cluster's CA file, on a server.
@@ -128,12 +131,14 @@ for unit in rke2-server rke2-agent; do
 done
 [ ! -d {DATA_DIR}/server/db/etcd/member/wal ] || echo store=yes
 [ ! -r {DATA_DIR}/server/db/etcd/name ] || echo "member=$(cat {DATA_DIR}/server/db/etcd/name)"
+[ ! -r {DATA_DIR}/server/tls/etcd/client.key ] || echo "etcd=$({etcd})"
 set -- /etc/rancher/rke2/config.yaml /etc/rancher/rke2/config.yaml.d/*.y*ml
 [ ! -r "$1" ] || echo "config=$(for file; do [ ! -r "$file" ] || cat "$file"; done | sha256sum | cut -d ' ' -f 1)"
 ca={DATA_DIR}/server/tls/server-ca.crt
 [ ! -r "$ca" ] || echo "ca=$(sha256sum <"$ca" | cut -d ' ' -f 1)"
 for file in {DATA_DIR}/agent/images/*.tar*; do [ ! -f "$file" ] || echo "archive=${{file##*/}}"; done
-exit 0"#
+exit 0"#,
+        etcd = ask_members(),
     );
     Question { name: QUESTION, script }
 }
@@ -157,6 +162,7 @@ fn parse(text: &str) -> State {
         running: value("running"),
         has_store: values.contains_key("store"),
         member: value("member"),
+        etcd: value("etcd").and_then(|answer| Members::read(&answer)),
         config: value("config").and_then(|digest| Digest::parse(&digest)),
         ca: value("ca").and_then(|digest| Digest::parse(&digest)),
         archives: pairs().filter(|(name, _)| *name == "archive").map(|(_, value)| value.to_owned()).collect(),
@@ -170,6 +176,7 @@ mod tests {
     const SAID: &str = "rke2-server.LoadState=loaded\nrke2-server.ActiveState=active\nrke2-server.UnitFileState=enabled\n\
                         rke2-server.NRestarts=2\nrke2-agent.LoadState=loaded\nrke2-agent.ActiveState=inactive\n\
                         installed=v1.35.4+rke2r1\nrunning=v1.34.4+rke2r1\nstore=yes\nmember=server-1-1f2e3d4c\n\
+                        etcd={\"members\":[{\"ID\":\"7\",\"name\":\"server-1-1f2e3d4c\"}]}\n\
                         archive=rke2-images-canal.linux-amd64.tar.zst\narchive=rke2-images-core.linux-amd64.tar.zst";
 
     #[test]
@@ -179,6 +186,7 @@ mod tests {
         assert_eq!(state.server, Unit { activity: UnitActivity::Active, is_enabled: true, restarts: 2 });
         assert_eq!(state.agent.activity, UnitActivity::Inactive);
         assert_eq!(state.member.as_deref(), Some("server-1-1f2e3d4c"));
+        assert_eq!(state.etcd.and_then(|etcd| etcd.lacks_voter("server-1-1f2e3d4c")), None);
         assert_eq!(state.archives.len(), 2);
         assert!(state.has_store);
     }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join_all;
 
 use crate::artifact::{Access, Agents, Artifact, Health, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{Forward, Wait};
-use crate::rke2::{ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, Version, serves};
+use crate::rke2::{
+    ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, State, Version, members_agree, serves,
+};
 use crate::stages::joining::{fixed_address, version};
 use crate::stages::{Context, Given, Made, Presence, Stage};
 use crate::workspace::{RealDisk, write_atomic};
@@ -21,6 +24,8 @@ pub struct HealthStage;
 const KUBECONFIG: &str = "kubeconfig";
 /// How long the load balancer may take to send traffic to servers that serve.
 const SERVE: Duration = Duration::from_secs(8 * 60);
+/// How long etcd may take to tell the same on every server, once all of them serve.
+const AGREE: Duration = Duration::from_secs(60);
 
 #[async_trait]
 impl Stage for HealthStage {
@@ -49,11 +54,13 @@ impl Stage for HealthStage {
         let (servers, agents): (Servers, Agents) = (cx.known.get(Kind::Servers)?, cx.known.get(Kind::Agents)?);
         let expected = expected(&access, &servers, &agents, version(cx)?);
         let wait = Wait::within(Duration::from_secs(5), cx.stop, &|_| {});
-        Ok(match serves(&api, &expected, &wait).await {
-            Ok(_) => Presence::Standing,
+        match serves(&api, &expected, &wait).await {
+            Ok(_) => {}
             Err(failure) if failure.is_cancelled() => return Err(failure),
-            Err(failure) => Presence::Altered(failure.to_string()),
-        })
+            Err(failure) => return Ok(Presence::Altered(failure.to_string())),
+        }
+        let lacking = etcd_lacks(&servers, &access, &expected, cx).await?;
+        Ok(lacking.map_or(Presence::Standing, Presence::Altered))
     }
 
     async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
@@ -68,6 +75,9 @@ impl Stage for HealthStage {
         let tell = |text: &str| cx.progress(text);
         let expected = expected(&access, &servers, &given.get(Kind::Agents)?, version(cx)?);
         let proof = serves(&api, &expected, &cx.wait(SERVE, &tell)).await?;
+        cx.progress("asking etcd on every server".to_owned());
+        let reached = reached(&servers, &access).map(|server| cx.connections.get(server, &access));
+        members_agree(&try_join_all(reached).await?, &expected, &cx.wait(AGREE, &tell)).await?;
         let written = kubeconfig.written(&cx.env.name, &server);
         cx.secrets.put(KUBECONFIG, &written)?;
         cx.note_secrets().await?;
@@ -91,9 +101,33 @@ fn expected(access: &Access, servers: &Servers, agents: &Agents, version: Versio
     Expected { nodes, excused, version }
 }
 
+fn reached<'a>(servers: &'a Servers, access: &'a Access) -> impl Iterator<Item = &'a NodeName> {
+    servers.joined.keys().filter(|node| access.nodes.contains_key(*node))
+}
+
+/// Why etcd's members are not the servers, by what each server told in its census; `None` when they are.
+async fn etcd_lacks(
+    servers: &Servers,
+    access: &Access,
+    expected: &Expected,
+    cx: &Context<'_>,
+) -> Result<Option<String>, Failure> {
+    for server in reached(servers, access) {
+        let census = cx.connections.census(server, access).await?;
+        let lacks = match State::read(&server.0, &census)?.etcd {
+            Some(members) => members.lacks(expected),
+            None => Some("its etcd member does not answer".to_owned()),
+        };
+        if let Some(lacks) = lacks {
+            return Ok(Some(format!("asked on `{server}`: {lacks}")));
+        }
+    }
+    Ok(None)
+}
+
 /// The administrator's kubeconfig from a server.
 async fn fetch(servers: &Servers, access: &Access, cx: &Context<'_>) -> Result<Kubeconfig, Failure> {
-    let node = servers.joined.keys().find(|node| access.nodes.contains_key(*node));
+    let node = reached(servers, access).next();
     let node = node.ok_or_else(|| Failure::bug("a cluster without a server that can be reached"))?;
     let connection = cx.connections.get(node, access).await?;
     let output = connection.run(&format!("cat {ADMIN_KUBECONFIG}"), true).await?;

@@ -40,6 +40,8 @@ pub fn answer(world: &World, address: &str, script: &str) -> Result<Value, Strin
         census(world, node)
     } else if script.contains("echo @unit") {
         gate(world, node)
+    } else if script.contains("/v3/cluster/member/list") {
+        etcd(world).to_string()
     } else if script.contains("server/token") {
         format!("K10{}::server:password\n", ca_digest())
     } else if script.contains("rke2.yaml") {
@@ -71,7 +73,8 @@ fn census(world: &World, node: &str) -> String {
     if let Some(member) = member {
         rke2.push_str(&format!("running={VERSION}\n"));
         if member.role == "server" {
-            rke2.push_str(&format!("store=yes\nmember={node}-1f2e3d4c\nca={}\n", ca_digest()));
+            let (members, ca) = (etcd(world), ca_digest());
+            rke2.push_str(&format!("store=yes\nmember={node}-1f2e3d4c\nca={ca}\netcd={members}\n"));
         }
     }
     let part = |name: &str, text: &str| format!("@sre-begin {name}\n{text}\n\n@sre-end 0\n");
@@ -84,6 +87,15 @@ fn gate(world: &World, node: &str) -> String {
     };
     format!(
         "@unit\nActiveState=active\nNRestarts=0\nInactiveExitTimestamp=Sat 2026-11-21 15:49:12.500000 UTC\n\
-         ActiveEnterTimestamp=Sat 2026-11-21 15:49:58.250000 UTC\n\n@readyz\nok\n@node\n{object}\n@journal\n"
+         ActiveEnterTimestamp=Sat 2026-11-21 15:49:58.250000 UTC\n\n@readyz\nok\n@node\n{object}\n@etcd\n{}\n\
+         @journal\n",
+        etcd(world)
     )
+}
+
+/// The list of etcd's members: every server that joined.
+fn etcd(world: &World) -> Value {
+    let servers = world.cluster.members.iter().filter(|(_, member)| member.role == "server");
+    let members: Vec<Value> = servers.map(|(node, _)| json!({ "name": format!("{node}-1f2e3d4c") })).collect();
+    json!({ "members": members })
 }

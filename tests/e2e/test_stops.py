@@ -6,6 +6,9 @@ environment that nobody disturbed.
 """
 
 import json
+import os
+import random
+import subprocess
 import time
 import unittest
 
@@ -88,7 +91,9 @@ class Striking(unittest.TestCase):
         self.assertEqual([], world.left_here())
 
 
-class Stops(Striking):
+class FromNothing(Striking):
+    """Begins where nothing is made yet, and knows what an undisturbed run makes."""
+
     @classmethod
     def setUpClass(cls):
         """An undisturbed run, for the comparison; it is gone before the first test begins."""
@@ -105,34 +110,77 @@ class Stops(Striking):
     def setUp(self):
         lab("restore", self.empty)
 
-    def stopped_everywhere(self, name: str, blows: list[Blow]) -> None:
-        """Each stage is struck with each of the blows, each step and tool of it with one of them."""
+    def fresh(self, name: str) -> World:
+        """A workspace whose images are not built yet: another template makes others than an earlier test built."""
         world = World(name)
-        # Another template makes other images: those that an earlier test built would only be found.
         template = world.assets / "packer/base/build.pkr.hcl"
         template.write_text(f"{template.read_text()}# {name} {time.time_ns()}\n")
-        images = inventory(images=True)
+        return world
+
+    def as_undisturbed(self, world: World, images: dict[str, list[str]]) -> None:
+        """What was made is what an undisturbed run makes; `images` is the inventory before."""
+        self.converged(world)
+        self.assertEqual(self.undisturbed, left_behind(self.before, inventory()))
+        made = left_behind(images, inventory(images=True))
+        self.assertEqual(2, made["images"], "an image was built twice")
+        self.assertEqual(2, made["snapshots"], "a build left a snapshot")
+
+    def gone(self, ended) -> None:
+        self.assertEqual(ended.code, 0, ended.said)
+        self.assertIn(f"{NAME} is gone ·", ended.said)
+        self.assertEqual(self.before, inventory())
+
+
+class Stops(FromNothing):
+    def stopped_everywhere(self, name: str, blows: list[Blow]) -> None:
+        """Each stage is struck with each of the blows, each step and tool of it with one of them."""
+        world, images = self.fresh(name), inventory(images=True)
         moments = {moment: list(blows) if moment in STAGES else [blows[number % len(blows)]] for number, moment in enumerate(ROAD)}
 
         struck = self.strike(world, moments)
 
         # A stage that takes a second may have ended before it heard the first of them; then there is no second.
         self.assertEqual(STAGES, {stage_of(moment) for moment, _ in struck})
-        self.converged(world)
-        self.assertEqual(self.undisturbed, left_behind(self.before, inventory()))
-        made = left_behind(images, inventory(images=True))
-        self.assertEqual(2, made["images"], "an image was built twice")
-        self.assertEqual(2, made["snapshots"], "a build left a snapshot")
-        ended = world.down()
-        self.assertEqual(ended.code, 0, ended.said)
-        self.assertIn(f"{NAME} is gone ·", ended.said)
-        self.assertEqual(self.before, inventory())
+        self.as_undisturbed(world, images)
+        self.gone(world.down())
 
     def test_kill_9_in_every_stage(self):
         self.stopped_everywhere("killed", [Blow.KILL, Blow.KILL_GROUP])
 
     def test_ctrl_c_in_every_stage(self):
         self.stopped_everywhere("interrupted", [Blow.CTRL_C, Blow.CTRL_C_TWICE])
+
+
+class AtRandom(FromNothing):
+    """Killed at any moment, whatever the journal tells; `SRE_E2E_SEED` repeats a run's moments."""
+
+    KILLS = 10
+
+    def test_killed_ten_times_on_the_way_up_and_ten_times_on_the_way_down(self):
+        seed = int(os.environ.get("SRE_E2E_SEED") or time.time_ns() % 1_000_000)
+        print(f"  SRE_E2E_SEED={seed}", flush=True)
+        chance = random.Random(seed)
+        world, images = self.fresh("random"), inventory(images=True)
+
+        # Together the pauses are shorter than an undisturbed run, so that every kill finds something to stop.
+        self.killed(world, "up", chance, longest=18)
+        ended = world.up()
+        self.assertEqual(ended.code, 0, ended.said)
+        self.as_undisturbed(world, images)
+        self.killed(world, "down", chance, longest=3)
+        self.gone(world.down())
+
+    def killed(self, world: World, command: str, chance: random.Random, longest: float) -> None:
+        for number in range(self.KILLS):
+            blow, pause = chance.choice([Blow.KILL, Blow.KILL_GROUP]), chance.uniform(0.2, longest)
+            running = world.start(command, NAME, "--yes")
+            try:
+                running.process.wait(pause)
+            except subprocess.TimeoutExpired:
+                blow.strike(running)
+            ended = world.ended(running)
+            print(f"  {command} {number + 1}: {blow.value} after {pause:.1f} s: ended with {ended.code}", flush=True)
+            self.assertIn(ended.code, blow.codes(), f"it ended before it was struck:\n{ended.said}")
 
 
 class Sample(Striking):

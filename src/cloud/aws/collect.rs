@@ -246,11 +246,30 @@ impl Aws {
     }
 }
 
-/// What an interface goes with: a machine that it was made with, or the service that asked for it.
+/// What an interface goes with: a machine that it was made with, or what a service asked for it for.
 fn owner_of(interface: &NetworkInterface) -> Option<&str> {
     let attachment = interface.attachment()?;
-    if attachment.delete_on_termination() == Some(true) {
-        return attachment.instance_id().or_else(|| attachment.instance_owner_id());
+    let goes_along = attachment.delete_on_termination() == Some(true);
+    if goes_along && let Some(machine) = attachment.instance_id() {
+        return Some(machine);
     }
-    if interface.requester_managed() == Some(true) { attachment.instance_owner_id() } else { None }
+    let service = || served(interface.description()?).or_else(|| attachment.instance_owner_id());
+    (goes_along || interface.requester_managed() == Some(true)).then(service).flatten()
+}
+
+/// What an interface's description says that it is for: a load balancer, by the end of its ARN, or a NAT gateway.
+fn served(description: &str) -> Option<&str> {
+    description.strip_prefix("ELB ").or_else(|| description.strip_prefix("Interface for NAT Gateway "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_interface_is_for_is_read_from_its_description() {
+        assert_eq!(served("ELB net/dev-5b1e77aa/50dc6c495c0c9188"), Some("net/dev-5b1e77aa/50dc6c495c0c9188"));
+        assert_eq!(served("Interface for NAT Gateway nat-05dba92075d71c408"), Some("nat-05dba92075d71c408"));
+        assert_eq!(served("aws-K8S-i-0f1e2d3c"), None);
+    }
 }

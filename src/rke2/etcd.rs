@@ -1,0 +1,173 @@
+//! etcd's own word on its members, asked of one of them.
+//!
+//! RKE2 leaves no `etcdctl` on a node. Every member serves etcd's JSON gateway on its own loopback address, to whoever
+//! holds the client certificate that RKE2 made there. The list is read linearizably, so a member that answers has a
+//! quorum behind it, and members that answer differently are not of one cluster.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use serde::Deserialize;
+
+use crate::environment::{NodeName, Role};
+use crate::failure::{Exit, Failure};
+use crate::node::{Connection, Look, Wait};
+use crate::rke2::DATA_DIR;
+use crate::rke2::proof::Expected;
+
+const EVERY: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The members of etcd, as one of them tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Members {
+    #[serde(default)]
+    members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct Member {
+    /// `<node>-<8 hexadecimal digits>`; empty until it has started.
+    #[serde(default)]
+    name: String,
+    #[serde(default, rename = "isLearner")]
+    is_learner: bool,
+}
+
+impl Member {
+    fn is_of(&self, node: &NodeName) -> bool {
+        self.name.rsplit_once('-').is_some_and(|(name, _)| name == node.0)
+    }
+}
+
+/// A shell command that writes the list as one line of JSON, or nothing where no member runs or no quorum answers.
+pub(super) fn ask_members() -> String {
+    format!(
+        "curl --silent --fail --max-time 5 --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key \
+         --data '{{\"linearizable\":true}}' https://127.0.0.1:2382/v3/cluster/member/list",
+        tls = format_args!("{DATA_DIR}/server/tls/etcd"),
+    )
+}
+
+impl Members {
+    /// Reads the answer to [`ask_members`]; `None` when there was none.
+    pub(super) fn read(answer: &str) -> Option<Self> {
+        serde_json::from_str(answer).ok()
+    }
+
+    /// Why the member of this name does not vote; `None` when it does.
+    pub(super) fn lacks_voter(&self, name: &str) -> Option<String> {
+        match self.members.iter().find(|member| member.name == name) {
+            None => Some(format!("etcd has no member `{name}`")),
+            Some(member) if member.is_learner => Some(format!("etcd member `{name}` is a learner")),
+            Some(_) => None,
+        }
+    }
+
+    /// Why these are not just one voting member for each server; `None` when they are. Members of excused nodes may be
+    /// there or not.
+    pub fn lacks(&self, expected: &Expected) -> Option<String> {
+        let servers = || expected.nodes.iter().filter(|(_, role)| **role == Role::Server).map(|(node, _)| node);
+        for node in servers() {
+            let members: Vec<&Member> = self.members.iter().filter(|member| member.is_of(node)).collect();
+            match members[..] {
+                [] => return Some(format!("etcd has no member of `{node}`")),
+                [member] if member.is_learner => return Some(format!("the etcd member of `{node}` is a learner")),
+                [_] => {}
+                _ => return Some(format!("etcd has {} members of `{node}`", members.len())),
+            }
+        }
+        let may_be = |member: &Member| {
+            let is_excused = |node| member.name.is_empty() || member.is_of(node);
+            servers().any(|node| member.is_of(node)) || expected.excused.iter().any(is_excused)
+        };
+        let stranger = self.members.iter().find(|member| !may_be(member))?;
+        Some(match stranger.name.as_str() {
+            "" => "etcd has a member that never started".to_owned(),
+            name => format!("etcd has a member `{name}` of no server"),
+        })
+    }
+}
+
+/// Waits until every one of these servers tells of one voting etcd member for each server and of no other.
+///
+/// # Errors
+/// Exit 7 at the deadline, with the first server that tells otherwise; what the connections give; cancelled when told
+/// to stop.
+pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &Wait<'_>) -> Result<(), Failure> {
+    let ask = ask_members();
+    let ask = &ask;
+    wait.until("etcd's members are not the servers", Exit::Unhealthy, EVERY, || async move {
+        let asked = servers.iter().map(|server| server.run_within(ask, true, PATIENCE));
+        let told = try_join_all(asked).await?;
+        let lacking = servers.iter().zip(&told).find_map(|(server, output)| {
+            let lacks = match Members::read(&output.stdout) {
+                Some(members) => members.lacks(expected)?,
+                None => "its etcd member does not answer".to_owned(),
+            };
+            Some(format!("asked on `{}`: {lacks}", server.name()))
+        });
+        Ok(lacking.map_or(Look::Done(()), Look::NotYet))
+    })
+    .await
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The answer of a cluster with these members, a learner marked by `*`.
+    pub fn list(members: &[&str]) -> String {
+        let member = |name: &&str| match name.strip_suffix('*') {
+            Some(name) => format!(r#"{{"ID":"7","name":"{name}","isLearner":true}}"#),
+            None => format!(r#"{{"ID":"7","name":"{name}","peerURLs":["https://10.20.1.5:2380"]}}"#),
+        };
+        let members: Vec<String> = members.iter().map(member).collect();
+        format!(r#"{{"header":{{"cluster_id":"1"}},"members":[{}]}}"#, members.join(","))
+    }
+
+    fn lacks(members: &[&str], excused: &[&str]) -> Option<String> {
+        let nodes = [("server-1", Role::Server), ("server-2", Role::Server), ("general-1", Role::Agent)];
+        let name = |name: &str| NodeName(name.to_owned());
+        let expected = Expected {
+            nodes: nodes.into_iter().map(|(node, role)| (name(node), role)).collect(),
+            excused: excused.iter().map(|node| name(node)).collect::<BTreeSet<_>>(),
+            version: "v1.35.4+rke2r1".parse().expect("a version"),
+        };
+        Members::read(&list(members)).expect("a list").lacks(&expected)
+    }
+
+    #[test]
+    fn the_members_are_one_voter_for_each_server_and_nobody_else() {
+        assert_eq!(lacks(&["server-2-0badcafe", "server-1-1f2e3d4c"], &[]), None);
+        for (members, lacking) in [
+            (&["server-1-1f2e3d4c"][..], "etcd has no member of `server-2`"),
+            (&["server-1-1f2e3d4c", "server-2-0badcafe*"], "the etcd member of `server-2` is a learner"),
+            (&["server-1-1f2e3d4c", "server-2-0badcafe", "server-2-11111111"], "etcd has 2 members of `server-2`"),
+            (
+                &["server-1-1f2e3d4c", "server-2-0badcafe", "server-3-22222222"],
+                "etcd has a member `server-3-22222222` of no server",
+            ),
+            (&["server-1-1f2e3d4c", "server-2-0badcafe", ""], "etcd has a member that never started"),
+        ] {
+            assert_eq!(lacks(members, &[]).as_deref(), Some(lacking));
+        }
+    }
+
+    #[test]
+    fn an_excused_server_may_be_a_member_in_any_state() {
+        for third in ["server-3-22222222", "server-3-22222222*", ""] {
+            assert_eq!(lacks(&["server-1-1f2e3d4c", "server-2-0badcafe", third], &["server-3"]), None);
+        }
+        let four = ["server-1-1f2e3d4c", "server-2-0badcafe", "server-4-22222222"];
+        assert_eq!(lacks(&four, &["server-3"]).as_deref(), Some("etcd has a member `server-4-22222222` of no server"));
+    }
+
+    #[test]
+    fn no_answer_is_no_list() {
+        assert_eq!(Members::read(""), None);
+        assert_eq!(Members::read("404 page not found"), None);
+    }
+}
