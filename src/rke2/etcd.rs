@@ -97,7 +97,7 @@ impl Members {
 pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &Wait<'_>) -> Result<(), Failure> {
     let ask = ask_members();
     let ask = &ask;
-    wait.until("etcd's members are not the servers", Exit::Unhealthy, EVERY, || async move {
+    let agreed = wait.until("etcd's members are not the servers", Exit::Unhealthy, EVERY, || async move {
         let asked = servers.iter().map(|server| server.run_within(ask, true, PATIENCE));
         let told = try_join_all(asked).await?;
         let lacking = servers.iter().zip(&told).find_map(|(server, output)| {
@@ -108,8 +108,11 @@ pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &W
             Some(format!("asked on `{}`: {lacks}", server.name()))
         });
         Ok(lacking.map_or(Look::Done(()), Look::NotYet))
+    });
+    agreed.await.map_err(|failure| match failure.exit() {
+        Exit::Unhealthy => failure.hint("the member of a machine that is gone for good goes with `kubectl delete node NODE`"),
+        _ => failure,
     })
-    .await
 }
 
 #[cfg(test)]

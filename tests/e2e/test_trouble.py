@@ -1,5 +1,6 @@
 """Trouble on the way: each kind ends with its exit code, cause and hint, and once it is over the next `up` goes on."""
 
+import json
 import shutil
 import time
 import unittest
@@ -89,6 +90,20 @@ class Trouble(unittest.TestCase):
         self.assertEqual(("run", "altered: no listener leads to `api`"), (lost["verdict"], lost["reason"]))
         self.goes_on()
 
+    def test_an_etcd_member_of_no_server_is_named(self):
+        server = self.world.machine("server-1")
+        added = etcd(server, "add", {"peerURLs": ["https://10.20.255.250:2380"], "isLearner": True})["member"]["ID"]
+        self.addCleanup(lambda: added in members(server) and etcd(server, "remove", {"ID": added}))
+
+        plan = self.world.plan()
+        ended = self.ends(7)
+
+        lacking = "asked on `server-1`: etcd has a member that never started"
+        self.assertEqual(f"altered: {lacking}", plan["stages"]["health"]["reason"])
+        self.assertIn(lacking, ended.line("cause"))
+        etcd(server, "remove", {"ID": added})
+        self.goes_on()
+
     def test_a_machine_that_never_boots_keeps_back_nobody_else(self):
         lab("fault", "api", "machine:up", "then=freeze")
         self.change(("general:\n      count: 1", "general:\n      count: 2"))
@@ -121,6 +136,20 @@ class Trouble(unittest.TestCase):
         self.assertIn("no licence for this morning", ended.line("cause"))
         lab("machine", "exec", server, "sh", "-c", MENDED)
         self.goes_on()
+
+
+def etcd(machine: str, what: str, question: dict) -> dict:
+    """Asks the etcd member on a server, as RKE2's own documentation does: with its client certificate."""
+    tls = "/var/lib/rancher/rke2/server/tls/etcd"
+    call = (
+        f"curl -sS --fail --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key"
+        f" --data '{json.dumps(question)}' https://127.0.0.1:2382/v3/cluster/member/{what}"
+    )
+    return json.loads(lab("machine", "exec", machine, "sh", "-c", call))
+
+
+def members(machine: str) -> list[str]:
+    return [member["ID"] for member in etcd(machine, "list", {})["members"]]
 
 
 # By hand, on the platform's console.
