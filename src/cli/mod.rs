@@ -175,10 +175,13 @@ impl Common {
     }
 }
 
-/// Takes from the variables where a crash test wants this process to end; nothing without its feature.
+/// Takes from the variables where a crash test wants this process to end or its disk to fail; nothing without its feature.
 fn arm() {
     #[cfg(feature = "crash-points")]
-    crate::crash::arm(crate::crash::VARIABLES.map(std::env::var_os));
+    {
+        crate::crash::arm(crate::crash::VARIABLES.map(std::env::var_os));
+        crate::workspace::fault::arm(std::env::var_os(crate::workspace::fault::VARIABLE));
+    }
 }
 
 /// The hidden form in which the program starts itself to watch over a child; `None` when it is not that.

@@ -110,7 +110,9 @@ pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &W
         Ok(lacking.map_or(Look::Done(()), Look::NotYet))
     });
     agreed.await.map_err(|failure| match failure.exit() {
-        Exit::Unhealthy => failure.hint("the member of a machine that is gone for good goes with `kubectl delete node NODE`"),
+        Exit::Unhealthy => {
+            failure.hint("the member of a machine that is gone for good goes with `kubectl delete node NODE`")
+        }
         _ => failure,
     })
 }

@@ -272,13 +272,7 @@ mod tests {
         said_with(activity, readyz, conditions, &list(&["server-1-0badcafe", "server-2-1f2e3d4c"]), journal)
     }
 
-    fn said_with(
-        activity: &str,
-        readyz: &str,
-        conditions: &[(&str, &str, &str)],
-        etcd: &str,
-        journal: &str,
-    ) -> Answer {
+    fn said_with(activity: &str, readyz: &str, conditions: &[(&str, &str, &str)], etcd: &str, journal: &str) -> Answer {
         let node = node("server-2", Role::Server, VERSION, conditions);
         Answer::read(&format!(
             "@unit\nActiveState={activity}\nNRestarts=3\nInactiveExitTimestamp=Sat 2026-11-21 15:49:12.500000 UTC\n\

@@ -11,6 +11,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+#[cfg(feature = "crash-points")]
+use super::fault::{self, Operation};
+
 /// What a write is made of.
 pub trait Disk: Debug + Send + Sync {
     /// Creates a file that must not exist.
@@ -42,34 +45,53 @@ pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Change)?;
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
     }
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        if let Err(error) = fault::pass(Operation::Write) {
+            file.write_all(&bytes[..bytes.len() / 2])?;
+            return Err(error);
+        }
         file.write_all(bytes)
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Sync)?;
         file.sync_all()
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Change)?;
         std::fs::hard_link(from, to)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Change)?;
         std::fs::rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Change)?;
         std::fs::remove_file(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Sync)?;
         File::open(dir)?.sync_all()
     }
 
     fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Change)?;
         DirBuilder::new().mode(mode).create(path)
     }
 }

@@ -5,6 +5,8 @@
 //! one directory per environment, closed to others.
 
 mod disk;
+#[cfg(feature = "crash-points")]
+pub mod fault;
 mod incoming;
 mod state_dir;
 mod temporary;

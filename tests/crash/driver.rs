@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::disk::Disk;
 use crate::handle::Handle;
 use crate::judge::Seen;
 use crate::kept;
 use crate::matrix::{Extent, Matrix};
 use crate::verdict::problems;
 
-const USAGE: &str = "crash sample | all [MINUTES [SEED]] | points | repeat ENVIRONMENT up|down POINT...";
+const USAGE: &str =
+    "crash sample | all [MINUTES [SEED]] | disk [MINUTES] | points | repeat ENVIRONMENT up|down POINT...";
 
 /// How long the whole matrix may take: half an hour less what compiling and the last worlds need.
 const MINUTES: u64 = 25;
@@ -56,6 +58,8 @@ pub fn main(args: &[String]) -> u8 {
                 _ => usage(),
             }
         }
+        ["disk"] => disk(&kept, MINUTES),
+        ["disk", minutes] => minutes.parse().map_or_else(|_| usage(), |minutes| disk(&kept, minutes)),
         ["sample"] => all(&kept, Extent { minutes: 2, every: 53, deep: 8, seed: 0 }),
         _ => usage(),
     };
@@ -121,9 +125,26 @@ fn all(kept: &Path, extent: Extent) -> u8 {
         let (all, own) = (reference.points.len(), reference.own.len());
         println!("{} {}: {all} crash points, {own} of its own", course.command, course.environment);
     }
-    let matrix = Matrix::new(kept, references, extent, until);
+    let matrix = Matrix::new(kept, &references, extent, until);
     matrix.carry_out();
-    matrix.tell()
+    let code = matrix.tell();
+    if extent.every == 1 {
+        return code;
+    }
+    // A sample is one of everything.
+    code.max(faults(kept, &references, extent.every, until))
+}
+
+/// The disk fails at each operation of the smaller environment.
+fn disk(kept: &Path, minutes: u64) -> u8 {
+    let until = Instant::now() + Duration::from_secs(minutes * 60);
+    faults(kept, &references(kept), 1, until)
+}
+
+fn faults(kept: &Path, references: &BTreeMap<Course, Reference>, every: usize, until: Instant) -> u8 {
+    let disk = Disk::new(kept, references, every, until);
+    disk.carry_out();
+    disk.tell()
 }
 
 impl Reference {

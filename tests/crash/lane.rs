@@ -22,6 +22,8 @@ use crate::world::World;
 /// A run that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 const RECORD: &str = "/dev/shm/record";
+/// A point that begins so is no point but a fault of the disk: `disk=once:17`.
+pub const DISK: &str = "disk=";
 
 /// What a lane is told to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -187,12 +189,15 @@ impl Lane {
         let said = std::fs::File::create(in_memory("said")).expect("a file");
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", kept("bin").display());
-        let crash = run.crash.clone().filter(|point| !is_of_tool(&point));
+        let crash = run.crash.as_ref().filter(|point| !is_of_tool(point)).map(|point| match point.strip_prefix(DISK) {
+            Some(fault) => ("SRE_DISK_FAULT", fault),
+            None => ("SRE_CRASH", point.as_str()),
+        });
         command
             .args(["program", &run.command, &run.environment, "--yes", "--workspace", WORKSPACE])
             .env_clear()
             .envs([("PATH", path.as_str()), ("HOME", "/dev/shm/home"), ("SRE_CRASH_RECORD", RECORD)])
-            .envs(crash.map(|crash| ("SRE_CRASH", crash)))
+            .envs(crash)
             .stdin(Stdio::null())
             .stdout(said.try_clone().expect("a file"))
             .stderr(said);

@@ -64,19 +64,19 @@ struct Found {
     turn: usize,
 }
 
-pub struct Matrix {
+pub struct Matrix<'a> {
     kept: PathBuf,
-    references: BTreeMap<Course, Reference>,
+    references: &'a BTreeMap<Course, Reference>,
     extent: Extent,
     until: Instant,
     queue: Mutex<Queue>,
     found: Mutex<Found>,
 }
 
-impl Matrix {
-    pub fn new(kept: &Path, references: BTreeMap<Course, Reference>, extent: Extent, until: Instant) -> Self {
+impl<'a> Matrix<'a> {
+    pub fn new(kept: &Path, references: &'a BTreeMap<Course, Reference>, extent: Extent, until: Instant) -> Self {
         let (mut queue, mut found) = (Queue::new(), Found::default());
-        for (course, reference) in &references {
+        for (course, reference) in references {
             for point in &reference.points {
                 found.tried.insert((*course, point.clone(), part(&reference.at_first, stage_of(point))));
             }
@@ -90,9 +90,8 @@ impl Matrix {
     }
 
     pub fn carry_out(&self) {
-        let lanes = LANES * std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         std::thread::scope(|scope| {
-            for _ in 0..lanes {
+            for _ in 0..lanes() {
                 scope.spawn(|| self.work());
             }
         });
@@ -201,8 +200,12 @@ impl Matrix {
     }
 }
 
+pub fn lanes() -> usize {
+    LANES * std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
 /// Runs until it is done: the first run, and the last where that is another.
-fn to_the_end(course: Course, lane: &mut Handle) -> (Ran, Option<Ran>) {
+pub fn to_the_end(course: Course, lane: &mut Handle) -> (Ran, Option<Ran>) {
     let first = lane.run(course.environment, course.command, None);
     let mut last = None;
     for _ in 1..PATIENCE {
