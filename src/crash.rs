@@ -25,7 +25,7 @@ macro_rules! crash_point {
 }
 
 #[cfg(feature = "crash-points")]
-pub use armed::{VARIABLES, about, arm, pass, passed_on};
+pub use armed::{KILLED, VARIABLES, about, arm, pass, passed_on};
 
 #[cfg(feature = "crash-points")]
 mod armed {
@@ -40,6 +40,9 @@ mod armed {
 
     /// Which point kills, and the file that lists all.
     pub const VARIABLES: [&str; 2] = ["SRE_CRASH", "SRE_CRASH_RECORD"];
+
+    /// What the record says before the point at which a process killed itself.
+    pub const KILLED: &str = "killed ";
 
     /// The values of [`VARIABLES`].
     static ARMED: OnceLock<[Option<OsString>; 2]> = OnceLock::new();
@@ -64,13 +67,15 @@ mod armed {
         let nth = passed.entry(point.clone()).or_default();
         *nth += 1;
         let point = format!("{point}:{nth}");
+        let is_deadly = crash.as_ref().is_some_and(|crash| *crash == *point);
         if let Some(file) = record {
             let flags = OFlags::CREATE | OFlags::APPEND | OFlags::WRONLY | OFlags::CLOEXEC;
             let opened = rustix::fs::open(Path::new(file), flags, Mode::RUSR | Mode::WUSR);
+            let last = if is_deadly { format!("{KILLED}{point}\n") } else { String::new() };
             // One write, so that the lines of two processes do not mix.
-            let _ = opened.map(|file| rustix::io::write(&file, format!("{point}\n").as_bytes()));
+            let _ = opened.map(|file| rustix::io::write(&file, format!("{point}\n{last}").as_bytes()));
         }
-        if crash.as_ref().is_some_and(|crash| *crash == *point) {
+        if is_deadly {
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }

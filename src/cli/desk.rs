@@ -97,10 +97,10 @@ impl Desk {
         Ok((cloud, account))
     }
 
-    /// The identity as recorded, or a new one that is not recorded yet.
+    /// The identity as recorded, of the class that the file asks for now; or a new one. Neither is recorded yet.
     pub fn identity(&self, account: &Account) -> Result<Identity, Failure> {
         match load_identity(&self.state)? {
-            Some(identity) => Ok(identity),
+            Some(identity) => Ok(of_class(identity, &self.env, Timestamp::now())),
             None => Ok(new_identity(&self.env, account, Uuid::new_v4())),
         }
     }
@@ -305,14 +305,16 @@ fn connections_name(identity: &Identity) -> String {
 
 /// Removes what an environment that is gone had in memory: the way to its nodes, and files for its tools.
 pub fn forget_in_memory(identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
-    forget_temporary(&connections_name(identity))?;
+    forget_connections(identity)?;
     forget_temporary(&secrets.scope())
+}
+
+pub fn forget_connections(identity: &Identity) -> Result<(), Failure> {
+    forget_temporary(&connections_name(identity))
 }
 
 pub fn new_identity(env: &Environment, account: &Account, id: Uuid) -> Identity {
     let created = Timestamp::now();
-    let ephemeral = env.class == EnvironmentClass::Ephemeral;
-    let expires = env.expires_after.filter(|_| ephemeral).and_then(|span| created.checked_add(span.0).ok());
     Identity {
         version: 1,
         id,
@@ -323,8 +325,23 @@ pub fn new_identity(env: &Environment, account: &Account, id: Uuid) -> Identity 
         region: account.region.clone(),
         created,
         created_by: account.principal.clone(),
-        expires,
+        expires: end(env, created),
     }
+}
+
+/// What may happen to an environment is what its file says now: another class begins with an end of its own, and the same
+/// one keeps the end that it has.
+fn of_class(identity: Identity, env: &Environment, now: Timestamp) -> Identity {
+    if identity.class == env.class {
+        return identity;
+    }
+    Identity { class: env.class, expires: end(env, now), ..identity }
+}
+
+/// When an environment that begins at this time may be reaped; only an ephemeral one ever may.
+fn end(env: &Environment, begun: Timestamp) -> Option<Timestamp> {
+    let span = env.expires_after.filter(|_| env.class == EnvironmentClass::Ephemeral)?;
+    begun.checked_add(span.0).ok()
 }
 
 pub fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {

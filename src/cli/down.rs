@@ -86,6 +86,9 @@ impl Down {
         }
         refuse_protected(&desk, &identity)?;
         if self.only_expired {
+            if desk.env.class != EnvironmentClass::Ephemeral {
+                return Err(Failure::new(Exit::NotDone, format!("`{}` is not ephemeral by its file", desk.env.name)));
+            }
             still_expired(cloud.as_ref(), &identity).await?;
         }
         let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;

@@ -75,7 +75,8 @@ fn tell(identity: &Identity, now: Timestamp, screen: Screen) {
     );
 }
 
-/// Moves the end: in the identity first, which `reap` believes too, then in the tags of everything.
+/// Moves the end: in the tags of everything first, then in the identity. `reap` takes nothing away before both are over,
+/// and whoever was stopped in between and asks again for the same time gets the same end.
 async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
     let name = &desk.env.name;
     desk.made_identity()?;
@@ -88,18 +89,18 @@ async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
     let writer = Writer::begin(journal, lease, &format!("expiry extend {name} {by}"), None).await?;
     let fact = Record::Fact { name: EXPIRES.to_owned(), value: json!(until) };
     writer.append(fact).await?;
-    identity.expires = Some(until);
-    save_identity(&desk.state, &identity)?;
-    let tagged = async {
+    let moved = async {
         let things = cloud.things(&tag_of(identity.id)).await?;
         let ids: Vec<String> = things.into_iter().filter(carries_tags).map(|thing| thing.id).collect();
-        cloud.tag(&ids, &Tags::from([(TAG_EXPIRES.to_owned(), until.to_string())])).await
+        cloud.tag(&ids, &Tags::from([(TAG_EXPIRES.to_owned(), until.to_string())])).await?;
+        identity.expires = Some(until);
+        save_identity(&desk.state, &identity)
     };
-    let tagged = tagged.await;
-    let why = tagged.as_ref().err().map(ToString::to_string);
-    let end = writer.end(Outcome::of(&tagged), why).await?;
-    desk.anchor(&identity, &end)?;
-    tagged.map(|()| identity)
+    let moved = moved.await;
+    let why = moved.as_ref().err().map(ToString::to_string);
+    let end = writer.end(Outcome::of(&moved), why).await?;
+    let anchored = desk.anchor(&identity, &end);
+    moved.and(anchored).map(|()| identity)
 }
 
 /// The new end.

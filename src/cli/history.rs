@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::Common;
 use super::desk::last_state;
@@ -18,6 +19,9 @@ use crate::report::{Screen, table, took};
 use crate::units::Span;
 use crate::workspace::{StateDir, Workspace, check_name};
 
+/// How runs end, in the words of [`Outcome::name`](crate::event::Outcome::name).
+const OUTCOMES: [&str; 5] = ["succeeded", "failed", "partial", "interrupted", "indeterminate"];
+
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct History {
@@ -27,13 +31,13 @@ pub struct History {
     #[arg(required = true)]
     environment: Option<String>,
     /// Every stage of one run
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["since", "outcome", "command"])]
     run: Option<u32>,
     /// Only runs that began within this time, such as `7d`
     #[arg(long, value_name = "TIME")]
     since: Option<Span>,
-    /// Only runs that ended so: `succeeded`, `failed`, `partial`, `interrupted` or `indeterminate`
-    #[arg(long, value_name = "OUTCOME")]
+    /// Only runs that ended so
+    #[arg(long, value_name = "OUTCOME", value_parser = OUTCOMES)]
     outcome: Option<String>,
     /// Only runs of this command, such as `down`
     #[arg(long, value_name = "WORD")]
@@ -61,14 +65,17 @@ struct Verify {
 fn anchor(text: &str) -> Result<Anchor, String> {
     let read = || {
         let (number, digest) = text.split_once(':')?;
-        Some(Anchor { number: number.parse().ok()?, digest: Digest::parse(digest)? })
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some(Anchor { number, digest: Digest::parse(digest)? })
     };
     read().ok_or_else(|| format!("`{text}` is not the number of an entry, a colon and its digest"))
 }
 
-/// Where the last environment of a name is kept, and which one it is.
+/// Where the last environment of a name is kept, and which one it is; one that was reaped by its tags has its id as name.
 fn last(workspace: &Workspace, name: &str) -> Result<(StateDir, Identity), Failure> {
-    check_name(name)?;
+    if Uuid::parse_str(name).is_err() {
+        check_name(name)?;
+    }
     let none = || Failure::new(Exit::NotDone, format!("`{name}` has no history here"));
     let state = last_state(workspace, name)?.ok_or_else(none)?;
     let identity = load_identity(&state)?.ok_or_else(none)?;
@@ -119,8 +126,9 @@ impl Verify {
         let name = &self.environment;
         let (state, identity) = last(workspace, name)?;
         let mut anchors = self.anchor;
-        if let Some(file) = self.anchor_file.or_else(|| anchor_file(workspace, name)) {
-            anchors.extend(told(&file, identity.id)?);
+        let configured = if self.anchor_file.is_none() { anchor_file(workspace, name)? } else { None };
+        if let Some(file) = self.anchor_file.as_ref().or(configured.as_ref()) {
+            anchors.extend(told(file, identity.id)?);
         }
         let store = LocalStore::new(&state);
         let verdict = verify(&store, identity.id, &anchors).await?;
@@ -136,10 +144,21 @@ impl Verify {
     }
 }
 
-/// The file that the environment file names, if there is one and it was told anything yet.
-fn anchor_file(workspace: &Workspace, name: &str) -> Option<PathBuf> {
-    let env = config::load(workspace, name).ok()?;
-    env.audit.anchor.file.map(|file| workspace.root().join(file)).filter(|file| file.exists())
+/// The file that the environment file names. One that is named and not there was removed, or no run has ended since.
+fn anchor_file(workspace: &Workspace, name: &str) -> Result<Option<PathBuf>, Failure> {
+    // Of an environment that is gone the history stays, and its file need not.
+    if !workspace.environment_file(name).exists() {
+        return Ok(None);
+    }
+    let Some(file) = config::load(workspace, name)?.audit.anchor.file else { return Ok(None) };
+    let file = workspace.root().join(file);
+    if file.exists() {
+        return Ok(Some(file));
+    }
+    let what = format!("the anchors of `{name}` are not there: {}", file.display());
+    Err(Failure::new(Exit::Unanchored, what)
+        .because("`audit.anchor.file` names this file, and every run of its that ends adds a line to it")
+        .hint("if it was set after the last run: `sre-provision history verify --anchor NUMBER:DIGEST`"))
 }
 
 fn tell(verdict: &Verdict, identity: &Identity, screen: Screen) {

@@ -49,7 +49,8 @@ pub struct Looked {
 }
 
 impl Looked {
-    /// Why `up` would do nothing: the file asks for what was settled otherwise for life, what was made is not ours, or nobody could say what became of it.
+    /// Why `up` would do nothing: the file asks for what was settled otherwise for life, what was made is not ours, or
+    /// nobody could say what became of it.
     pub fn standstill(&self, environment: &str) -> Option<Failure> {
         if let Some(refused) = refusal(self.survey.lasting(), environment) {
             return Some(refused);

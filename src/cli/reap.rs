@@ -11,7 +11,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::ask::ask;
-use super::desk::actor;
+use super::desk::{actor, forget_connections};
 use super::down::Down;
 use super::{Common, Reached};
 use crate::cloud::{Account, Candidate, Cloud};
@@ -22,9 +22,10 @@ use crate::execute::{Broom, Sorted, left_over};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
 use crate::journal::{Journal, Lease, LocalStore, Writer, load_identity, save_identity};
+use crate::process::running;
 use crate::report::{Screen, moment, table};
 use crate::stop::Stop;
-use crate::workspace::Workspace;
+use crate::workspace::{StateDir, Workspace};
 
 #[derive(Debug, clap::Args)]
 pub struct Reap {
@@ -69,15 +70,19 @@ struct Place {
 impl Reap {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let workspace = common.open()?;
-        let (places, unread) = places(&workspace, &common.platforms).await?;
-        for failure in &unread {
-            screen.remark(&format!("not looked at: {failure}"));
-        }
+        let (places, mut unread) = places(&workspace, &common.platforms).await?;
         let mut expired = Vec::new();
         for place in &places {
-            let candidates = place.cloud.candidates(None).await?;
-            let now = Timestamp::now();
-            expired.extend(candidates.into_iter().filter(|one| is_over(one, now)).map(|one| (place, one)));
+            match place.candidates(&workspace).await {
+                Ok(candidates) => {
+                    let now = Timestamp::now();
+                    expired.extend(candidates.into_iter().filter(|one| is_over(one, now)).map(|one| (place, one)));
+                }
+                Err(failure) => unread.push(failure),
+            }
+        }
+        for failure in &unread {
+            screen.remark(&format!("not looked at: {failure}"));
         }
         if self.dry_run || expired.is_empty() {
             let lines: Vec<Line> = expired.iter().map(|(_, one)| line(one, Fate::Expired, since(one))).collect();
@@ -116,7 +121,39 @@ impl Reap {
     }
 }
 
-/// The accounts and regions of all environment files, each once; and the files that cannot be read.
+impl Place {
+    async fn reached(section: &environment::Aws, platforms: &Reached) -> Result<Self, Failure> {
+        let cloud = platforms.aws(section).await?;
+        let account = cloud.account().await?;
+        Ok(Self { cloud, account })
+    }
+
+    /// Every environment that the platform or this workspace knows of here. What `reap` left when it was stopped at its very
+    /// end, only the workspace knows.
+    async fn candidates(&self, workspace: &Workspace) -> Result<Vec<Candidate>, Failure> {
+        let mut candidates = self.cloud.candidates(None).await?;
+        for (_, identity) in remembered(workspace)? {
+            let id = identity.id.to_string();
+            let is_here = identity.account == self.account.id && identity.region == self.account.region;
+            if is_here && candidates.iter().all(|one| one.id != id) {
+                let Identity { name, class, created_by, expires, .. } = identity;
+                let class = class.word().to_owned();
+                candidates.push(Candidate { id, name, class, created_by, expires, things: 0 });
+            }
+        }
+        Ok(candidates)
+    }
+}
+
+/// Every environment that this workspace has a state of.
+fn remembered(workspace: &Workspace) -> Result<Vec<(StateDir, Identity)>, Failure> {
+    let ids = workspace.remembered_ids()?.into_iter().map(|id| id.to_string());
+    let states = workspace.remembered()?.into_iter().chain(ids).map(|name| workspace.state(&name));
+    let found = states.map(|state| Ok(load_identity(&state)?.map(|identity| (state, identity))));
+    found.filter_map(Result::transpose).collect()
+}
+
+/// The accounts and regions of all environment files, each once; and what cannot be read or reached.
 async fn places(workspace: &Workspace, platforms: &Reached) -> Result<(Vec<Place>, Vec<Failure>), Failure> {
     let (mut sections, mut unread): (Vec<environment::Aws>, Vec<Failure>) = (Vec::new(), Vec::new());
     for name in workspace.environments()? {
@@ -127,18 +164,11 @@ async fn places(workspace: &Workspace, platforms: &Reached) -> Result<(Vec<Place
     }
     let mut places: Vec<Place> = Vec::new();
     for section in sections {
-        let cloud = platforms.aws(&section).await?;
-        let account = cloud.account().await?;
-        if section.account.as_ref().is_some_and(|wanted| *wanted != account.id) {
-            let other = format!(
-                "account {} of {}: the credentials lead to {}",
-                section.account.unwrap_or_default(),
-                section.region,
-                account.id
-            );
-            unread.push(Failure::new(Exit::Missing, other));
-        } else if !places.iter().any(|place| place.account == account) {
-            places.push(Place { cloud, account });
+        // A file that leads to another account than these credentials do keeps back nobody else.
+        match Place::reached(&section, platforms).await {
+            Ok(place) if places.iter().any(|known| known.account == place.account) => {}
+            Ok(place) => places.push(place),
+            Err(failure) => unread.push(failure.of(&section.region)),
         }
     }
     Ok((places, unread))
@@ -161,12 +191,16 @@ pub async fn still_expired(cloud: &dyn Cloud, identity: &Identity) -> Result<(),
     let now = Timestamp::now();
     let candidates = cloud.candidates(Some(&identity.name)).await?;
     let is_over = candidates.iter().filter(|one| one.id == identity.id.to_string()).all(|one| is_over(one, now));
-    let here = identity.class == EnvironmentClass::Ephemeral && identity.expires.is_some_and(|at| at <= now);
-    if is_over && here {
+    if is_over && has_ended(identity, now) {
         return Ok(());
     }
     Err(Failure::new(Exit::NotDone, format!("`{}` has not expired", identity.name))
         .because("its end was moved while `reap` was on its way"))
+}
+
+/// Whether an environment may go by what is recorded of it.
+fn has_ended(identity: &Identity, now: Timestamp) -> bool {
+    identity.class == EnvironmentClass::Ephemeral && identity.expires.is_some_and(|at| at <= now)
 }
 
 /// One environment on its way out.
@@ -184,11 +218,13 @@ impl Reaping<'_> {
     /// Only that we were told to stop; whatever else happens is this environment's fate.
     async fn reap(&self) -> Result<Line, Failure> {
         let name = &self.candidate.name;
-        let result = if self.has_state() {
+        let here = self.here()?;
+        let result = match &here {
             // Boxed, because a command within a command would make this future as large as both.
-            Box::pin(Down::expired(name).run(self.common, self.screen, self.stop)).await
-        } else {
-            self.by_tags().await
+            Some((state, _)) if state.name() == name && self.workspace.environment_file(name).exists() => {
+                Box::pin(Down::expired(name).run(self.common, self.screen, self.stop)).await
+            }
+            here => self.by_tags(here.clone()).await,
         };
         match result {
             Err(failure) if failure.is_cancelled() => Err(failure),
@@ -197,12 +233,10 @@ impl Reaping<'_> {
         }
     }
 
-    /// Whether this workspace knows the environment: its file and its state are here.
-    fn has_state(&self) -> bool {
-        let (name, id) = (&self.candidate.name, &self.candidate.id);
-        let state = self.workspace.state(name);
-        let known = load_identity(&state).ok().flatten().is_some_and(|identity| identity.id.to_string() == *id);
-        known && self.workspace.environment_file(name).exists()
+    /// The environment's state, where this workspace has it under whatever name.
+    fn here(&self) -> Result<Option<(StateDir, Identity)>, Failure> {
+        let all = remembered(self.workspace)?;
+        Ok(all.into_iter().find(|(_, identity)| identity.id.to_string() == self.candidate.id))
     }
 
     /// What the platform says now, whatever we believe that we did.
@@ -215,20 +249,36 @@ impl Reaping<'_> {
             let now = self.place.cloud.candidates(Some(&self.candidate.name)).await?;
             Ok::<_, Failure>((left, now.into_iter().find(|one| one.id == *id)))
         };
+        let more_time = |now: &Candidate| !is_over(now, Timestamp::now());
         match looked.await {
-            Ok((0, _)) => line(self.candidate, Fate::Gone, said),
-            Ok((_, Some(now))) if !is_over(&now, Timestamp::now()) => line(self.candidate, Fate::Extended, said),
+            Ok((0, _)) if said.is_empty() => line(self.candidate, Fate::Gone, said),
+            Ok((_, Some(now))) if more_time(&now) || self.is_kept_here() => line(self.candidate, Fate::Extended, said),
             Ok((left, _)) if said.is_empty() => line(self.candidate, Fate::Left, format!("{left} things are left")),
             Ok(_) => line(self.candidate, Fate::Left, said),
             Err(failure) => line(self.candidate, Fate::Left, failure.to_string()),
         }
     }
 
-    /// Without a state: by tags alone, under a lease and with a journal that bear the environment's id.
-    async fn by_tags(&self) -> Result<(), Failure> {
-        let identity = self.identity()?;
-        let state = self.workspace.state(&identity.name);
+    /// Whether the state or the file of the environment here says that it is not to go, whatever its tags say.
+    fn is_kept_here(&self) -> bool {
+        let Ok(Some((state, identity))) = self.here() else { return false };
+        let file = config::load(self.workspace, state.name());
+        !has_ended(&identity, Timestamp::now()) || file.is_ok_and(|env| env.class != EnvironmentClass::Ephemeral)
+    }
+
+    /// By tags alone: under the lease and with the journal of its state here, or of one that bears its id.
+    async fn by_tags(&self, here: Option<(StateDir, Identity)>) -> Result<(), Failure> {
+        let (state, identity) = match here {
+            Some(here) => here,
+            None => {
+                let identity = self.identity()?;
+                (self.workspace.state(&identity.name), identity)
+            }
+        };
         let lease = Lease::take(&state, actor())?;
+        if let [slot, ..] = &running(&state.children())?[..] {
+            return Err(Failure::new(Exit::Held, format!("`{slot}` of an earlier run still works on it")));
+        }
         let cloud = self.place.cloud.as_ref();
         still_expired(cloud, &Identity { name: self.candidate.name.clone(), ..identity.clone() }).await?;
         save_identity(&state, &identity)?;
@@ -244,6 +294,7 @@ impl Reaping<'_> {
         let result = result.and_then(|left| if left.is_empty() { Ok(()) } else { Err(left_over(&left, &[])) });
         writer.end(Outcome::of(&result), result.as_ref().err().map(ToString::to_string)).await?;
         result?;
+        forget_connections(&identity)?;
         state.retire(identity.id).map(drop)
     }
 
@@ -284,7 +335,8 @@ fn conclude(lines: &[Line], unread: Vec<Failure>, screen: Screen) -> Result<(), 
     } else {
         format!("{}\n{}", table(&rows.collect::<Vec<_>>()).trim_end(), counts.join(", "))
     };
-    screen.result(&text, &json!({ "event": "reap", "environments": lines }));
+    let not_looked_at: Vec<String> = unread.iter().map(ToString::to_string).collect();
+    screen.result(&text, &json!({ "event": "reap", "environments": lines, "not_looked_at": not_looked_at }));
     verdict(lines, unread)
 }
 

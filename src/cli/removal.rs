@@ -70,21 +70,20 @@ impl<'a> Removal<'a> {
     fn summary(&self) -> Vec<String> {
         let Sorted { going, shared, foreign } = &self.sorted;
         let identity = self.identity;
-        let mut lines = vec![format!(
-            "removes {} things in {} ({} {}), all tagged {TAG_ENVIRONMENT}={}: {}",
-            going.len(),
-            identity.name,
-            identity.platform,
-            identity.region,
-            identity.id,
-            counted(going)
-        )];
+        let place = format!("{} ({} {})", identity.name, identity.platform, identity.region);
+        let mut lines = vec![match going.len() {
+            0 => format!("removes nothing in {place}: nothing is tagged {TAG_ENVIRONMENT}={}", identity.id),
+            count => {
+                let (tag, counted) = (format!("{TAG_ENVIRONMENT}={}", identity.id), counted(going));
+                format!("removes {count} things in {place}, all tagged {tag}: {counted}")
+            }
+        }];
         let orphaned: Vec<String> = going.iter().filter(|thing| self.is_orphaned(thing)).map(describe).collect();
         if !orphaned.is_empty() {
             lines.push(format!("        {} of them are in no state: {}", orphaned.len(), orphaned.join(", ")));
         }
         if !shared.is_empty() {
-            lines.push(format!("keeps   {} images and snapshots", shared.len()));
+            lines.push(format!("keeps   {}", counted(shared)));
         }
         if !foreign.is_empty() {
             let foreign: Vec<String> = foreign.iter().map(describe).collect();

@@ -98,9 +98,8 @@ impl Ready {
         let lease = Lease::take(&desk.state, actor())?;
         let recorded = desk.recorded_identity()?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
-        // What may happen to an environment is what its file says now; everything else of it was settled when it began.
-        let identity = Identity { class: desk.env.class, ..desk.identity(&account)? };
-        // Another class counts only once the plan that carries it was agreed to.
+        // Another class than the recorded one counts only once the plan that carries it was agreed to.
+        let identity = desk.identity(&account)?;
         if recorded.is_none() {
             save_identity(&desk.state, &identity)?;
         }

@@ -32,7 +32,7 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
     let (mut failures, mut drained) = (Vec::new(), false);
     for stage in order.iter().rev() {
         if world.stop.is_asked() {
-            return Err(Failure::cancelled("down: stopped between two stages"));
+            return Err(Failure::cancelled("stopped between two stages"));
         }
         if !drained && AROUND_THE_CLUSTER.contains(&stage.makes()) {
             broom.drain().await?;
@@ -48,15 +48,29 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
                 return Err(failure);
             }
             world.events.notice(format!("  ✗ {:<14} {failure}", stage.makes()));
-            failures.push(failure);
+            failures.push((stage.makes(), failure));
         }
     }
     let left = broom.sweep().await?;
     if left.is_empty() {
-        return Ok(Removed { found: going.len(), left });
+        // What a stage keeps on the platform is gone, however it went; what it keeps here only it can remove.
+        let here = failures.into_iter().find(|(kind, _)| is_here(*kind));
+        return match here {
+            Some((kind, failure)) => Err(failure.of(kind)),
+            None => Ok(Removed { found: going.len(), left }),
+        };
     }
     let hint = format!("`sre-provision down {}` tries again", world.env.name);
-    Err(failures.into_iter().fold(left_over(&left, &foreign), Failure::because).hint(hint))
+    let failures = failures.into_iter().map(|(_, failure)| failure);
+    Err(failures.fold(left_over(&left, &foreign), Failure::because).hint(hint))
+}
+
+/// Whether what a stage made lies in the workspace and not on the platform, where the sweep would find it.
+fn is_here(kind: Kind) -> bool {
+    match kind {
+        Kind::Bundle | Kind::Access | Kind::Hardening | Kind::Servers | Kind::Agents | Kind::Health => true,
+        Kind::BaseImage | Kind::NodeImage | Kind::Network | Kind::LoadBalancer | Kind::Nodes => false,
+    }
 }
 
 async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(), Failure> {

@@ -132,7 +132,7 @@ impl Broom<'_> {
     /// Removes one; gives why it stays.
     async fn remove(&self, thing: &Thing, what: &str) -> Result<Option<Failure>, Failure> {
         if self.stop.is_asked() {
-            return Err(Failure::cancelled(format!("down: stopped with {} left", describe(thing))));
+            return Err(Failure::cancelled(format!("stopped with {} left", describe(thing))));
         }
         match self.cloud.remove(thing).await {
             Ok(()) => {
@@ -147,11 +147,10 @@ impl Broom<'_> {
     }
 }
 
-/// What `down` says where something stays.
+/// What is said where something stays.
 pub fn left_over(left: &[Left], foreign: &[Thing]) -> Failure {
     let ids: Vec<String> = left.iter().map(|one| format!("{} {}", one.kind, one.id)).collect();
-    let mut failure =
-        Failure::new(Exit::Unhealthy, format!("down: {} things are left: {}", left.len(), ids.join(", ")));
+    let mut failure = Failure::new(Exit::Unhealthy, format!("{} things are left: {}", left.len(), ids.join(", ")));
     for one in left {
         failure = failure.because(format!("{} {}: {}", one.kind, one.id, one.reason));
     }

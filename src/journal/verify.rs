@@ -1,4 +1,4 @@
-//! Says whether a journal is what was written: what a later command, `history verify`, will tell. No command asks yet.
+//! Whether a journal is what was written: what `history verify` tells.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ pub struct Anchor {
     pub digest: Digest,
 }
 
-/// What there is to say of a journal.
+/// What came of verifying a journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// How many entries are in order.

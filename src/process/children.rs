@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -125,13 +125,7 @@ impl Children {
 
     /// The slots in which a child of an earlier run still runs, for a person who asks.
     pub fn running(&self) -> Result<Vec<String>, Failure> {
-        let mut slots = vec![];
-        for record in records(&self.dir)? {
-            if let (Standing::Running, Some(child)) = (record.standing()?, record.child()?) {
-                slots.push(child.slot);
-            }
-        }
-        Ok(slots)
+        running(&self.dir)
     }
 
     /// Removes the raw output and the record of a child whose result was taken over.
@@ -369,4 +363,15 @@ impl Children {
 
 fn stopped_before(slot: &str) -> Failure {
     Failure::cancelled(format!("stopped before `{slot}` was started"))
+}
+
+/// The slots of the children below a directory that still run.
+pub fn running(dir: &Path) -> Result<Vec<String>, Failure> {
+    let mut slots = vec![];
+    for record in records(dir)? {
+        if let (Standing::Running, Some(child)) = (record.standing()?, record.child()?) {
+            slots.push(child.slot);
+        }
+    }
+    Ok(slots)
 }

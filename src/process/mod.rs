@@ -42,7 +42,7 @@ use crate::fingerprint::Digest;
 use crate::secret::Secret;
 
 pub use attach::attach;
-pub use children::Children;
+pub use children::{Children, running};
 pub use quick::{Output, quick};
 pub use redact::Redactor;
 pub use supervise::supervise;

@@ -4,6 +4,7 @@
 //! holds the client certificate that RKE2 made there. The list is read linearizably, so a member that answers has a
 //! quorum behind it, and members that answer differently are not of one cluster.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -17,6 +18,8 @@ use crate::rke2::proof::Expected;
 
 const EVERY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(30);
+const HINT: &str =
+    "RKE2 removes a member that does not catch up after five minutes; look at `journalctl -u rke2-server`";
 
 /// The members of etcd, as one of them tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -43,7 +46,7 @@ impl Member {
 /// A shell command that writes the list as one line of JSON, or nothing where no member runs or no quorum answers.
 pub(super) fn ask_members() -> String {
     format!(
-        "curl --silent --fail --max-time 5 --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key \
+        "curl --silent --show-error --fail --max-time 5 --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key \
          --data '{{\"linearizable\":true}}' https://127.0.0.1:2382/v3/cluster/member/list",
         tls = format_args!("{DATA_DIR}/server/tls/etcd"),
     )
@@ -78,14 +81,21 @@ impl Members {
             }
         }
         let may_be = |member: &Member| {
-            let is_excused = |node| member.name.is_empty() || member.is_of(node);
-            servers().any(|node| member.is_of(node)) || expected.excused.iter().any(is_excused)
+            let mut excused = expected.excused.iter().filter(|(_, role)| **role == Role::Server);
+            servers().any(|node| member.is_of(node))
+                || excused.any(|(node, _)| member.name.is_empty() || member.is_of(node))
         };
         let stranger = self.members.iter().find(|member| !may_be(member))?;
         Some(match stranger.name.as_str() {
             "" => "etcd has a member that never started".to_owned(),
             name => format!("etcd has a member `{name}` of no server"),
         })
+    }
+
+    /// Whether a member is of no node that is known, which went without its member.
+    fn has_stranger(&self, expected: &Expected) -> bool {
+        let mut named = self.members.iter().filter(|member| !member.name.is_empty());
+        named.any(|member| !expected.nodes.keys().chain(expected.excused.keys()).any(|node| member.is_of(node)))
     }
 }
 
@@ -95,32 +105,34 @@ impl Members {
 /// Exit 7 at the deadline, with the first server that tells otherwise; what the connections give; cancelled when told
 /// to stop.
 pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &Wait<'_>) -> Result<(), Failure> {
-    let ask = ask_members();
-    let ask = &ask;
+    let (ask, has_stranger) = (ask_members(), AtomicBool::default());
+    let (ask, seen) = (&ask, &has_stranger);
     let agreed = wait.until("etcd's members are not the servers", Exit::Unhealthy, EVERY, || async move {
-        let asked = servers.iter().map(|server| server.run_within(ask, true, PATIENCE));
-        let told = try_join_all(asked).await?;
+        let told = try_join_all(servers.iter().map(|server| server.run_within(ask, true, PATIENCE))).await?;
         let lacking = servers.iter().zip(&told).find_map(|(server, output)| {
             let lacks = match Members::read(&output.stdout) {
-                Some(members) => members.lacks(expected)?,
-                None => "its etcd member does not answer".to_owned(),
+                Some(members) => {
+                    seen.store(members.has_stranger(expected), Ordering::Relaxed);
+                    members.lacks(expected)?
+                }
+                None => format!("its etcd member does not answer: {}", output.stderr.trim()),
             };
             Some(format!("asked on `{}`: {lacks}", server.name()))
         });
         Ok(lacking.map_or(Look::Done(()), Look::NotYet))
     });
-    agreed.await.map_err(|failure| match failure.exit() {
-        Exit::Unhealthy => {
-            failure.hint("the member of a machine that is gone for good goes with `kubectl delete node NODE`")
+    let failure = agreed.await.err();
+    match failure {
+        None => Ok(()),
+        Some(failure) if has_stranger.load(Ordering::Relaxed) => {
+            Err(failure.hint("the member of a machine that is gone for good goes with `kubectl delete node NODE`"))
         }
-        _ => failure,
-    })
+        Some(failure) => Err(failure.hint(HINT)),
+    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     /// The answer of a cluster with these members, a learner marked by `*`.
@@ -133,12 +145,12 @@ pub(super) mod tests {
         format!(r#"{{"header":{{"cluster_id":"1"}},"members":[{}]}}"#, members.join(","))
     }
 
-    fn lacks(members: &[&str], excused: &[&str]) -> Option<String> {
+    fn lacks(members: &[&str], excused: &[(&str, Role)]) -> Option<String> {
         let nodes = [("server-1", Role::Server), ("server-2", Role::Server), ("general-1", Role::Agent)];
         let name = |name: &str| NodeName(name.to_owned());
         let expected = Expected {
             nodes: nodes.into_iter().map(|(node, role)| (name(node), role)).collect(),
-            excused: excused.iter().map(|node| name(node)).collect::<BTreeSet<_>>(),
+            excused: excused.iter().map(|(node, role)| (name(node), *role)).collect(),
             version: "v1.35.4+rke2r1".parse().expect("a version"),
         };
         Members::read(&list(members)).expect("a list").lacks(&expected)
@@ -163,11 +175,21 @@ pub(super) mod tests {
 
     #[test]
     fn an_excused_server_may_be_a_member_in_any_state() {
+        let server = [("server-3", Role::Server)];
         for third in ["server-3-22222222", "server-3-22222222*", ""] {
-            assert_eq!(lacks(&["server-1-1f2e3d4c", "server-2-0badcafe", third], &["server-3"]), None);
+            assert_eq!(lacks(&["server-1-1f2e3d4c", "server-2-0badcafe", third], &server), None);
         }
         let four = ["server-1-1f2e3d4c", "server-2-0badcafe", "server-4-22222222"];
-        assert_eq!(lacks(&four, &["server-3"]).as_deref(), Some("etcd has a member `server-4-22222222` of no server"));
+        assert_eq!(lacks(&four, &server).as_deref(), Some("etcd has a member `server-4-22222222` of no server"));
+    }
+
+    #[test]
+    fn an_excused_agent_excuses_no_member() {
+        let three = ["server-1-1f2e3d4c", "server-2-0badcafe", ""];
+
+        let lacking = lacks(&three, &[("general-2", Role::Agent)]);
+
+        assert_eq!(lacking.as_deref(), Some("etcd has a member that never started"));
     }
 
     #[test]

@@ -28,8 +28,6 @@ const SEEN: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub version: String,
-    /// The name of its etcd member, of a server only.
-    pub etcd: Option<String>,
     /// How long its service took; absent where systemd did not tell.
     pub start: Option<Start>,
 }
@@ -123,11 +121,9 @@ impl<'a> Gate<'a> {
             memory.seen += 1;
             *memory = Memory { seen: memory.seen, ..Memory::default() };
             return Ok(match &answer.status {
-                Some(status) if memory.seen >= SEEN => Look::Done(Member {
-                    version: status.version.clone(),
-                    etcd: status.member.clone(),
-                    start: answer.start(status),
-                }),
+                Some(status) if memory.seen >= SEEN => {
+                    Look::Done(Member { version: status.version.clone(), start: answer.start(status) })
+                }
                 _ => Look::NotYet("joined, looking once more".to_owned()),
             });
         };
@@ -309,8 +305,7 @@ mod tests {
             started: "2026-11-21T15:49:12.5Z".parse().expect("a time"),
             ready: "2026-11-21T15:50:01Z".parse().expect("a time"),
         };
-        let etcd = Some("server-2-1f2e3d4c".to_owned());
-        let member = Member { version: VERSION.to_owned(), etcd, start: Some(start) };
+        let member = Member { version: VERSION.to_owned(), start: Some(start) };
         assert_eq!(fourth, Ok(Look::Done(member)));
     }
 

@@ -37,22 +37,14 @@ pub enum UnitActivity {
 pub struct State {
     pub server: Unit,
     pub agent: Unit,
-    /// The version of the file on disk.
-    pub installed: Option<String>,
     /// The version of the program that runs; differs from the installed one until a restart.
     pub running: Option<String>,
     /// Whether there is an etcd store: then `server:` is ignored and the node starts as the member it was.
     pub has_store: bool,
-    /// The name of its etcd member.
-    pub member: Option<String>,
-    /// What that member tells of etcd; `None` where it does not answer.
+    /// What its etcd member tells of all; `None` where it does not answer.
     pub etcd: Option<Members>,
-    /// Over `config.yaml` and its drop-ins.
-    pub config: Option<Digest>,
     /// Of the cluster's CA file, on a server.
     pub ca: Option<Digest>,
-    /// Names of the image archives, sorted.
-    pub archives: Vec<String>,
 }
 
 impl State {
@@ -120,7 +112,6 @@ pub fn question() -> Question {
 done
 version() {{ "$1" --version 2>/dev/null | awk 'NR == 1 {{ print $3 }}'; }}
 installed=$(version /usr/local/bin/rke2)
-echo "installed=$installed"
 for unit in rke2-server rke2-agent; do
   pid=$(systemctl show "$unit.service" --property=MainPID --value)
   case "$pid" in
@@ -130,13 +121,9 @@ for unit in rke2-server rke2-agent; do
   esac
 done
 [ ! -d {DATA_DIR}/server/db/etcd/member/wal ] || echo store=yes
-[ ! -r {DATA_DIR}/server/db/etcd/name ] || echo "member=$(cat {DATA_DIR}/server/db/etcd/name)"
 [ ! -r {DATA_DIR}/server/tls/etcd/client.key ] || echo "etcd=$({etcd})"
-set -- /etc/rancher/rke2/config.yaml /etc/rancher/rke2/config.yaml.d/*.y*ml
-[ ! -r "$1" ] || echo "config=$(for file; do [ ! -r "$file" ] || cat "$file"; done | sha256sum | cut -d ' ' -f 1)"
 ca={DATA_DIR}/server/tls/server-ca.crt
 [ ! -r "$ca" ] || echo "ca=$(sha256sum <"$ca" | cut -d ' ' -f 1)"
-for file in {DATA_DIR}/agent/images/*.tar*; do [ ! -f "$file" ] || echo "archive=${{file##*/}}"; done
 exit 0"#,
         etcd = ask_members(),
     );
@@ -158,14 +145,10 @@ fn parse(text: &str) -> State {
     State {
         server: unit("rke2-server"),
         agent: unit("rke2-agent"),
-        installed: value("installed"),
         running: value("running"),
         has_store: values.contains_key("store"),
-        member: value("member"),
         etcd: value("etcd").and_then(|answer| Members::read(&answer)),
-        config: value("config").and_then(|digest| Digest::parse(&digest)),
         ca: value("ca").and_then(|digest| Digest::parse(&digest)),
-        archives: pairs().filter(|(name, _)| *name == "archive").map(|(_, value)| value.to_owned()).collect(),
     }
 }
 
@@ -175,19 +158,16 @@ mod tests {
 
     const SAID: &str = "rke2-server.LoadState=loaded\nrke2-server.ActiveState=active\nrke2-server.UnitFileState=enabled\n\
                         rke2-server.NRestarts=2\nrke2-agent.LoadState=loaded\nrke2-agent.ActiveState=inactive\n\
-                        installed=v1.35.4+rke2r1\nrunning=v1.34.4+rke2r1\nstore=yes\nmember=server-1-1f2e3d4c\n\
-                        etcd={\"members\":[{\"ID\":\"7\",\"name\":\"server-1-1f2e3d4c\"}]}\n\
-                        archive=rke2-images-canal.linux-amd64.tar.zst\narchive=rke2-images-core.linux-amd64.tar.zst";
+                        running=v1.34.4+rke2r1\nstore=yes\n\
+                        etcd={\"members\":[{\"ID\":\"7\",\"name\":\"server-1-1f2e3d4c\"}]}";
 
     #[test]
-    fn a_node_tells_its_units_versions_and_member() {
+    fn a_node_tells_its_units_version_and_etcd() {
         let state = parse(SAID);
 
         assert_eq!(state.server, Unit { activity: UnitActivity::Active, is_enabled: true, restarts: 2 });
         assert_eq!(state.agent.activity, UnitActivity::Inactive);
-        assert_eq!(state.member.as_deref(), Some("server-1-1f2e3d4c"));
         assert_eq!(state.etcd.and_then(|etcd| etcd.lacks_voter("server-1-1f2e3d4c")), None);
-        assert_eq!(state.archives.len(), 2);
         assert!(state.has_store);
     }
 
@@ -205,10 +185,10 @@ mod tests {
 
     #[test]
     fn a_machine_without_rke2_has_no_unit() {
-        let state = parse("rke2-server.LoadState=not-found\nrke2-server.ActiveState=inactive\ninstalled=\n");
+        let state = parse("rke2-server.LoadState=not-found\nrke2-server.ActiveState=inactive\n");
 
         assert_eq!(state.server.activity, UnitActivity::Absent);
-        assert_eq!(state.installed, None);
+        assert_eq!(state.running, None);
         assert!(!state.has_store);
     }
 }

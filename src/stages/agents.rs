@@ -80,11 +80,12 @@ impl Stage for AgentsStage {
             registration::register_all(&INGRESS, behind, &balancer, cx).await?;
         }
         let count = access_agents(&access).count();
+        let kept_out = joining::kept_out(&kept_out, count);
         if failures.is_empty() {
-            let short = joining::kept_out(&kept_out, count).map(|failure| failure.of(cx.stage));
+            let short = kept_out.map(|failure| failure.of(cx.stage));
             return Ok(Made { artifact: Artifact::Agents(Agents { joined }), short });
         }
-        Err(several(&failures, count, "did not join").of(cx.stage))
+        Err(kept_out.into_iter().fold(several(&failures, count, "did not join"), Failure::because).of(cx.stage))
     }
 
     /// The members go with their machines.

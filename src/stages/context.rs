@@ -219,12 +219,9 @@ impl Context<'_> {
 
     /// Records what came of a step that was begun.
     pub async fn finish<T: Serialize>(&self, step: &Step, result: &Result<T, Failure>) -> Result<(), Failure> {
-        let (outcome, output, why) = match result {
-            Ok(output) => (Outcome::Succeeded, serde_json::to_value(output).ok(), None),
-            Err(failure) if failure.is_cancelled() => (Outcome::Interrupted, None, Some(failure.to_string())),
-            Err(failure) => (Outcome::Failed, None, Some(failure.to_string())),
-        };
-        self.ledger.settle(self.stage, &step.name, outcome, output, why).await
+        let output = result.as_ref().ok().and_then(|output| serde_json::to_value(output).ok());
+        let why = result.as_ref().err().map(ToString::to_string);
+        self.ledger.settle(self.stage, &step.name, Outcome::of(result), output, why).await
     }
 
     /// Records that steps which an earlier run left open, or saw fail, turned out to be done.

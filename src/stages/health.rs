@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 
 use crate::artifact::{Access, Agents, Artifact, Health, Kind, LoadBalancer, Servers};
-use crate::environment::{Environment, NodeName, Role};
+use crate::environment::{Environment, NodeName};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{Forward, Wait};
@@ -94,10 +94,9 @@ impl Stage for HealthStage {
 /// Every node that joined; one that does not answer, or was kept out, may be there in any state.
 fn expected(access: &Access, servers: &Servers, agents: &Agents, version: Version) -> Expected {
     let is_member = |node: &NodeName| servers.joined.contains_key(node) || agents.joined.contains_key(node);
-    let (members, others): (Vec<_>, Vec<_>) = access.nodes.iter().partition(|(node, _)| is_member(node));
-    let nodes: BTreeMap<NodeName, Role> =
-        members.into_iter().filter_map(|(name, reach)| Some((name.clone(), reach.role?))).collect();
-    let excused = access.unreached.keys().chain(others.into_iter().map(|(node, _)| node)).cloned().collect();
+    let roles = access.nodes.iter().filter_map(|(node, reach)| Some((node.clone(), reach.role?)));
+    let (nodes, mut excused): (BTreeMap<_, _>, BTreeMap<_, _>) = roles.partition(|(node, _)| is_member(node));
+    excused.extend(access.unreached.clone());
     Expected { nodes, excused, version }
 }
 
@@ -157,6 +156,7 @@ impl Way {
 mod tests {
     use super::*;
     use crate::artifact::{Joined, Reach};
+    use crate::environment::Role;
 
     #[test]
     fn a_node_that_was_kept_out_is_excused_and_every_other_one_must_be_ready() {
@@ -186,6 +186,6 @@ mod tests {
 
         let wanted = [("server-1", Role::Server), ("general-1", Role::Agent)].map(|(node, role)| (name(node), role));
         assert_eq!(expected.nodes, BTreeMap::from(wanted));
-        assert_eq!(expected.excused, ["general-2", "general-3"].map(name).into());
+        assert_eq!(expected.excused, ["general-2", "general-3"].map(|node| (name(node), Role::Agent)).into());
     }
 }

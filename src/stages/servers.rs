@@ -113,6 +113,8 @@ impl Stage for ServersStage {
             cx.node(node, NodeState::Done, "voter, serving");
             joined.insert(node.clone(), one);
         }
+        // A member that joined earlier and is left as it is may have been stopped before it was registered.
+        registration::register_all(&REGISTERED, &joined, &balancer, cx).await?;
         let ca = cluster.ok_or_else(|| Failure::bug("servers joined a cluster without a CA"))?;
         let first = joined.keys().min_by_key(|node| (**node != founder.node, number(node)));
         let first = first.ok_or_else(|| Failure::bug("a cluster without servers"))?;
@@ -166,6 +168,7 @@ async fn members_only(
             joined.insert(node.clone(), one);
         }
     }
+    registration::register_all(&REGISTERED, &joined, balancer, cx).await?;
     let first = joined.keys().min_by_key(|node| number(node)).cloned();
     let (Some(ca), Some(first)) = (cluster, first) else { return Err(failure) };
     let join_address = address(access, &first)?;

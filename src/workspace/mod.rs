@@ -125,6 +125,15 @@ impl Workspace {
         Ok(names)
     }
 
+    /// The ids of environments of which `reap` keeps something under their id, since they had no state here.
+    pub fn remembered_ids(&self) -> Result<Vec<Uuid>, Failure> {
+        let names = file_names(&self.root.join(STATE))?;
+        let mut ids: Vec<Uuid> = names.iter().filter_map(|name| Uuid::parse_str(name).ok()).collect();
+        ids.retain(|id| self.state(&id.to_string()).identity().exists());
+        ids.sort();
+        Ok(ids)
+    }
+
     /// Verified bundles, shared by all environments.
     pub fn store(&self) -> PathBuf {
         self.root.join(STATE).join("store")

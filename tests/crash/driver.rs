@@ -60,7 +60,7 @@ pub fn main(args: &[String]) -> u8 {
         }
         ["disk"] => disk(&kept, MINUTES),
         ["disk", minutes] => minutes.parse().map_or_else(|_| usage(), |minutes| disk(&kept, minutes)),
-        ["sample"] => all(&kept, Extent { minutes: 2, every: 53, deep: 8, seed: 0 }),
+        ["sample"] => all(&kept, Extent { minutes: 10, every: 53, deep: 8, seed: 0 }),
         _ => usage(),
     };
     std::fs::remove_dir_all(&kept).expect("our own directory");

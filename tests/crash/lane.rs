@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sre_provision::crash::KILLED;
 
 use crate::judge::{self, Seen};
 use crate::tree;
@@ -57,6 +58,8 @@ pub struct Ran {
     /// Nothing when a signal ended it.
     pub code: Option<i32>,
     pub points: Vec<String>,
+    /// Whether the program, a supervisor or a tool ended where it was to.
+    pub killed: bool,
     pub said: String,
     pub seen: Seen,
     pub millis: u64,
@@ -205,12 +208,13 @@ impl Lane {
         let code = wait(i32::try_from(program.id()).expect("small"));
         settle();
         let record = std::fs::read_to_string(RECORD).unwrap_or_default();
-        let mut points: Vec<String> = record.lines().map(str::to_owned).collect();
+        let (deaths, passed): (Vec<&str>, Vec<&str>) = record.lines().partition(|line| line.starts_with(KILLED));
         let world = self.world.lock().expect("alone");
-        points.extend(world.passed.clone());
+        let points = passed.into_iter().map(str::to_owned).chain(world.passed.clone()).collect();
+        let killed = !deaths.is_empty() || world.has_killed();
         let said = std::fs::read_to_string(in_memory("said")).unwrap_or_default();
         let millis = u64::try_from(begun.elapsed().as_millis()).expect("small");
-        Ran { code, points, said, seen: judge::look(&run.environment, &world), millis }
+        Ran { code, points, killed, said, seen: judge::look(&run.environment, &world), millis }
     }
 }
 

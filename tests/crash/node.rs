@@ -62,7 +62,7 @@ fn image(world: &World, id: &Value) -> String {
 fn census(world: &World, node: &str) -> String {
     let member = world.cluster.members.get(node);
     let runs = |role: &str| if member.is_some_and(|member| member.role == role) { "active" } else { "inactive" };
-    let mut rke2 = format!("installed={VERSION}\n");
+    let mut rke2 = String::new();
     for role in ["server", "agent"] {
         let activity = runs(role);
         let enabled = if activity == "active" { "enabled" } else { "disabled" };
@@ -74,7 +74,7 @@ fn census(world: &World, node: &str) -> String {
         rke2.push_str(&format!("running={VERSION}\n"));
         if member.role == "server" {
             let (members, ca) = (etcd(world), ca_digest());
-            rke2.push_str(&format!("store=yes\nmember={node}-1f2e3d4c\nca={ca}\netcd={members}\n"));
+            rke2.push_str(&format!("store=yes\nca={ca}\netcd={members}\n"));
         }
     }
     let part = |name: &str, text: &str| format!("@sre-begin {name}\n{text}\n\n@sre-end 0\n");

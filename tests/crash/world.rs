@@ -287,6 +287,11 @@ impl World {
 }
 
 impl World {
+    /// Whether a tool was told to end in this run.
+    pub fn has_killed(&self) -> bool {
+        self.deadly.as_ref().is_some_and(|point| self.passed.contains(point))
+    }
+
     /// A run begins: its tools' points are counted anew, and one of them may end a tool.
     pub fn begin(&mut self, deadly: Option<String>) {
         self.passed.clear();

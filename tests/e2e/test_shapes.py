@@ -18,7 +18,7 @@ class Alone(unittest.TestCase):
     def setUpClass(cls):
         cls.network = json.loads(inside("own_network"))
         cls.addClassCleanup(inside, "own_network", "gone", *cls.network.values())
-        cls.before = inventory()
+        cls.before = inventory(images=True)
         cls.world = World(NAME, NAME)
         text = cls.world.file.read_text()
         build = f"image:\n  build:\n    vpc: {cls.network['vpc']}\n    subnet: {cls.network['subnet']}\n"
@@ -37,7 +37,7 @@ class Alone(unittest.TestCase):
 
     def test_1_it_comes_up_as_it_is_described(self):
         self.assertEqual(self.ended.code, 0, self.ended.said)
-        made = left_behind(self.before, inventory())
+        made = left_behind(self.before, inventory(images=True))
         self.assertEqual(2, made.get("nat gateways"), made)
         for kind in ("load balancers", "target groups", "flow logs", "log groups"):
             self.assertNotIn(kind, made)
@@ -60,7 +60,7 @@ class Alone(unittest.TestCase):
         ended = self.world.down("--images")
 
         self.assertEqual(ended.code, 0, ended.said)
-        self.assertEqual(self.before, inventory())
+        self.assertEqual(self.before, inventory(images=True))
 
 
 if __name__ == "__main__":

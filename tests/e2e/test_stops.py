@@ -174,6 +174,7 @@ class AtRandom(FromNothing):
         for number in range(self.KILLS):
             blow, pause = chance.choice([Blow.KILL, Blow.KILL_GROUP]), chance.uniform(0.2, longest)
             running = world.start(command, NAME, "--yes")
+            running.wait_for_program()
             try:
                 running.process.wait(pause)
             except subprocess.TimeoutExpired:

@@ -261,6 +261,14 @@ class Running:
                 raise AssertionError(f"never said `{words}`:\n{self.err[-2000:]}")
             time.sleep(0.02)
 
+    def wait_for_program(self) -> None:
+        """Returns once the program runs in the lab, or has ended."""
+        until = time.monotonic() + LIMIT
+        while self.program() is None and self.process.poll() is None:
+            if time.monotonic() > until:
+                raise AssertionError("the program was never started")
+            time.sleep(0.01)
+
     def program(self) -> int | None:
         """The program below the shell that entered the lab with it; None when it has ended."""
         pid = self.process.pid

@@ -117,20 +117,30 @@ impl Aws {
     async fn balancer_tags(&self, arns: Vec<String>) -> Result<BTreeMap<String, Tags>, Failure> {
         let mut all = BTreeMap::new();
         for some in arns.chunks(TAGS_AT_ONCE) {
-            let answer = match self.elb.describe_tags().set_resource_arns(Some(some.to_vec())).send().await {
-                Ok(answer) => answer,
-                // One of them went meanwhile: what is still there is told next time.
-                Err(error) if errors::is_gone(&error) => continue,
-                Err(error) => return Err(errors::failure("reading the tags of load balancers", error)),
-            };
-            for described in answer.tag_descriptions() {
-                let tags = described.tags().iter();
-                let tags =
-                    tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())));
-                all.insert(described.resource_arn().unwrap_or_default().to_owned(), tags.collect());
+            if self.read_tags(some, &mut all).await? {
+                continue;
+            }
+            // One of them went meanwhile, and nothing was told of the others.
+            for one in some {
+                self.read_tags(std::slice::from_ref(one), &mut all).await?;
             }
         }
         Ok(all)
+    }
+
+    /// Whether all of these are still there; without one of them AWS tells nothing.
+    async fn read_tags(&self, arns: &[String], into: &mut BTreeMap<String, Tags>) -> Result<bool, Failure> {
+        let answer = match self.elb.describe_tags().set_resource_arns(Some(arns.to_vec())).send().await {
+            Ok(answer) => answer,
+            Err(error) if errors::is_gone(&error) => return Ok(false),
+            Err(error) => return Err(errors::failure("reading the tags of load balancers", error)),
+        };
+        for described in answer.tag_descriptions() {
+            let tags = described.tags().iter();
+            let tags = tags.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned())));
+            into.insert(described.resource_arn().unwrap_or_default().to_owned(), tags.collect());
+        }
+        Ok(true)
     }
 
     async fn listeners(&self, balancer: &str) -> Result<Vec<Found>, Failure> {
