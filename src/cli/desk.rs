@@ -366,6 +366,29 @@ mod tests {
     }
 
     #[test]
+    fn another_class_begins_with_an_end_of_its_own_and_the_same_one_keeps_its_end() {
+        let text = include_str!("../../environments/dev.yaml");
+        let ephemeral = config::read("environments/dev.yaml", "dev", text).expect("valid");
+        let standard = Environment { class: EnvironmentClass::Standard, expires_after: None, ..ephemeral.clone() };
+        let account = Account {
+            id: "1".to_owned(),
+            region: "eu-central-1".to_owned(),
+            principal: "arn:aws:iam::1:user/a".to_owned(),
+        };
+        let now: Timestamp = "2026-11-21T12:00:00Z".parse().expect("a time");
+        let past = Some("2026-11-01T00:00:00Z".parse().expect("a time"));
+        let recorded = Identity { expires: past, ..new_identity(&ephemeral, &account, Uuid::nil()) };
+
+        let kept = of_class(recorded.clone(), &ephemeral, now);
+        let without = of_class(recorded, &standard, now);
+        let again = of_class(without.clone(), &ephemeral, now);
+
+        assert_eq!(kept.expires, past);
+        assert_eq!((without.class, without.expires), (EnvironmentClass::Standard, None));
+        assert_eq!(again.expires.map(|end| end.to_string()).as_deref(), Some("2026-11-24T12:00:00Z"));
+    }
+
+    #[test]
     fn another_account_is_refused_with_both() {
         let failure = wrong_target("dev", "account", "111111111111", "222222222222");
 

@@ -49,14 +49,20 @@ class Reap(unittest.TestCase):
         self.assertEqual(self.fates(late), {self.id: "gone"})
         self.assertEqual(self.before, inventory())
 
-    def test_without_its_state_it_goes_by_its_tags(self):
+    def test_without_its_state_it_goes_by_its_tags_and_a_file_of_another_account_keeps_nothing_back(self):
         self.let_it_expire()
         shutil.rmtree(self.world.state)
+        other = self.world.file.with_name("other.yaml")
+        self.addCleanup(other.unlink)
+        other.write_text(self.world.file.read_text().replace("aws:\n", 'aws:\n  account: "999999999999"\n'))
 
         ended = self.reap("--yes", "--output", "json")
+        told = self.world.run("history", self.id)
 
-        self.assertEqual(ended.code, 0, ended.said)
+        self.assertEqual(ended.code, 4, ended.said)
+        self.assertIn("999999999999", ended.out.splitlines()[-1])
         self.assertEqual(self.fates(ended), {self.id: "gone"})
+        self.assertRegex(told.out, rf"reap {NAME} .*succeeded")
         self.assertEqual(self.before, inventory())
 
     def test_more_time_is_told_by_everything_and_keeps_it(self):
