@@ -7,6 +7,9 @@ if [[ $(cat /proc/sys/crypto/fips_enabled) == 1 ]]; then
   exit 0
 fi
 fips-mode-setup --enable
+# This connection stays, and nobody gets another one until the new system serves: Packer was seen to wait for ever on one that
+# the system going down had still accepted.
+systemctl stop sshd.service
 systemctl reboot
 # Until the connection breaks: whoever comes next must not meet the system that is going down.
 exec tail -f /dev/null
