@@ -172,6 +172,10 @@ impl Witness for Remembered {
         Err(no_writing())
     }
 
+    fn open(&self) -> Vec<String> {
+        self.0.open_children.keys().cloned().collect()
+    }
+
     async fn state_kept(&self, _: &str, _: &Path, _: &Digest) -> Result<(), Failure> {
         Err(no_writing())
     }

@@ -169,6 +169,10 @@ impl Witness for Book {
         self.writer.append(Record::ChildEnded { id: id.to_owned(), code, took }).await.map(drop)
     }
 
+    fn open(&self) -> Vec<String> {
+        self.writer.look(|memory| memory.open_children.keys().cloned().collect())
+    }
+
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure> {
         let value = json!({ "copy": copy, "sha256": digest });
         self.record_fact(&format!("tofu-state/{slot}"), value).await

@@ -151,6 +151,12 @@ impl Children {
             }
             self.remove(&record, &child.here)?;
         }
+        // One whose start could not be written down for certain was never started, and has no record.
+        for id in self.witness.open() {
+            if !self.dir.join(&id).exists() {
+                self.witness.ended(&id, None, None).await?;
+            }
+        }
         Ok(())
     }
 

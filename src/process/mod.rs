@@ -139,6 +139,9 @@ pub trait Witness: Send + Sync {
     /// The child has ended; without a code when a signal ended it or nobody saw its end, without a time in the latter case.
     async fn ended(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure>;
 
+    /// The ids of all children that were started and of whose end nobody told yet.
+    fn open(&self) -> Vec<String>;
+
     /// A tool's own state file was copied and made durable under this digest.
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure>;
 }

@@ -248,8 +248,16 @@ fn last_line(journal: &str) -> Option<String> {
     said().find(|line| !is_remark(line)).or_else(|| said().next()).map(|line| message(line).to_owned())
 }
 
-/// How systemd begins when it tells of a unit.
-const SYSTEMD: [&str; 6] = ["Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start ", "Scheduled restart "];
+/// How systemd begins when it tells of a unit; the last one is what it adds when processes of an earlier run are still there.
+const SYSTEMD: [&str; 7] = [
+    "Starting ",
+    "Started ",
+    "Stopping ",
+    "Stopped ",
+    "Failed to start ",
+    "Scheduled restart ",
+    "This usually indicates unclean termination",
+];
 
 /// The message of a logrus line: `time="…" level=fatal msg="…"`.
 fn message(line: &str) -> &str {
@@ -363,7 +371,10 @@ mod tests {
         let name = NodeName("server-2".to_owned());
         let gate = Gate { name: &name, role: Role::Server, version: VERSION.to_owned(), memory: Mutex::default() };
         let journal = "no licence for this morning\nrke2-server.service: Control process exited, code=exited, status=3\n\
-                       Failed to start rke2-server.service - Rancher Kubernetes Engine v2 (server).";
+                       Failed to start rke2-server.service - Rancher Kubernetes Engine v2 (server).\n\
+                       rke2-server.service: Found left-over process 712 (etcd) in control group while starting unit. \
+                       Ignoring.\nThis usually indicates unclean termination of a previous run, or service \
+                       implementation deficiencies.";
 
         let seen = look(&gate, &said("activating", "", &[], journal));
         let failure = gate.explained(Failure::new(Exit::Unhealthy, "`server-2` did not join: not within 5 min"));

@@ -132,7 +132,7 @@ fn all(kept: &Path, extent: Extent) -> u8 {
         return code;
     }
     // A sample is one of everything.
-    code.max(faults(kept, &references, extent.every, until))
+    code.max(faults(kept, &references, 2 * extent.every + 1, until))
 }
 
 /// The disk fails at each operation of the smaller environment.

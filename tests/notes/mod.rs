@@ -1,5 +1,6 @@
 //! What several tests share: a witness that remembers, and waiting for another process.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -11,29 +12,38 @@ use sre_provision::process::Witness;
 
 /// Remembers what it was told.
 #[derive(Default)]
-pub struct Notes(Mutex<Vec<String>>);
+pub struct Notes {
+    told: Mutex<Vec<String>>,
+    open: Mutex<BTreeSet<String>>,
+}
 
 impl Notes {
     fn add(&self, note: String) {
-        self.0.lock().expect("notes").push(note);
+        self.told.lock().expect("notes").push(note);
     }
 
     pub fn all(&self) -> Vec<String> {
-        self.0.lock().expect("notes").clone()
+        self.told.lock().expect("notes").clone()
     }
 }
 
 #[async_trait]
 impl Witness for Notes {
-    async fn started(&self, _id: &str, slot: &str, lock: &Path) -> Result<(), Failure> {
+    async fn started(&self, id: &str, slot: &str, lock: &Path) -> Result<(), Failure> {
+        self.open.lock().expect("notes").insert(id.to_owned());
         self.add(format!("{slot} started, lock {}", lock.exists()));
         Ok(())
     }
 
-    async fn ended(&self, _id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure> {
+    async fn ended(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure> {
+        self.open.lock().expect("notes").remove(id);
         let timed = if took.is_some() { "timed" } else { "not timed" };
         self.add(format!("ended {code:?}, {timed}"));
         Ok(())
+    }
+
+    fn open(&self) -> Vec<String> {
+        self.open.lock().expect("notes").iter().cloned().collect()
     }
 
     async fn state_kept(&self, slot: &str, _copy: &Path, _digest: &Digest) -> Result<(), Failure> {
