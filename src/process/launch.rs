@@ -104,7 +104,7 @@ pub(super) async fn launch(
     let mut command = tokio::process::Command::new(supervisor);
     command.arg("__supervise").arg(&record.dir).env_clear();
     #[cfg(feature = "crash-points")]
-    command.envs(crate::crash::passed_on()).envs(crate::workspace::fault::passed_on());
+    command.envs(crate::crash::passed_on());
     let mut process =
         command.stdin(Stdio::piped()).stdout(Stdio::from(lock)).stderr(Stdio::from(errors)).spawn().map_err(failure)?;
     let letter = zeroize::Zeroizing::new(

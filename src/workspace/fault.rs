@@ -1,7 +1,7 @@
 //! Disk faults: what a test makes of a disk operation of this process. Compiled in with the crash points, in no release.
 //!
-//! `SRE_DISK_FAULT=<kind>:<nth>` names the operation by its number; `supervisor:<kind>:<nth>` is meant for each supervisor
-//! instead of the program. A fault that struck is recorded as the crash point `disk.fault`.
+//! `SRE_DISK_FAULT=<kind>:<nth>` names the operation by its number. A fault that struck is recorded as the crash point
+//! `disk.fault`. Supervisors get none: the records of children, which both sides write, are not written through a disk.
 
 use std::ffi::OsString;
 use std::io;
@@ -13,9 +13,9 @@ use rustix::io::Errno;
 use crate::crash_point;
 
 pub const VARIABLE: &str = "SRE_DISK_FAULT";
-const SUPERVISORS: &str = "supervisor:";
 
-static ARMED: OnceLock<Fault> = OnceLock::new();
+/// What and at which operation.
+static ARMED: OnceLock<Option<(Kind, usize)>> = OnceLock::new();
 static PASSED: AtomicUsize = AtomicUsize::new(0);
 
 /// What an operation does.
@@ -25,14 +25,6 @@ pub enum Operation {
     Change,
     Write,
     Sync,
-}
-
-#[derive(Debug, Default)]
-struct Fault {
-    /// What and at which operation, for this process.
-    own: Option<(Kind, usize)>,
-    /// What its supervisors are told.
-    below: Option<OsString>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +41,7 @@ enum Kind {
 
 /// Takes the value of [`VARIABLE`], once in the life of a process.
 pub fn arm(value: Option<OsString>) {
-    let text = value.unwrap_or_default().to_string_lossy().into_owned();
-    let fault = match text.strip_prefix(SUPERVISORS) {
-        Some(below) => Fault { own: None, below: Some(below.into()) },
-        None => Fault { own: read(&text), below: None },
-    };
-    drop(ARMED.set(fault));
-}
-
-/// What a supervisor is given in its environment.
-pub fn passed_on() -> Option<(&'static str, OsString)> {
-    Some((VARIABLE, ARMED.get()?.below.clone()?))
+    drop(ARMED.set(value.and_then(|value| read(value.to_str()?))));
 }
 
 fn read(text: &str) -> Option<(Kind, usize)> {
@@ -79,7 +61,7 @@ fn read(text: &str) -> Option<(Kind, usize)> {
 /// # Errors
 /// What the system would say if the disk were as the test wants it.
 pub fn pass(operation: Operation) -> io::Result<()> {
-    let Some((kind, nth)) = ARMED.get().and_then(|fault| fault.own) else { return Ok(()) };
+    let Some(&Some((kind, nth))) = ARMED.get() else { return Ok(()) };
     if kind == Kind::Sync && operation != Operation::Sync {
         return Ok(());
     }

@@ -11,8 +11,8 @@ use crate::lane::{DISK, Ran};
 use crate::matrix::{lanes, to_the_end};
 use crate::verdict::{last_words, problems};
 
-/// What becomes of the nth operation, of the program or of each supervisor: `src/workspace/fault.rs`.
-const KINDS: [&str; 6] = ["once", "sync", "full", "read-only", "supervisor:once", "supervisor:full"];
+/// What becomes of the nth operation: `src/workspace/fault.rs`.
+const KINDS: [&str; 4] = ["once", "sync", "full", "read-only"];
 /// How a program ends whose disk fails: it did not mind, could not write, or found something else not to be as it was.
 const ENDS: [i32; 5] = [0, 1, 5, 6, 7];
 /// What the program records of a fault that struck.
