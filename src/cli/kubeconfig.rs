@@ -30,7 +30,13 @@ impl Kubeconfig {
         };
         let identity = desk.recorded_identity()?.ok_or_else(none)?;
         let sealed = desk.secrets(&identity)?.get("kubeconfig")?.ok_or_else(none)?;
-        let path = self.to.clone().unwrap_or_else(|| desk.state.kubeconfig());
+        let path = match &self.to {
+            // As a whole, since the line to type holds in every directory.
+            Some(to) => std::path::absolute(to).map_err(|error| {
+                Failure::new(Exit::Usage, format!("`{}` is no place for a file", to.display())).because(error)
+            })?,
+            None => desk.state.kubeconfig(),
+        };
         write_atomic(&path, sealed.expose(), 0o600)?;
         let shown = desk.workspace.shown(&path).display().to_string();
         let mut text = format!("{shown} (context `{}`)\n  export KUBECONFIG={}", self.environment, path.display());

@@ -10,6 +10,7 @@ mod completions;
 mod down;
 mod expiry;
 mod history;
+mod kubeconfig;
 mod logs;
 mod nodes;
 mod plan;
