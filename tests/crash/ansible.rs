@@ -2,6 +2,7 @@
 //! lines of the callback plugin.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -20,10 +21,12 @@ pub fn main(args: &[String]) -> u8 {
         let more: Value = serde_json::from_slice(&std::fs::read(file).expect("variables")).expect("JSON");
         vars.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
     }
-    let stage = if args.last().is_some_and(|book| book.ends_with("servers.yml")) { "servers" } else { "agents" };
+    let book = args.last().map(Path::new).and_then(Path::file_stem).expect("a playbook");
+    let stage = book.to_str().expect("UTF-8");
     let token = |name: &str| std::fs::read_to_string(text(&vars, name)).unwrap_or_default();
     let mut events = Events::open();
-    events.tell(&json!({ "event": "task_start", "task": "Start RKE2" }));
+    let task = if stage == "hardening" { "Apply the profile" } else { "Start RKE2" };
+    events.tell(&json!({ "event": "task_start", "task": task }));
     let mut counts = serde_json::Map::new();
     for node in after("--limit").concat().split(',') {
         pass(&format!("ansible.before {node}"));
@@ -36,7 +39,7 @@ pub fn main(args: &[String]) -> u8 {
             Err(why) => ("failed", json!({ "msg": why })),
         };
         pass(&format!("ansible.after {node}"));
-        events.tell(&json!({ "event": "host", "host": node, "task": "Start RKE2", "status": status, "result": said }));
+        events.tell(&json!({ "event": "host", "host": node, "task": task, "status": status, "result": said }));
         counts.insert(
             node.to_owned(),
             json!({ "ok": 1, "changed": 1, "failures": u8::from(status == "failed"), "unreachable": 0 }),

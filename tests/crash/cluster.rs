@@ -1,6 +1,6 @@
 //! RKE2 on the machines of the world, as far as joins, gates and health are judged by it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,6 +25,12 @@ pub struct Cluster {
     pub members: BTreeMap<String, Member>,
     /// The digests of the passwords that it was founded with: servers', agents'.
     passwords: Option<(Digest, Digest)>,
+    /// Members whose service does not run.
+    stopped: BTreeSet<String>,
+    /// Nodes that the cluster does not take in, and what their service says then.
+    rejected: BTreeMap<String, String>,
+    /// By node, the conditions that are not true, and why.
+    ill: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(skip)]
     pub faults: Vec<String>,
 }
@@ -35,10 +41,16 @@ impl Cluster {
         let config = json!({ "join": told["join"], "init": told["init"] });
         if let Some(member) = self.members.get(node).filter(|member| member.machine == machine) {
             if member.config == config {
-                return Ok(None);
+                let did_stand = self.stopped.contains(node);
+                self.heals(node);
+                return Ok(did_stand.then(|| format!("start {node}")));
             }
             self.faults.push(format!("`{node}` was restarted for {config} instead of {}", member.config));
             return Ok(Some(format!("restart {node}")));
+        }
+        if self.rejected.contains_key(node) {
+            // It starts, and ends by itself.
+            return Ok(None);
         }
         let token = text(told, "token");
         let done = match (stage, told["init"].as_bool().unwrap_or_default()) {
@@ -48,6 +60,7 @@ impl Cluster {
         };
         let role = if stage == "servers" { "server" } else { "agent" };
         self.members.insert(node.to_owned(), Member { machine: machine.to_owned(), role: role.to_owned(), config });
+        self.heals(node);
         Ok(Some(format!("{done} {node}")))
     }
 
@@ -84,7 +97,11 @@ impl Cluster {
         let labels = if is_server { json!({ "node-role.kubernetes.io/control-plane": "true" }) } else { json!({}) };
         let annotations =
             if is_server { json!({ "etcd.rke2.cattle.io/node-name": format!("{name}-1f2e3d4c") }) } else { json!({}) };
-        let condition = |kind: &str| json!({ "type": kind, "status": "True", "reason": "", "message": "", "lastTransitionTime": "2026-11-21T15:50:00Z" });
+        let condition = |kind: &str| {
+            let why = self.ill.get(name).and_then(|ill| ill.get(kind));
+            let (status, reason) = why.map_or(("True", ""), |why| ("False", why));
+            json!({ "type": kind, "status": status, "reason": reason, "message": "", "lastTransitionTime": "2026-11-21T15:50:00Z" })
+        };
         Some(json!({
             "metadata": { "name": name, "labels": labels, "annotations": annotations },
             "status": {
@@ -93,6 +110,52 @@ impl Cluster {
                 "addresses": [],
             },
         }))
+    }
+}
+
+impl Cluster {
+    /// The member that runs on a machine; another machine of the same name is none.
+    pub fn member(&self, node: &str, machine: &str) -> Option<&Member> {
+        self.members.get(node).filter(|member| member.machine == machine)
+    }
+
+    pub fn is_stopped(&self, node: &str) -> bool {
+        self.stopped.contains(node)
+    }
+
+    pub fn rejects(&mut self, node: &str, journal: &str) {
+        self.rejected.insert(node.to_owned(), journal.to_owned());
+    }
+
+    /// What the service of a node says that is not taken in.
+    pub fn rejection(&self, node: &str) -> Option<&String> {
+        self.rejected.get(node)
+    }
+
+    pub fn falls_ill(&mut self, node: &str, condition: &str, why: &str) {
+        self.ill.entry(node.to_owned()).or_default().insert(condition.to_owned(), why.to_owned());
+    }
+
+    pub fn heals(&mut self, node: &str) {
+        self.ill.remove(node);
+        self.stopped.remove(node);
+        self.rejected.remove(node);
+    }
+
+    pub fn stops(&mut self, node: &str) {
+        self.stopped.insert(node.to_owned());
+        self.falls_ill(node, "Ready", "NodeStatusUnknown");
+    }
+
+    /// A node of no machine that the environment knows.
+    pub fn takes_in(&mut self, node: &str) {
+        let (machine, role) = ("i-stranger".to_owned(), "agent".to_owned());
+        self.members.insert(node.to_owned(), Member { machine, role, config: Value::Null });
+    }
+
+    /// Nobody tells of it any more, as after `kubectl delete node`.
+    pub fn deletes(&mut self, node: &str) {
+        self.members.remove(node);
     }
 }
 

@@ -9,10 +9,10 @@ use crate::handle::Handle;
 use crate::judge::Seen;
 use crate::kept;
 use crate::matrix::{Extent, Matrix};
+use crate::stages;
 use crate::verdict::problems;
 
-const USAGE: &str =
-    "crash sample | all [MINUTES [SEED]] | disk [MINUTES] | points | repeat ENVIRONMENT up|down POINT...";
+const USAGE: &str = "crash sample | all [MINUTES [SEED]] | disk [MINUTES] | points | repeat ENVIRONMENT up|down POINT... | stages [WORD]";
 
 /// How long the whole matrix may take: half an hour less what compiling and the last worlds need.
 const MINUTES: u64 = 25;
@@ -51,6 +51,8 @@ pub fn main(args: &[String]) -> u8 {
     let code = match words.as_slice() {
         ["repeat", environment, command, points @ ..] => repeat(&kept, environment, command, points),
         ["points"] => points(&kept),
+        ["stages"] => stages::main(&kept, ""),
+        ["stages", word] => stages::main(&kept, word),
         ["all", rest @ ..] if rest.len() <= 2 => {
             let number = |index: usize, usual| rest.get(index).map_or(Some(usual), |text| text.parse::<u64>().ok());
             match (number(0, MINUTES), number(1, 0)) {

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
+use crate::disturbance::Disturbance;
 use crate::lane::{Order, Ran, Run};
 
 /// What a lane's first process does before it is one: memory and a loopback of its own.
@@ -56,9 +57,36 @@ impl Handle {
     }
 
     pub fn run(&mut self, environment: &str, command: &str, crash: Option<&str>) -> Ran {
-        let run =
-            Run { environment: environment.to_owned(), command: command.to_owned(), crash: crash.map(str::to_owned) };
+        let crash = crash.map(str::to_owned);
+        self.carry_out(Run { environment: environment.to_owned(), command: command.to_owned(), more: vec![], crash })
+    }
+
+    /// As [`run`](Self::run), undisturbed, and told as programs are told.
+    pub fn run_for_programs(&mut self, environment: &str, command: &str) -> Ran {
+        let more = vec!["--output".to_owned(), "json".to_owned()];
+        self.carry_out(Run { environment: environment.to_owned(), command: command.to_owned(), more, crash: None })
+    }
+
+    fn carry_out(&mut self, run: Run) -> Ran {
         serde_json::from_value(self.order(&Order::Run(run))).expect("a run")
+    }
+
+    pub fn disturb(&mut self, disturbance: Disturbance) {
+        self.order(&Order::Disturb(disturbance));
+    }
+
+    pub fn show_host_key(&mut self, file: &str) {
+        self.order(&Order::HostKey { file: file.to_owned() });
+    }
+
+    pub fn write(&mut self, path: &str, text: Option<&str>) {
+        self.order(&Order::Write { path: path.into(), text: text.map(str::to_owned) });
+    }
+
+    /// What a file of the workspace holds, and its mode.
+    pub fn read(&mut self, path: &str) -> (Option<String>, u32) {
+        let mut told = self.order(&Order::Read { path: path.into() });
+        (told["text"].take().as_str().map(str::to_owned), told["mode"].as_u64().map_or(0, |mode| mode as u32))
     }
 }
 

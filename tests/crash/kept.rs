@@ -11,7 +11,9 @@ use base64::prelude::BASE64_STANDARD;
 pub fn prepare() -> PathBuf {
     let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", std::process::id()));
     std::fs::create_dir_all(dir.join("bin")).expect("made");
-    run(&dir, "ssh-keygen", &["-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", "host"]);
+    for key in ["host", "other-host"] {
+        run(&dir, "ssh-keygen", &["-q", "-t", "ecdsa", "-b", "256", "-N", "", "-f", key]);
+    }
     certificates(&dir);
     let read = |name: &str| BASE64_STANDARD.encode(std::fs::read(dir.join(name)).expect("made"));
     let (ca, certificate, key) = (read("ca.pem"), read("api.pem"), read("api-key.pem"));

@@ -4,6 +4,7 @@
 //! a port 22 and a port 6443, and nothing of a killed run is left when the next world begins.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sre_provision::crash::KILLED;
 
+use crate::disturbance::Disturbance;
 use crate::judge::{self, Seen};
 use crate::tree;
 use crate::wire::{SHM, SOCKET, WORKSPACE};
@@ -39,6 +41,20 @@ pub enum Order {
     Restore {
         from: PathBuf,
     },
+    Disturb(Disturbance),
+    /// All machines show this one of the driver's keys from now on.
+    HostKey {
+        file: String,
+    },
+    /// A file of the workspace gets this text, or goes.
+    Write {
+        path: PathBuf,
+        text: Option<String>,
+    },
+    /// What a file of the workspace holds, and its mode.
+    Read {
+        path: PathBuf,
+    },
     Run(Run),
 }
 
@@ -46,8 +62,10 @@ pub enum Order {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
     pub environment: String,
-    /// `up` or `down`.
+    /// `up` or `down`, which are told not to ask, or one that never does.
     pub command: String,
+    /// Further words.
+    pub more: Vec<String>,
     /// Where it, a supervisor or a tool is to end.
     pub crash: Option<String>,
 }
@@ -82,6 +100,21 @@ pub fn host_key() -> String {
 pub fn admit(key: &str) {
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(in_memory("keys")).expect("keys");
     writeln!(file, "{key}").expect("written");
+}
+
+/// Whoever connects to this address of the world hears at once that nobody is there.
+pub fn silence(address: &str) {
+    route("add", address);
+}
+
+pub fn speak(address: &str) {
+    route("delete", address);
+}
+
+/// Before the route by which every such address is this machine's own.
+fn route(verb: &str, address: &str) {
+    let status = Command::new("ip").args(["route", verb, "unreachable", address, "table", "local"]).status();
+    assert!(status.expect("ip, from iproute2").success(), "{verb} {address}");
 }
 
 fn in_memory(name: &str) -> PathBuf {
@@ -119,7 +152,7 @@ impl Lane {
             Order::Fresh { environment } => {
                 self.clear();
                 crate::setting::lay_out(&environment);
-                self.listen();
+                self.listen("host");
                 Value::Null
             }
             Order::Save { to } => {
@@ -132,9 +165,34 @@ impl Lane {
                 self.clear();
                 tree::copy(&from.join("memory"), Path::new(SHM));
                 let world = std::fs::read(from.join("world.json")).expect("saved");
-                *self.world.lock().expect("alone") = serde_json::from_slice(&world).expect("a world");
-                self.listen();
+                let world: World = serde_json::from_slice(&world).expect("a world");
+                world.silent.iter().for_each(|address| silence(address));
+                *self.world.lock().expect("alone") = world;
+                self.listen("host");
                 Value::Null
+            }
+            Order::Disturb(disturbance) => {
+                self.world.lock().expect("alone").disturb(disturbance);
+                Value::Null
+            }
+            Order::HostKey { file } => {
+                let mut sshd = self.sshd.take().expect("it listens");
+                sshd.kill().and_then(|()| sshd.wait()).expect("ended");
+                self.listen(&file);
+                Value::Null
+            }
+            Order::Write { path, text } => {
+                let path = Path::new(WORKSPACE).join(path);
+                match text {
+                    Some(text) => std::fs::write(path, text).expect("written"),
+                    None => std::fs::remove_file(path).expect("removed"),
+                }
+                Value::Null
+            }
+            Order::Read { path } => {
+                let path = Path::new(WORKSPACE).join(path);
+                let mode = path.metadata().map_or(0, |found| found.permissions().mode() & 0o777);
+                json!({ "text": std::fs::read_to_string(path).ok(), "mode": mode })
             }
             Order::Run(run) => json!(self.run(&run)),
         }
@@ -154,14 +212,15 @@ impl Lane {
             let _ = rustix::process::wait(WaitOptions::empty());
         }
         tree::empty(Path::new(SHM), Path::new(SOCKET));
-        *self.world.lock().expect("alone") = World::default();
+        let left = std::mem::take(&mut *self.world.lock().expect("alone"));
+        left.silent.iter().for_each(|address| speak(address));
     }
 
-    fn listen(&mut self) {
+    fn listen(&mut self, key: &str) {
         let myself = std::env::current_exe().expect("this program");
         let options = [
             "Port 22".to_owned(),
-            format!("HostKey {}", kept("host").display()),
+            format!("HostKey {}", kept(key).display()),
             format!("AuthorizedKeysFile {SHM}/keys"),
             format!("ForceCommand exec {} node", myself.display()),
         ];
@@ -197,7 +256,9 @@ impl Lane {
             None => ("SRE_CRASH", point.as_str()),
         });
         command
-            .args(["program", &run.command, &run.environment, "--yes", "--workspace", WORKSPACE])
+            .args(["program", &run.command, &run.environment, "--workspace", WORKSPACE])
+            .args(["up", "down"].contains(&run.command.as_str()).then_some("--yes"))
+            .args(&run.more)
             .env_clear()
             .envs([("PATH", path.as_str()), ("HOME", "/dev/shm/home"), ("SRE_CRASH_RECORD", RECORD)])
             .envs(crash)

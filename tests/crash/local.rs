@@ -58,7 +58,7 @@ fn is_thing_of(kind: Kind, id: &str) -> bool {
         Kind::BaseImage => id.contains("-base"),
         Kind::NodeImage => id.contains("-node"),
         Kind::Network => ["vpc-1", "subnet-private", "subnet-balancer"].iter().any(|own| id.starts_with(own)),
-        Kind::LoadBalancer => id.starts_with("lb-") || id.starts_with("tg-"),
+        Kind::LoadBalancer => ["lb-", "tg-", "listener-"].iter().any(|own| id.starts_with(own)),
         Kind::Nodes => id.starts_with("i-server") || id.starts_with("i-general"),
         Kind::Bundle | Kind::Access | Kind::Hardening | Kind::Servers | Kind::Agents | Kind::Health => false,
     }

@@ -1,6 +1,7 @@
 //! Killed anywhere, it goes on: the whole pipeline with scripted tools and a small cloud, ended at every crash point.
 //!
-//! This one program is all of it. Started by cargo it drives: `sample`, `all`, `disk`, or `repeat ENVIRONMENT COMMAND POINT…`.
+//! This one program is all of it. Started by cargo it drives: `sample`, `all`, `disk`, or `repeat ENVIRONMENT COMMAND
+//! POINT…`; and `stages`, which kills nothing and shows in the same world what each stage does of itself (`stages/`).
 //! Started again it is a lane (`lane.rs`), which is the first process of namespaces of its own and holds a world; the
 //! program under test, as `main.rs` runs it but for the platform; its supervisors; each scripted tool; and what sshd runs
 //! on a machine of the world. What this shows and what it does not: docs/reliability.md.
@@ -14,6 +15,7 @@
 mod ansible;
 mod cluster;
 mod disk;
+mod disturbance;
 mod driver;
 mod handle;
 mod intents;
@@ -27,6 +29,7 @@ mod node;
 mod packer;
 mod platform;
 mod setting;
+mod stages;
 mod tofu;
 mod tree;
 mod verdict;

@@ -30,16 +30,16 @@ pub fn main() -> u8 {
 
 /// What the machine at this address says to a script.
 pub fn answer(world: &World, address: &str, script: &str) -> Result<Value, String> {
-    let (_, machine) = world.at(address).ok_or_else(|| format!("no machine has the address {address}"))?;
+    let (id, machine) = world.at(address).ok_or_else(|| format!("no machine has the address {address}"))?;
     let node = machine.tags.get("sre:node").map_or("", String::as_str);
     let said = if script.contains("echo manifest=") {
         image(world, &machine.more["image"])
     } else if script.contains("cloud-init status --wait") {
         "done\n".to_owned()
     } else if script.contains("@sre-begin node") {
-        census(world, node)
+        census(world, node, id)
     } else if script.contains("echo @unit") {
-        gate(world, node)
+        gate(world, node, id)
     } else if script.contains("/v3/cluster/member/list") {
         etcd(world).to_string()
     } else if script.contains("server/token") {
@@ -59,13 +59,13 @@ fn image(world: &World, id: &Value) -> String {
     format!("cloud-init=done\nfips=0\nrke2={}\njoined=0\nmanifest={manifest}\n", tag("sre:rke2"))
 }
 
-fn census(world: &World, node: &str) -> String {
-    let member = world.cluster.members.get(node);
-    let runs = |role: &str| if member.is_some_and(|member| member.role == role) { "active" } else { "inactive" };
+fn census(world: &World, node: &str, machine: &str) -> String {
+    let member = world.cluster.member(node, machine);
     let mut rke2 = String::new();
     for role in ["server", "agent"] {
-        let activity = runs(role);
-        let enabled = if activity == "active" { "enabled" } else { "disabled" };
+        let is_its = member.is_some_and(|member| member.role == role);
+        let activity = if is_its && !world.cluster.is_stopped(node) { "active" } else { "inactive" };
+        let enabled = if is_its { "enabled" } else { "disabled" };
         rke2.push_str(&format!(
             "rke2-{role}.LoadState=loaded\nrke2-{role}.ActiveState={activity}\nrke2-{role}.UnitFileState={enabled}\nrke2-{role}.NRestarts=0\n"
         ));
@@ -78,11 +78,15 @@ fn census(world: &World, node: &str) -> String {
         }
     }
     let part = |name: &str, text: &str| format!("@sre-begin {name}\n{text}\n\n@sre-end 0\n");
-    part("node", &format!("boot\n{node}\n100000000")) + &part("rke2", &rke2) + &part("compliance", "")
+    part("node", &format!("boot\n{node}\n100000000")) + &part("rke2", &rke2) + &part("compliance", &world.setting(node))
 }
 
-fn gate(world: &World, node: &str) -> String {
-    let Some(object) = world.cluster.node(node) else {
+fn gate(world: &World, node: &str, machine: &str) -> String {
+    if let Some(journal) = world.cluster.rejection(node) {
+        return format!("@unit\nActiveState=activating\nNRestarts=3\n\n@journal\n{journal}\n");
+    }
+    let runs = world.cluster.member(node, machine).is_some() && !world.cluster.is_stopped(node);
+    let Some(object) = world.cluster.node(node).filter(|_| runs) else {
         return "@unit\nActiveState=inactive\nNRestarts=0\n\n@journal\n".to_owned();
     };
     format!(

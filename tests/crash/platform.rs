@@ -64,7 +64,8 @@ fn machine(found: &Value) -> FoundMachine {
     }
 }
 
-const KINDS: [ThingKind; 8] = [
+const KINDS: [ThingKind; 9] = [
+    ThingKind::Listener,
     ThingKind::LoadBalancer,
     ThingKind::TargetGroup,
     ThingKind::Machine,
@@ -148,12 +149,15 @@ impl Cloud for World {
             .collect())
     }
 
-    /// Its listeners lead to every target group that there is.
+    /// Each listener leads to the target group of its name.
     async fn load_balancer(&self, id: &str) -> Result<Option<FoundBalancer>, Failure> {
         let found = told(json!({ "do": "exists", "ids": [id] }))?;
-        let groups = each(&told(json!({ "do": "things", "tags": {} }))?, thing);
-        let groups = groups.into_iter().filter(|thing| thing.kind == ThingKind::TargetGroup);
-        let leads_to = groups.map(|thing| thing.id).collect();
+        let things = each(&told(json!({ "do": "things", "tags": {} }))?, thing);
+        let is_led_to = |group: &Thing| {
+            let listener = group.name.replace("tg-", "listener-");
+            group.kind == ThingKind::TargetGroup && things.iter().any(|thing| thing.name == listener)
+        };
+        let leads_to = things.iter().filter(|thing| is_led_to(thing)).map(|group| group.id.clone()).collect();
         let state = "active".to_owned();
         Ok(found.as_array().is_some_and(|found| !found.is_empty()).then_some(FoundBalancer { state, leads_to }))
     }

@@ -7,8 +7,13 @@ use sre_provision::fingerprint::Digest;
 use crate::cluster::VERSION;
 use crate::wire::WORKSPACE;
 
-/// The environments: name, servers.
-pub const ENVIRONMENTS: [(&str, u8); 2] = [("small", 1), ("three", 3)];
+/// The environments: name, servers, hardening profile.
+pub const ENVIRONMENTS: [(&str, u8, &str); 3] = [("small", 1, "none"), ("three", 3, "none"), ("hardened", 1, "cis")];
+
+/// The files of the role's rules; the world's profile has one rule.
+const RULES: [&str; 7] = ["sshd.yml", "sysctl.yml", "modules.yml", "pam.yml", "files.yml", "auditd.yml", "other.yml"];
+const RULE: &str =
+    "os_hardening_sysctl:\n- {key: kernel.dmesg_restrict, value: \"1\", stig: [RHEL-09-213010], cis: [CIS-1.5.4]}\n";
 
 const ASSETS: [&str; 22] = [
     "packer/base/base.pkr.hcl",
@@ -43,6 +48,10 @@ pub fn lay_out(environment: &str) {
     for asset in ASSETS {
         write(&workspace.join(asset), "{}\n");
     }
+    for file in RULES {
+        let rules = workspace.join("ansible/roles/os_hardening/vars/main").join(file);
+        write(&rules, if file == "sysctl.yml" { RULE } else { "{}\n" });
+    }
     let release = workspace.join("release").join(VERSION);
     let mut sums = String::new();
     for file in RELEASE {
@@ -50,8 +59,9 @@ pub fn lay_out(environment: &str) {
         sums.push_str(&format!("{}  {file}\n", Digest::of(file.as_bytes())));
     }
     write(&release.join("sha256sum-amd64.txt"), &sums);
-    let (_, servers) = ENVIRONMENTS.iter().find(|(name, _)| *name == environment).expect("a known environment");
-    write(&workspace.join(format!("environments/{environment}.yaml")), &described(*servers));
+    let known = ENVIRONMENTS.iter().find(|(name, ..)| *name == environment);
+    let (_, servers, profile) = known.expect("a known environment");
+    write(&workspace.join(format!("environments/{environment}.yaml")), &described(*servers, profile));
     std::fs::create_dir_all("/dev/shm/home").expect("a home");
 }
 
@@ -60,13 +70,13 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("written");
 }
 
-fn described(servers: u8) -> String {
+fn described(servers: u8, profile: &str) -> String {
     format!(
         "version: 1\nplatform: aws\nclass: ephemeral\nexpires_after: 72h\naccess:\n  via: direct\n  from: [192.0.2.0/24]\n\
          aws:\n  region: eu-central-1\nnetwork:\n  cidr: 10.20.0.0/16\n  zones: 1\n  nat: none\n  flow_logs: false\n\
          image:\n  fips: false\n  source: {{owner: \"792107900819\", name: \"Rocky-9-*\", user: root}}\n\
          nodes:\n  servers: {{count: {servers}, size: m6i.xlarge, disk: 100GiB}}\n  agents:\n    general: {{count: 1, size: m6i.xlarge}}\n\
          load_balancer:\n  kind: nlb\nrke2:\n  version: {VERSION}\n  profile: none\n  release: release\n\
-         hardening:\n  profile: none\n"
+         hardening:\n  profile: {profile}\n"
     )
 }

@@ -71,23 +71,34 @@ fn resources(stage: &str, values: &Value) -> Vec<Resource> {
             let group = |name: &&str| {
                 one(&format!("aws_lb_target_group.this[\"{name}\"]"), "target group", &format!("tg-{name}"), json!({}))
             };
+            let listener = |name: &&str| {
+                one(&format!("aws_lb_listener.this[\"{name}\"]"), "listener", &format!("listener-{name}"), json!({}))
+            };
             let mut all = vec![one("aws_lb.this", "load balancer", "lb-1", json!({}))];
             all.extend(balancers.iter().map(group));
+            all.extend(balancers.iter().map(listener));
             all
         }
         "nodes" => {
             let nodes = values["nodes"].as_object().cloned().unwrap_or_default();
-            let each = |(index, (name, node)): (usize, (String, Value))| {
+            let each = |(name, node): (String, Value)| {
                 let more = json!({
-                    "state": "running", "address": format!("127.1.0.{}", 11 + index), "image": node["image_id"],
+                    "state": "running", "address": address(&name), "image": node["image_id"],
                     "size": node["instance_type"], "zone": "eu-central-1a", "role": node["role"], "name": name,
                 });
                 one(&format!("aws_instance.node[\"{name}\"]"), "instance", &format!("i-{name}"), more)
             };
-            nodes.into_iter().enumerate().map(each).collect()
+            nodes.into_iter().map(each).collect()
         }
         other => panic!("nobody scripted the root `{other}`"),
     }
+}
+
+/// The first address of a node, whoever else there is: of `server-2` 127.1.0.22.
+fn address(node: &str) -> String {
+    let (pool, number) = node.rsplit_once('-').expect("a number");
+    let first = if pool == "server" { 20 } else { 10 };
+    format!("127.1.0.{}", first + number.parse::<u8>().expect("a number"))
 }
 
 /// The state's resources by address.
@@ -195,7 +206,9 @@ fn apply(events: &str) -> u8 {
             events,
             &json!({ "type": "apply_complete", "hook": { "resource": { "addr": addr }, "action": "create" } }),
         );
-        let attributes = json!({ "id": id_of, "more": resource.more });
+        // Where a machine came to be is for the platform to say.
+        let there = ask(&json!({ "do": "machine", "id": id_of })).expect("told");
+        let attributes = json!({ "id": id_of, "more": there["thing"]["more"] });
         state.insert(resource.address.clone(), attributes);
     }
     write_state(&stage, &values, &state);

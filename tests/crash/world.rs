@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::disturbance::Instead;
 use crate::intents;
 use crate::wire::text;
 
@@ -38,6 +39,14 @@ pub struct World {
     pub faults: Vec<String>,
     /// Public keys that the machines admit.
     pub keys: BTreeSet<String>,
+    /// Ids of what somebody else took away: nothing ever has one of them again.
+    pub taken: BTreeSet<String>,
+    /// Addresses at which nobody answers.
+    pub silent: BTreeSet<String>,
+    /// Nodes on which a setting of the hardening profile was taken back.
+    pub loosened: BTreeSet<String>,
+    /// What is answered otherwise for now.
+    pub instead: Vec<Instead>,
     /// Points that tools passed, and the one at which a tool ends.
     #[serde(skip)]
     pub passed: Vec<String>,
@@ -51,6 +60,9 @@ type Answer = Result<Value, String>;
 
 impl World {
     pub fn answer(&mut self, request: &Value) -> Answer {
+        if let Some(instead) = self.instead.iter().find(|instead| instead.is_about(request)) {
+            return instead.answer.clone();
+        }
         match request["do"].as_str().unwrap_or_default() {
             "pass" => Ok(self.pass(&text(request, "point"))),
             "image" | "machine" => Ok(self.shown(&text(request, "id"))),
@@ -94,7 +106,8 @@ impl World {
     /// A new thing; its id says what it is for.
     fn add(&mut self, id: &str, thing: Thing) -> String {
         let ids = std::iter::once(id.to_owned()).chain((2..).map(|number| format!("{id}-{number}")));
-        let id = ids.into_iter().find(|id| !self.things.contains_key(id)).expect("there is no end of ids");
+        let is_free = |id: &String| !self.things.contains_key(id) && !self.taken.contains(id);
+        let id = ids.into_iter().find(is_free).expect("there is no end of ids");
         self.things.insert(id.clone(), thing);
         id
     }
@@ -227,17 +240,23 @@ impl World {
     /// What tofu makes.
     fn make(&mut self, request: &Value) -> Answer {
         let (id, stage) = (text(request, "id"), text(request, "stage"));
-        let thing: Thing = serde_json::from_value(request["thing"].clone()).map_err(|error| error.to_string())?;
+        let mut thing: Thing = serde_json::from_value(request["thing"].clone()).map_err(|error| error.to_string())?;
         let is_named = |other: &Thing| other.kind == thing.kind && other.name == thing.name;
         if ["load balancer", "target group"].contains(&thing.kind.as_str()) && self.things.values().any(is_named) {
             return Err(format!("a {} `{}` already exists", thing.kind, thing.name));
         }
         self.effect(format!("make {id}"), &intents::Wanted::stage(&stage));
         self.admit(request["public_key"].as_str());
-        if thing.kind == "target group" {
+        if let Some(host) = thing.more["address"].as_str().and_then(|address| address.strip_prefix("127.1.0.")) {
+            let free = (0..).map(|network| format!("127.1.{network}.{host}"));
+            thing.more["address"] = json!(free.into_iter().find(|address| !self.silent.contains(address)));
+        }
+        let is_group = thing.kind == "target group";
+        let id = self.add(&id, thing);
+        if is_group {
             self.targets.insert(id.clone(), BTreeSet::new());
         }
-        Ok(json!(self.add(&id, thing)))
+        Ok(json!(id))
     }
 
     /// What packer registers; an image's name exists once in an account.
@@ -260,6 +279,12 @@ impl World {
     fn play(&mut self, request: &Value) -> Answer {
         let (stage, node) = (text(request, "stage"), text(request, "node"));
         let Some(machine) = self.node_machine(&node) else { return Err(format!("`{node}` does not answer")) };
+        if stage == "hardening" {
+            if self.loosened.remove(&node) {
+                self.effect(format!("harden {node}"), &intents::Wanted::step(&stage, &node));
+            }
+            return Ok(Value::Null);
+        }
         let mut cluster = std::mem::take(&mut self.cluster);
         let played = cluster.play(&stage, &node, &machine, request);
         self.cluster = cluster;
