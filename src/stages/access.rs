@@ -157,9 +157,17 @@ async fn running(name: &NodeName, node: &Node, cx: &Context<'_>) -> Result<(), F
             Some(MachineState::Gone) | None => {
                 return Err(Failure::new(Exit::Platform, format!("{what}: the platform ended it")));
             }
-            Some(MachineState::Starting | MachineState::Stopping | MachineState::Stopped) => {
-                Look::NotYet("starting".to_owned())
+            // It does not start by itself, and what is in it is not ours to end.
+            Some(MachineState::Stopped) => {
+                return Err(Failure::new(Exit::Platform, format!("{what}: it is stopped"))
+                    .class(Class::NeedsPerson)
+                    .hint(format!(
+                        "start machine `{}` on its platform, then run the same command again",
+                        node.machine
+                    )));
             }
+            Some(MachineState::Stopping) => Look::NotYet("stopping".to_owned()),
+            Some(MachineState::Starting) => Look::NotYet("starting".to_owned()),
         })
     })
     .await

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::wire::text;
 use crate::world::World;
 
 /// What somebody else does, or what breaks by itself.
@@ -10,6 +11,10 @@ use crate::world::World;
 pub enum Disturbance {
     /// A thing is taken away; a machine falls silent with it, leaves its target groups and its node is lost.
     Take(String),
+    /// A machine is stopped: it falls silent and its node is lost.
+    Halt(String),
+    /// It is started again, as the machine that it was.
+    Start(String),
     Tag {
         id: String,
         name: String,
@@ -71,6 +76,16 @@ impl World {
     pub fn disturb(&mut self, disturbance: Disturbance) {
         match disturbance {
             Disturbance::Take(id) => self.take(&id),
+            Disturbance::Halt(id) => {
+                let (node, address) = self.run_as(&id, "stopped");
+                self.cluster.falls_ill(&node, "Ready", "NodeStatusUnknown");
+                self.silence(address);
+            }
+            Disturbance::Start(id) => {
+                let (node, address) = self.run_as(&id, "running");
+                self.cluster.heals(&node);
+                self.speak(&address);
+            }
             Disturbance::Tag { id, name, value } => {
                 let thing = self.things.get_mut(&id).expect("a thing of the world");
                 thing.tags.insert(name, value);
@@ -103,6 +118,13 @@ impl World {
             self.cluster.falls_ill(node, "Ready", "NodeStatusUnknown");
             self.silence(address.to_owned());
         }
+    }
+
+    /// Gives a machine this state; tells which node it is and where.
+    fn run_as(&mut self, id: &str, state: &str) -> (String, String) {
+        let machine = self.things.get_mut(id).expect("a machine of the world");
+        machine.more["state"] = json!(state);
+        (machine.tags["sre:node"].clone(), text(&machine.more, "address"))
     }
 
     fn speak(&mut self, address: &str) {

@@ -54,7 +54,7 @@ fn machine(found: &Value) -> FoundMachine {
     let more = &found["thing"]["more"];
     FoundMachine {
         id: text(found, "id"),
-        state: MachineState::Running,
+        state: if more["state"] == "stopped" { MachineState::Stopped } else { MachineState::Running },
         private_address: Some(text(more, "address")),
         public_address: None,
         image: text(more, "image"),

@@ -2,10 +2,11 @@
 
 use super::scene::{Scene, Went};
 use super::{Case, cases};
-use crate::disturbance::asked;
+use crate::disturbance::{Disturbance, asked};
 
 pub const CASES: &[Case] = cases![
     small: a_machine_that_was_terminated_is_made_again_and_joins_and_the_others_stay,
+    small: a_machine_that_was_stopped_is_not_made_again_and_counts_once_somebody_started_it,
     small: a_machine_that_the_platform_refuses_needs_a_person_and_what_runs_is_not_touched,
 ];
 
@@ -38,6 +39,42 @@ fn a_machine_that_was_terminated_is_made_again_and_joins_and_the_others_stay(sce
         "+ i-general-1-2 behind tg-http",
         "+ i-general-1-2 behind tg-https",
     ]);
+    scene.rests();
+}
+
+fn a_machine_that_was_stopped_is_not_made_again_and_counts_once_somebody_started_it(scene: &mut Scene<'_>) {
+    scene.disturb(Disturbance::Halt("i-general-1".to_owned()));
+
+    scene.plans(&[
+        "run nodes: altered: general-1 is stopped",
+        "run access: altered: no SSH connection to `general-1` (127.1.0.11): …No route to host…",
+        "follow hardening: after access",
+        "follow servers: after access, hardening",
+        "follow agents: after access, hardening, servers",
+        "run health: altered: the cluster does not serve at …1 of 2 nodes: general-1: not Ready: NodeStatusUnknown",
+    ]);
+    let (went, failed) = scene.up_in_vain();
+    let made = ["nodes", "access partial", "hardening", "servers", "agents", "health"];
+    assert_eq!(went, Went::of(&made).calling(&["tofu plan nodes"]).doing(&SERVERS));
+    failed.tells(
+        6,
+        "access: 1 of 2 nodes are not reached: general-1",
+        &["`general-1` (i-general-1) does not run: it is stopped"],
+        &["start machine `i-general-1` on its platform, then run the same command again"],
+    );
+    scene.differs(&[]);
+
+    scene.disturb(Disturbance::Start("i-general-1".to_owned()));
+    scene.plans(&[
+        "run access: made in part last time",
+        "follow hardening: after access",
+        "follow servers: after access, hardening",
+        "follow agents: after access, hardening, servers",
+        "follow health: after access, servers, agents",
+    ]);
+    let made = ["access", "hardening", "servers", "agents", "health"];
+    assert_eq!(scene.up(), Went::of(&made).doing(&SERVERS));
+    scene.differs(&[]);
     scene.rests();
 }
 
