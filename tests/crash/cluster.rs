@@ -29,6 +29,10 @@ pub struct Cluster {
     stopped: BTreeSet<String>,
     /// Nodes that the cluster does not take in, and what their service says then.
     rejected: BTreeMap<String, String>,
+    /// Servers whose member does not vote, as etcd has it.
+    learners: BTreeSet<String>,
+    /// Names of etcd's members that are of no server.
+    strays: BTreeSet<String>,
     /// By node, the conditions that are not true, and why.
     ill: BTreeMap<String, BTreeMap<String, String>>,
     #[serde(skip)]
@@ -140,6 +144,29 @@ impl Cluster {
         self.ill.remove(node);
         self.stopped.remove(node);
         self.rejected.remove(node);
+        self.learners.remove(node);
+    }
+
+    pub fn learns(&mut self, node: &str) {
+        self.learners.insert(node.to_owned());
+    }
+
+    /// etcd has a member of this name, or has it no more.
+    pub fn strays(&mut self, member: &str, is_there: bool) {
+        if is_there {
+            self.strays.insert(member.to_owned());
+        } else {
+            self.strays.remove(member);
+        }
+    }
+
+    /// The list of etcd's members: every server that joined, and what strays there.
+    pub fn etcd(&self) -> Value {
+        let servers = self.members.iter().filter(|(_, member)| member.role == "server");
+        let members = servers
+            .map(|(node, _)| json!({ "name": format!("{node}-1f2e3d4c"), "isLearner": self.learners.contains(node) }));
+        let strays = self.strays.iter().map(|name| json!({ "name": name }));
+        json!({ "members": members.chain(strays).collect::<Vec<_>>() })
     }
 
     pub fn stops(&mut self, node: &str) {

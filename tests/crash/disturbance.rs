@@ -41,6 +41,12 @@ pub enum Disturbance {
     },
     /// Nothing is wrong with a node any more.
     Heal(String),
+    /// etcd has the member of a server as a learner, whatever its node says.
+    Learn(String),
+    /// etcd has a member of no server.
+    Stray(String),
+    /// etcd has it no more.
+    Leave(String),
     /// RKE2 does not run on a node any more.
     Stop(String),
     /// A node that nobody asked for is in the cluster.
@@ -99,6 +105,9 @@ impl World {
             Disturbance::Ill { node, condition, why } => self.cluster.falls_ill(&node, &condition, &why),
             Disturbance::Reject { node, journal } => self.cluster.rejects(&node, &journal),
             Disturbance::Heal(node) => self.cluster.heals(&node),
+            Disturbance::Learn(node) => self.cluster.learns(&node),
+            Disturbance::Stray(member) => self.cluster.strays(&member, true),
+            Disturbance::Leave(member) => self.cluster.strays(&member, false),
             Disturbance::Stop(node) => self.cluster.stops(&node),
             Disturbance::Stranger(node) => self.cluster.takes_in(&node),
             Disturbance::Delete(node) => self.cluster.deletes(&node),

@@ -41,7 +41,7 @@ pub fn answer(world: &World, address: &str, script: &str) -> Result<Value, Strin
     } else if script.contains("echo @unit") {
         gate(world, node, id)
     } else if script.contains("/v3/cluster/member/list") {
-        etcd(world).to_string()
+        world.cluster.etcd().to_string()
     } else if script.contains("server/token") {
         format!("K10{}::server:password\n", ca_digest())
     } else if script.contains("rke2.yaml") {
@@ -73,7 +73,7 @@ fn census(world: &World, node: &str, machine: &str) -> String {
     if let Some(member) = member {
         rke2.push_str(&format!("running={VERSION}\n"));
         if member.role == "server" {
-            let (members, ca) = (etcd(world), ca_digest());
+            let (members, ca) = (world.cluster.etcd(), ca_digest());
             rke2.push_str(&format!("store=yes\nca={ca}\netcd={members}\n"));
         }
     }
@@ -93,13 +93,6 @@ fn gate(world: &World, node: &str, machine: &str) -> String {
         "@unit\nActiveState=active\nNRestarts=0\nInactiveExitTimestamp=Sat 2026-11-21 15:49:12.500000 UTC\n\
          ActiveEnterTimestamp=Sat 2026-11-21 15:49:58.250000 UTC\n\n@readyz\nok\n@node\n{object}\n@etcd\n{}\n\
          @journal\n",
-        etcd(world)
+        world.cluster.etcd()
     )
-}
-
-/// The list of etcd's members: every server that joined.
-fn etcd(world: &World) -> Value {
-    let servers = world.cluster.members.iter().filter(|(_, member)| member.role == "server");
-    let members: Vec<Value> = servers.map(|(node, _)| json!({ "name": format!("{node}-1f2e3d4c") })).collect();
-    json!({ "members": members })
 }
