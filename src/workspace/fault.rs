@@ -41,7 +41,7 @@ enum Kind {
 
 /// Takes the value of [`VARIABLE`], once in the life of a process.
 pub fn arm(value: Option<OsString>) {
-    drop(ARMED.set(value.and_then(|value| read(value.to_str()?))));
+    let _ = ARMED.set(value.and_then(|value| read(value.to_str()?)));
 }
 
 fn read(text: &str) -> Option<(Kind, usize)> {
