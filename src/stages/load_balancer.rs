@@ -78,16 +78,18 @@ fn amiss(recorded: &LoadBalancer, found: &FoundBalancer) -> Option<String> {
 
 async fn nlb(given: &Given, cx: &Context<'_>) -> Result<Artifact, Failure> {
     let network: Network = given.get(Kind::Network)?;
-    let mut from: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
+    let from: Vec<String> = cx.env.access.from.iter().map(ToString::to_string).collect();
+    let mut api = from.clone();
+    // A jump machine forwards to the API, and to nothing else that the load balancer serves.
     if cx.env.access.via == Via::Jump {
-        from.extend(network.public_ranges.iter().cloned());
+        api.extend(network.public_ranges.iter().cloned());
     }
     let values = json!({
         "vpc_id": network.id,
         "subnet_ids": network.balancer_subnets,
         "target_cidrs": network.private_ranges,
         "node_cidrs": network.private_ranges,
-        "api_cidrs": from,
+        "api_cidrs": api,
         "ingress_cidrs": from,
     });
     let outputs = infrastructure::apply(cx, values).await?;
