@@ -31,26 +31,19 @@ struct Series {
 pub struct Disk<'a> {
     kept: &'a Path,
     references: &'a BTreeMap<Course, Reference>,
-    /// One operation of this many.
-    every: usize,
     until: Instant,
     series: Mutex<Vec<Series>>,
     failed: Mutex<Vec<String>>,
 }
 
 impl<'a> Disk<'a> {
-    pub fn new(kept: &'a Path, references: &'a BTreeMap<Course, Reference>, every: usize, until: Instant) -> Self {
+    pub fn new(kept: &'a Path, references: &'a BTreeMap<Course, Reference>, until: Instant) -> Self {
         let smaller = references.keys().filter(|course| course.environment == "small");
         let series = smaller
             .flat_map(|course| KINDS.map(|kind| (*course, kind)))
-            .enumerate()
-            // A sample begins elsewhere with each kind.
-            .map(|(index, (course, kind))| {
-                let next = 1 + (index * 7) % every;
-                Series { course, kind, next, is_done: false, struck: 0 }
-            })
+            .map(|(course, kind)| Series { course, kind, next: 1, is_done: false, struck: 0 })
             .collect();
-        Self { kept, references, every, until, series: Mutex::new(series), failed: Mutex::default() }
+        Self { kept, references, until, series: Mutex::new(series), failed: Mutex::default() }
     }
 
     pub fn carry_out(&self) {
@@ -92,7 +85,7 @@ impl<'a> Disk<'a> {
         let (index, one) =
             series.iter_mut().enumerate().filter(|(_, one)| !one.is_done).min_by_key(|(_, one)| one.next)?;
         let fault = format!("{}:{}", one.kind, one.next);
-        one.next += self.every;
+        one.next += 1;
         Some((index, one.course, fault))
     }
 
