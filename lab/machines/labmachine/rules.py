@@ -148,7 +148,8 @@ def hooks(given: dict, members: Members, vpcs: list[str]) -> list[str]:
         "output",
         "output",
         [
-            'oifname "lo" accept',
+            # A public address is the lab's own until it is translated, so what goes to a machine by it leaves by `lo`, too.
+            'oifname "lo" ip daddr != @machines accept',
             "ct state established,related accept",
             f"ip saddr {OPERATOR} goto to_receiver",
             "ip saddr @balancers goto from_machine",

@@ -129,6 +129,11 @@ class Network(InLab):
         self.assertEqual(self.lab.reach("operator", PUBLIC, 22), "open")
         self.assertEqual(self.lab.reach("operator", "203.0.113.8", 22), "silent")
 
+    def test_nothing_is_reached_at_a_public_address_without_a_rule(self) -> None:
+        self.allow(sg_one={"ingress": [rule(22, cidrs=["10.0.0.0/8"])]})
+
+        self.assertEqual(self.lab.reach("operator", PUBLIC, 22), "silent")
+
     def test_a_machine_cannot_pass_for_another(self) -> None:
         self.allow(sg_one={"egress": [ANYTHING]}, sg_two={"ingress": [rule(8000, cidrs=[EVERYWHERE])]})
         self.lab.on("one", "ip", "address", "add", "10.20.1.99/32", "dev", "eth0")
