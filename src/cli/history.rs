@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::Common;
 use super::desk::last_state;
 use crate::config;
+use crate::event::Outcome;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
@@ -19,8 +20,14 @@ use crate::report::{Screen, table, took};
 use crate::units::Span;
 use crate::workspace::{StateDir, Workspace, check_name};
 
-/// How runs end, in the words of [`Outcome::name`](crate::event::Outcome::name).
-const OUTCOMES: [&str; 5] = ["succeeded", "failed", "partial", "interrupted", "indeterminate"];
+/// How runs end.
+const OUTCOMES: [&str; 5] = [
+    Outcome::Succeeded.name(),
+    Outcome::Failed.name(),
+    Outcome::Partial.name(),
+    Outcome::Interrupted.name(),
+    Outcome::Indeterminate.name(),
+];
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

@@ -99,6 +99,15 @@ impl Members {
     }
 }
 
+/// Why what a server's own member told is not so, as a person is told it; `None` when it is.
+pub fn told_amiss(server: &str, told: Option<&Members>, expected: &Expected) -> Option<String> {
+    let lacks = match told {
+        Some(members) => members.lacks(expected)?,
+        None => "its etcd member does not answer".to_owned(),
+    };
+    Some(format!("asked on `{server}`: {lacks}"))
+}
+
 /// Waits until every one of these servers tells of one voting etcd member for each server and of no other.
 ///
 /// # Errors
@@ -110,14 +119,13 @@ pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &W
     let agreed = wait.until("etcd's members are not the servers", Exit::Unhealthy, EVERY, || async move {
         let told = try_join_all(servers.iter().map(|server| server.run_within(ask, true, PATIENCE))).await?;
         let lacking = servers.iter().zip(&told).find_map(|(server, output)| {
-            let lacks = match Members::read(&output.stdout) {
-                Some(members) => {
-                    seen.store(members.has_stranger(expected), Ordering::Relaxed);
-                    members.lacks(expected)?
-                }
-                None => format!("its etcd member does not answer: {}", output.stderr.trim()),
+            let members = Members::read(&output.stdout);
+            let Some(members) = &members else {
+                let amiss = told_amiss(server.name(), None, expected)?;
+                return Some(format!("{amiss}: {}", output.stderr.trim()));
             };
-            Some(format!("asked on `{}`: {lacks}", server.name()))
+            seen.store(members.has_stranger(expected), Ordering::Relaxed);
+            told_amiss(server.name(), Some(members), expected)
         });
         Ok(lacking.map_or(Look::Done(()), Look::NotYet))
     });

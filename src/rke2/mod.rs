@@ -18,7 +18,7 @@ mod token;
 mod version;
 
 pub use api::{Api, Route};
-pub use etcd::{Members, members_agree};
+pub use etcd::{Members, members_agree, told_amiss};
 pub use gate::{Member, Start, joined, serving};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;

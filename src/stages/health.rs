@@ -12,7 +12,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{Forward, Wait};
 use crate::rke2::{
-    ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, State, Version, members_agree, serves,
+    ADMIN_KUBECONFIG, API_PORT, Api, Expected, Kubeconfig, Route, State, Version, members_agree, serves, told_amiss,
 };
 use crate::stages::joining::{fixed_address, version};
 use crate::stages::{Context, Given, Made, Presence, Stage};
@@ -113,12 +113,10 @@ async fn etcd_lacks(
 ) -> Result<Option<String>, Failure> {
     for server in reached(servers, access) {
         let census = cx.connections.census(server, access).await?;
-        let lacks = match State::read(&server.0, &census)?.etcd {
-            Some(members) => members.lacks(expected),
-            None => Some("its etcd member does not answer".to_owned()),
-        };
-        if let Some(lacks) = lacks {
-            return Ok(Some(format!("asked on `{server}`: {lacks}")));
+        let told = State::read(&server.0, &census)?.etcd;
+        let amiss = told_amiss(&server.0, told.as_ref(), expected);
+        if amiss.is_some() {
+            return Ok(amiss);
         }
     }
     Ok(None)

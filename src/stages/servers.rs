@@ -97,7 +97,12 @@ impl Stage for ServersStage {
         for node in &order {
             if !ready.contains(node) {
                 match control.kept(node).await? {
-                    Some(one) => drop(joined.insert(node.clone(), one)),
+                    Some(one) => {
+                        // It may have been stopped before it was registered.
+                        let alone = BTreeMap::from([(node.clone(), one)]);
+                        registration::register_all(&REGISTERED, &alone, &balancer, cx).await?;
+                        joined.extend(alone);
+                    }
                     None => kept_out.push(node.clone()),
                 }
                 continue;
@@ -113,8 +118,6 @@ impl Stage for ServersStage {
             cx.node(node, NodeState::Done, "voter, serving");
             joined.insert(node.clone(), one);
         }
-        // A member that joined earlier and is left as it is may have been stopped before it was registered.
-        registration::register_all(&REGISTERED, &joined, &balancer, cx).await?;
         let ca = cluster.ok_or_else(|| Failure::bug("servers joined a cluster without a CA"))?;
         let first = joined.keys().min_by_key(|node| (**node != founder.node, number(node)));
         let first = first.ok_or_else(|| Failure::bug("a cluster without servers"))?;

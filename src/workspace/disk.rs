@@ -52,7 +52,7 @@ impl Disk for RealDisk {
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
         #[cfg(feature = "crash-points")]
-        if let Err(error) = fault::pass(Operation::Write) {
+        if let Err(error) = fault::pass(Operation::Change) {
             file.write_all(&bytes[..bytes.len() / 2])?;
             return Err(error);
         }

@@ -21,9 +21,8 @@ static PASSED: AtomicUsize = AtomicUsize::new(0);
 /// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Creates, renames, removes.
+    /// Creates, writes, renames, removes.
     Change,
-    Write,
     Sync,
 }
 

@@ -20,16 +20,12 @@ const FOLLOWING: [&str; 7] = [
     "follow health: after access, servers, agents",
 ];
 
-fn plan(first: &'static str) -> Vec<&'static str> {
-    [&[first], &FOLLOWING[..]].concat()
-}
-
 fn an_image_that_was_deregistered_is_built_anew_with_the_one_that_stems_from_it_and_nodes_keep_theirs(
     scene: &mut Scene<'_>,
 ) {
     scene.take("ami-base");
 
-    scene.plans(&plan("run base-image: gone"));
+    scene.plans_followed("run base-image: gone", &FOLLOWING);
     let went = scene.up();
     let wanted = Went::of(&["base-image", "node-image", "nodes"])
         .calling(&["packer build base", "packer build node", "tofu plan nodes"])
@@ -43,14 +39,14 @@ fn a_build_that_packer_gives_up_leaves_nothing_and_the_next_run_builds(scene: &m
     scene.take("ami-base");
     scene.refuse(asked("build-image", "which", "base"), "Script exited with non-zero exit status: 2");
 
-    scene.plans(&plan("run base-image: gone"));
+    scene.plans_followed("run base-image: gone", &FOLLOWING);
     let (went, failed) = scene.up_in_vain();
     assert_eq!(went, Went::of(&["base-image failed"]).calling(&["packer build base"]));
     failed.tells(5, "packer …exit code 1…", &["Script exited with non-zero exit status: 2"], &[]);
     scene.differs(&["- ami-base", "- snap-base"]);
 
     scene.relent();
-    scene.plans(&plan("run base-image: failed last time"));
+    scene.plans_followed("run base-image: failed last time", &FOLLOWING);
     let calls = ["packer build base", "packer build node", "tofu plan nodes"];
     assert_eq!(scene.up().calls, calls);
     scene.rests();

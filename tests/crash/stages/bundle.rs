@@ -21,15 +21,14 @@ const FOLLOWING: [&str; 7] = [
     "follow health: after access, servers, agents",
 ];
 
-fn plan(first: &'static str) -> Vec<&'static str> {
-    [&[first], &FOLLOWING[..]].concat()
-}
-
 fn a_file_that_was_cut_off_in_the_store_is_fetched_again_and_nothing_is_made_of_it(scene: &mut Scene<'_>) {
     let (whole, _) = scene.read(STORED);
     scene.write(STORED, "half");
 
-    scene.plans(&plan("run bundle: altered: `rke2.linux-amd64.tar.gz` is not in the store as it was verified"));
+    scene.plans_followed(
+        "run bundle: altered: `rke2.linux-amd64.tar.gz` is not in the store as it was verified",
+        &FOLLOWING,
+    );
     assert_eq!(scene.up(), Went::of(&["bundle"]));
     assert_eq!(scene.read(STORED).0, whole);
     scene.rests();
@@ -40,7 +39,10 @@ fn a_file_with_a_wrong_checksum_is_refused_until_the_source_has_the_right_one(sc
     scene.remove(STORED);
     scene.write(SOURCE, "forged");
 
-    scene.plans(&plan("run bundle: altered: `rke2.linux-amd64.tar.gz` is not in the store as it was verified"));
+    scene.plans_followed(
+        "run bundle: altered: `rke2.linux-amd64.tar.gz` is not in the store as it was verified",
+        &FOLLOWING,
+    );
     let (went, failed) = scene.up_in_vain();
     assert_eq!(went, Went::of(&["bundle failed"]));
     failed.tells(
@@ -51,7 +53,7 @@ fn a_file_with_a_wrong_checksum_is_refused_until_the_source_has_the_right_one(sc
     );
 
     scene.write(SOURCE, &right);
-    scene.plans(&plan("run bundle: failed last time"));
+    scene.plans_followed("run bundle: failed last time", &FOLLOWING);
     assert_eq!(scene.up(), Went::of(&["bundle"]));
     assert_eq!(scene.read(STORED).0, right);
     scene.rests();

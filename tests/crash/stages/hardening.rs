@@ -16,14 +16,10 @@ const FOLLOWING: [&str; 3] = [
 ];
 const SERVERS: [&str; 2] = ["register i-server-1 tg-api", "register i-server-1 tg-supervisor"];
 
-fn plan(first: &'static str) -> Vec<&'static str> {
-    [&[first], &FOLLOWING[..]].concat()
-}
-
 fn a_node_that_deviates_is_corrected_by_one_play_and_nobody_joins_anew(scene: &mut Scene<'_>) {
     scene.disturb(Disturbance::Loosen("general-1".to_owned()));
 
-    scene.plans(&plan("run hardening: altered: general-1 deviates from cis"));
+    scene.plans_followed("run hardening: altered: general-1 deviates from cis", &FOLLOWING);
     let wanted = Went::of(&["hardening"]).calling(&["ansible-playbook hardening"]).doing(&["harden general-1"]);
     assert_eq!(scene.up(), wanted);
     scene.differs(&[]);
@@ -34,7 +30,7 @@ fn a_node_that_cannot_be_corrected_is_told_by_name_and_the_members_stay(scene: &
     scene.disturb(Disturbance::Loosen("general-1".to_owned()));
     scene.refuse(asked("play", "node", "general-1"), "cannot write 90-hardening.conf: No space left on device");
 
-    scene.plans(&plan("run hardening: altered: general-1 deviates from cis"));
+    scene.plans_followed("run hardening: altered: general-1 deviates from cis", &FOLLOWING);
     let (went, failed) = scene.up_in_vain();
     let made = ["hardening partial", "servers", "agents"];
     assert_eq!(went, Went::of(&made).calling(&["ansible-playbook hardening"]).doing(&SERVERS));
@@ -47,7 +43,7 @@ fn a_node_that_cannot_be_corrected_is_told_by_name_and_the_members_stay(scene: &
     scene.differs(&[]);
 
     scene.relent();
-    scene.plans(&plan("run hardening: made in part last time"));
+    scene.plans_followed("run hardening: made in part last time", &FOLLOWING);
     let wanted = Went::of(&["hardening", "servers", "agents"])
         .calling(&["ansible-playbook hardening"])
         .doing(&[&["harden general-1"][..], &SERVERS].concat());

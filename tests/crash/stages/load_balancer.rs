@@ -20,10 +20,6 @@ const CALLS: [&str; 2] = ["tofu apply load-balancer", "tofu plan load-balancer"]
 const MADE: [&str; 5] =
     ["make lb-1", "make listener-api", "make listener-supervisor", "make listener-http", "make listener-https"];
 
-fn plan(first: &'static str) -> Vec<&'static str> {
-    [&[first], &FOLLOWING[..]].concat()
-}
-
 /// With all that hears on it.
 fn take_it(scene: &mut Scene<'_>) {
     scene.take("lb-1");
@@ -40,7 +36,7 @@ fn made_again() -> Went {
 fn a_listener_that_was_removed_is_made_again_and_nothing_else_is_touched(scene: &mut Scene<'_>) {
     scene.take("listener-api");
 
-    scene.plans(&plan("run load-balancer: altered: no listener leads to `api`"));
+    scene.plans_followed("run load-balancer: altered: no listener leads to `api`", &FOLLOWING);
     assert_eq!(scene.up(), Went::of(&["load-balancer"]).calling(&CALLS).doing(&["make listener-api"]));
     scene.differs(&["- listener-api", "+ listener-api-2"]);
     scene.rests();
@@ -49,7 +45,7 @@ fn a_listener_that_was_removed_is_made_again_and_nothing_else_is_touched(scene: 
 fn a_load_balancer_that_is_gone_is_made_again_and_no_member_is_restarted(scene: &mut Scene<'_>) {
     take_it(scene);
 
-    scene.plans(&plan("run load-balancer: gone"));
+    scene.plans_followed("run load-balancer: gone", &FOLLOWING);
     assert_eq!(scene.up(), made_again());
     scene.rests();
 }
@@ -59,14 +55,14 @@ fn a_load_balancer_that_the_platform_refuses_needs_a_person_and_keeps_back_what_
     take_it(scene);
     scene.refuse(asked("make", "id", "lb-1"), refusal);
 
-    scene.plans(&plan("run load-balancer: gone"));
+    scene.plans_followed("run load-balancer: gone", &FOLLOWING);
     let (went, failed) = scene.up_in_vain();
     assert_eq!(went, Went::of(&["load-balancer failed"]).calling(&CALLS));
     let hint = "ask the platform for a higher quota, or free what is no longer used";
     failed.tells(6, "tofu …exit code 1…, 0 of 5 changes made", &[refusal], &[hint]);
 
     scene.relent();
-    scene.plans(&plan("run load-balancer: failed last time"));
+    scene.plans_followed("run load-balancer: failed last time", &FOLLOWING);
     assert_eq!(scene.up(), made_again());
     scene.rests();
 }

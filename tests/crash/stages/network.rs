@@ -20,10 +20,6 @@ const FOLLOWING: [&str; 7] = [
     "follow health: after access, load-balancer, servers, agents",
 ];
 
-fn plan(first: &'static str) -> Vec<&'static str> {
-    [&[first], &FOLLOWING[..]].concat()
-}
-
 /// The network is another one than before, the rest is looked at in it and found to be as it was.
 fn made_again() -> Went {
     Went::of(&["network", "load-balancer", "nodes", "access"])
@@ -34,7 +30,7 @@ fn made_again() -> Went {
 fn a_subnet_that_was_removed_is_made_again_and_what_stands_in_the_network_is_left_alone(scene: &mut Scene<'_>) {
     scene.take("subnet-private");
 
-    scene.plans(&plan("run network: altered: subnet-private is gone"));
+    scene.plans_followed("run network: altered: subnet-private is gone", &FOLLOWING);
     assert_eq!(scene.up(), made_again());
     scene.differs(&["- subnet-private", "+ subnet-private-2"]);
     scene.rests();
@@ -45,7 +41,7 @@ fn a_quota_that_is_used_up_needs_a_person_and_the_next_run_makes_what_is_missing
     scene.take("subnet-private");
     scene.refuse(asked("make", "id", "subnet-private"), refusal);
 
-    scene.plans(&plan("run network: altered: subnet-private is gone"));
+    scene.plans_followed("run network: altered: subnet-private is gone", &FOLLOWING);
     let (went, failed) = scene.up_in_vain();
     assert_eq!(went, Went::of(&["network failed"]).calling(&["tofu apply network", "tofu plan network"]));
     let hint = "ask the platform for a higher quota, or free what is no longer used";
@@ -53,7 +49,7 @@ fn a_quota_that_is_used_up_needs_a_person_and_the_next_run_makes_what_is_missing
     scene.differs(&["- subnet-private"]);
 
     scene.relent();
-    scene.plans(&plan("run network: failed last time"));
+    scene.plans_followed("run network: failed last time", &FOLLOWING);
     assert_eq!(scene.up(), made_again());
     scene.differs(&["- subnet-private", "+ subnet-private-2"]);
     scene.rests();

@@ -151,6 +151,12 @@ impl<'a> Scene<'a> {
         assert_eq!(ran.seen.effects.len(), self.effects, "a look changes nothing");
     }
 
+    /// As [`plans`](Self::plans), of one stage and those that follow it.
+    #[track_caller]
+    pub fn plans_followed(&mut self, first: &str, following: &[&str]) {
+        self.plans(&[&[first], following].concat());
+    }
+
     /// As [`plans`](Self::plans), of a plan that nobody may carry out.
     #[track_caller]
     pub fn plans_in_vain(&mut self, expected: &[&str]) -> Failed {
