@@ -1,11 +1,10 @@
 //! The nodes that an environment file wants, by name.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::{Environment, Rke2};
+use crate::environment::{Agents, Environment, Rke2};
 use crate::units::ByteSize;
 
 /// What a node is in the cluster.
@@ -45,8 +44,6 @@ pub struct WantedNode {
     pub disk: ByteSize,
     /// Index of its zone, from 0.
     pub zone: u8,
-    pub labels: BTreeMap<String, String>,
-    pub taints: Vec<String>,
 }
 
 impl Environment {
@@ -60,8 +57,6 @@ impl Environment {
                 size: servers.size.clone(),
                 disk: servers.disk,
                 zone: self.zone_of(index),
-                labels: BTreeMap::new(),
-                taints: Vec::new(),
             })
             .collect();
         for (name, agents) in &self.nodes.agents {
@@ -71,11 +66,15 @@ impl Environment {
                 size: agents.size.clone(),
                 disk: agents.disk,
                 zone: self.zone_of(index),
-                labels: agents.labels.clone(),
-                taints: agents.taints.clone(),
             }));
         }
         wanted
+    }
+
+    /// The pool that an agent's name belongs to, also where the pool no longer counts that far.
+    pub fn pool_of(&self, agent: &NodeName) -> Option<&Agents> {
+        let (pool, number) = agent.0.rsplit_once('-')?;
+        number.parse::<u16>().ok().and_then(|_| self.nodes.agents.get(pool))
     }
 
     /// What of `rke2` a node's configuration depends on: where the files came from is not part of it.

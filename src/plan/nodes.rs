@@ -66,8 +66,6 @@ mod tests {
             size: "m6i.large".to_owned(),
             disk: ByteSize(ByteSize::GIB),
             zone: 0,
-            labels: BTreeMap::new(),
-            taints: vec![],
         }
     }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::artifact::{Access, Agents, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
-use crate::environment::{Environment, NodeName, Role, WantedNode};
+use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
@@ -100,11 +100,9 @@ fn access_agents(access: &Access) -> impl Iterator<Item = &NodeName> {
 
 /// Each agent's step with its own share of the inputs.
 fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<Vec<(NodeName, Step)>, Failure> {
-    let wanted = cx.env.wanted_nodes();
     let one = |node: &NodeName| {
         let machine = joining::machine(access, node)?;
-        let want: Option<&WantedNode> = wanted.iter().find(|want| want.name == *node);
-        let inputs = joining::node_inputs(cx, &machine, want)
+        let inputs = joining::node_inputs(cx, &machine, cx.env.pool_of(node))
             .value("load-balancer", &balancer.address)
             .tree("ansible/roles/rke2_agent");
         Ok((node.clone(), Step::new(node.0.clone(), inputs, format!("node {node} on {machine}"))))

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::artifact::Access;
-use crate::environment::{Environment, HardeningProfile, Rke2Profile, Role, WantedNode};
+use crate::environment::{Environment, HardeningProfile, Rke2Profile, Role};
 use crate::failure::Failure;
 use crate::rke2;
 use crate::stages::Context;
@@ -57,21 +57,21 @@ pub fn remove_cluster(cx: &Context<'_>) -> Result<(), Failure> {
 }
 
 fn nodes_of(cx: &Context<'_>, access: &Access) -> Value {
-    nodes(cx.env, &cx.env.wanted_nodes(), &cx.connections.ansible_ssh_args(), access)
+    nodes(cx.env, &cx.connections.ansible_ssh_args(), access)
 }
 
-fn nodes(env: &Environment, wanted: &[WantedNode], ssh_args: &str, access: &Access) -> Value {
+fn nodes(env: &Environment, ssh_args: &str, access: &Access) -> Value {
     let group = |role: Role, vars: Value| {
         let of_role = access.nodes.iter().filter(|(_, reach)| reach.role == Some(role));
         let hosts: BTreeMap<&str, _> = of_role
             .map(|(name, reach)| {
-                let want = wanted.iter().find(|want| want.name == *name);
+                let pool = env.pool_of(name);
                 let vars = json!({
                     "ansible_host": name.0,
                     "ansible_user": reach.user,
                     "rke2_node_ip": reach.address,
-                    "rke2_node_labels": want.map(|want| &want.labels),
-                    "rke2_node_taints": want.map(|want| &want.taints),
+                    "rke2_node_labels": pool.map(|pool| &pool.labels),
+                    "rke2_node_taints": pool.map(|pool| &pool.taints),
                 });
                 (name.0.as_str(), vars)
             })
@@ -116,21 +116,8 @@ mod tests {
     use crate::artifact::Reach;
     use crate::config;
     use crate::environment::NodeName;
-    use crate::units::ByteSize;
 
     const DEV: &str = include_str!("../../environments/dev.yaml");
-
-    fn want(name: &str, role: Role) -> WantedNode {
-        WantedNode {
-            name: NodeName(name.to_owned()),
-            role,
-            size: "m6i.large".to_owned(),
-            disk: ByteSize(ByteSize::GIB),
-            zone: 0,
-            labels: BTreeMap::from([("tier".to_owned(), "general".to_owned())]),
-            taints: vec!["gpu=yes:NoSchedule".to_owned()],
-        }
-    }
 
     fn reach(role: Option<Role>, address: &str) -> Reach {
         Reach {
@@ -148,15 +135,18 @@ mod tests {
             ("server-1", reach(Some(Role::Server), "10.20.1.5")),
             ("general-1", reach(Some(Role::Agent), "10.20.1.6")),
             ("general-9", reach(Some(Role::Agent), "10.20.1.7")),
+            ("gone-1", reach(Some(Role::Agent), "10.20.1.8")),
         ];
         let access = Access {
             unreached: BTreeMap::new(),
             nodes: reached.into_iter().map(|(name, reach)| (NodeName(name.to_owned()), reach)).collect(),
             jump: Some(reach(None, "203.0.113.1")),
         };
-        let wanted = [want("server-1", Role::Server), want("general-1", Role::Agent)];
-        let env = config::read("environments/dev.yaml", "dev", DEV).expect("valid");
-        nodes(&env, &wanted, "-F /run/x/config", &access)
+        let mut env = config::read("environments/dev.yaml", "dev", DEV).expect("valid");
+        let pool = env.nodes.agents.get_mut("general").expect("a pool");
+        pool.count = 1;
+        pool.taints = vec!["gpu=yes:NoSchedule".to_owned()];
+        nodes(&env, "-F /run/x/config", &access)
     }
 
     #[test]
@@ -166,7 +156,7 @@ mod tests {
         let names =
             |group: &str| groups[group]["hosts"].as_object().expect("hosts").keys().cloned().collect::<Vec<_>>();
         assert_eq!(names("servers"), ["server-1"]);
-        assert_eq!(names("agents"), ["general-1", "general-9"]);
+        assert_eq!(names("agents"), ["general-1", "general-9", "gone-1"]);
     }
 
     #[test]
@@ -187,10 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_the_file_no_longer_names_has_no_labels_of_ours() {
-        let node = &written()["all"]["children"]["agents"]["hosts"]["general-9"];
+    fn an_agent_that_its_pool_no_longer_counts_keeps_the_labels_and_one_of_no_pool_has_none_of_ours() {
+        let agents = &written()["all"]["children"]["agents"]["hosts"];
 
-        assert_eq!((&node["rke2_node_ip"], &node["rke2_node_labels"]), (&json!("10.20.1.7"), &Value::Null));
+        assert_eq!(agents["general-9"]["rke2_node_labels"], json!({ "tier": "general" }));
+        assert_eq!(
+            (&agents["gone-1"]["rke2_node_ip"], &agents["gone-1"]["rke2_node_labels"]),
+            (&json!("10.20.1.8"), &Value::Null)
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::artifact::{Access, Joined};
-use crate::environment::{LoadBalancerKind, NodeName, Role, WantedNode};
+use crate::environment::{Agents, LoadBalancerKind, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
@@ -39,8 +39,8 @@ pub fn version(cx: &Context<'_>) -> Result<Version, Failure> {
 }
 
 /// What of the environment makes a node's configuration, apart from what only its role has.
-pub fn node_inputs(cx: &Context<'_>, machine: &str, wanted: Option<&WantedNode>) -> Inputs {
-    let labels = wanted.map(|node| (&node.labels, &node.taints));
+pub fn node_inputs(cx: &Context<'_>, machine: &str, pool: Option<&Agents>) -> Inputs {
+    let labels = pool.map(|pool| (&pool.labels, &pool.taints));
     Inputs::new()
         .value("machine", &machine)
         .value("rke2.version", &cx.env.rke2.version)

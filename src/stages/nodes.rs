@@ -313,8 +313,6 @@ mod tests {
             size: "m6i.2xlarge".to_owned(),
             disk: ByteSize(200 * ByteSize::GIB),
             zone: 1,
-            labels: BTreeMap::new(),
-            taints: vec![],
         }
     }
 

@@ -56,13 +56,13 @@ fn an_agent_that_the_file_no_longer_names_is_neither_removed_nor_restarted(scene
 
     scene.plans(&[
         "run nodes: changed: nodes.agents",
-        "run access: altered: the inventory is not as written",
+        "follow access: after nodes",
         "follow hardening: after access",
         "follow servers: after access, hardening",
         "run agents: changed: nodes.agents",
         "follow health: after access, servers, agents",
     ]);
-    let wanted = Went::of(&["nodes", "access", "agents"]).calling(&["ansible-playbook agents", "tofu plan nodes"]);
+    let wanted = Went::of(&["nodes", "agents"]).calling(&["tofu plan nodes"]);
     assert_eq!(scene.up(), wanted);
     scene.differs(&[
         "+ general-2 as agent on i-general-2",
