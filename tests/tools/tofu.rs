@@ -173,6 +173,25 @@ async fn what_tofu_could_not_do_is_told_in_its_words_and_made_good_by_the_next_a
 }
 
 #[tokio::test]
+async fn a_state_whose_copy_could_not_be_written_is_copied_and_told_by_the_next_apply() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()));
+    let kept = root.dir.join("kept");
+    std::fs::create_dir_all(&root.dir).expect("the root");
+    std::fs::write(&kept, "no directory").expect("in the way");
+
+    let failure = tofu::apply(&cx, &root, &Platform::default()).await.expect_err("not copied");
+    let told = world.notes.all();
+    std::fs::remove_file(&kept).expect("out of the way");
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+
+    assert!(failure.what().starts_with(&format!("cannot write `{}/", kept.display())), "{failure}");
+    assert!(!told.contains(&"network-apply kept".to_owned()), "{told:?}");
+    assert!(world.notes.all().contains(&"network-apply kept".to_owned()));
+    assert_eq!(std::fs::read_dir(kept).expect("copies").count(), 1);
+}
+
+#[tokio::test]
 async fn what_was_made_is_destroyed() {
     let world = World::new();
     let (cx, root) = (world.cx(Kind::Network), world.root(two()));

@@ -82,7 +82,7 @@ pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<
         run.carry_out(Verb::Apply, &intended).await?;
     } else if is_unsure {
         // An apply of an earlier run came to its end unseen.
-        run.keep_state(&cx.slot("apply")).await?;
+        run.keep_state("apply").await?;
     }
     root.settle()?;
     outputs(cx, root)
@@ -91,9 +91,12 @@ pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<
 /// Destroys everything in the root's state. What is in no state is found by tag, by whoever calls.
 pub async fn destroy(cx: &ToolCx<'_>, root: &Root) -> Result<(), Failure> {
     let run = prepare(cx, root).await?;
+    let is_unsure = root.is_unsure();
     let intended = run.plan(Verb::Destroy).await?;
     if intended.is_something() {
         run.carry_out(Verb::Destroy, &intended).await?;
+    } else if is_unsure {
+        run.keep_state("destroy").await?;
     }
     root.settle()
 }

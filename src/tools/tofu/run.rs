@@ -51,7 +51,7 @@ impl<'a> Run<'a> {
                 .follow(&slot, &self.cx.redact, &mut |from, line| read(&mut stream, from, line))
                 .await?;
             if let Some(ended) = followed {
-                self.keep_state(&slot).await?;
+                self.keep_state(verb).await?;
                 self.cx.children.discard(&ended)?;
             }
         }
@@ -130,21 +130,28 @@ impl<'a> Run<'a> {
         self.root.unsettle()?;
         let args = ["apply", "-input=false", "-no-color", "-lock-timeout=60s", "-json-into=@here@/events", "plan.bin"];
         let (ended, stream) = self.call(name, args, Cancel::Finish, intended.count()).await?;
-        self.keep_state(&self.cx.slot(name)).await?;
+        let kept = self.keep_state(name).await;
         // Of a saved plan that destroys everything tofu says `destroy` or `apply`, by version.
-        self.judge(&ended, &stream, Some("apply"))
+        self.judge(&ended, &stream, Some("apply"))?;
+        kept
     }
 
-    pub(super) async fn keep_state(&self, slot: &str) -> Result<(), Failure> {
-        match state::keep(&self.root.dir) {
-            Ok(Some((copy, digest))) => self.cx.children.witness().state_kept(slot, &copy, &digest).await,
-            Ok(None) => Ok(()),
+    /// Makes a copy of the state durable and has it written down.
+    ///
+    /// # Errors
+    /// One of the two could not be written; the root stays unsettled, so that the next run does both. A broken state is
+    /// none: it is told, and put right before the next plan.
+    pub(super) async fn keep_state(&self, verb: &str) -> Result<(), Failure> {
+        let state = match state::whole(&self.root.dir) {
+            Ok(Some(state)) => state,
+            Ok(None) => return Ok(()),
             Err(failure) => {
-                // A broken state is put right before the next plan; the call itself is judged by what it said.
                 self.cx.events.notice(format!("{}: {failure}", self.cx.stage));
-                Ok(())
+                return Ok(());
             }
-        }
+        };
+        let (copy, digest) = state.keep()?;
+        self.cx.children.witness().state_kept(&self.cx.slot(verb), &copy, &digest).await
     }
 
     async fn call<'b>(

@@ -37,22 +37,39 @@ fn is_kin(one: &Value, other: &Value) -> bool {
     one.get("lineage") == other.get("lineage")
 }
 
-/// Makes a copy of the state durable; gives its path and digest, or nothing when there is no state.
-pub(super) fn keep(dir: &Path) -> Result<Option<(PathBuf, Digest)>, Failure> {
+/// A state that can be read, to be copied.
+pub(super) struct Whole {
+    dir: PathBuf,
+    serial: u64,
+    bytes: Vec<u8>,
+}
+
+/// The state of a root; `None` when there is none.
+///
+/// # Errors
+/// It is no state.
+pub(super) fn whole(dir: &Path) -> Result<Option<Whole>, Failure> {
     let Some(state) = read(&path(dir))? else { return Ok(None) };
     let bytes = std::fs::read(path(dir)).map_err(|error| {
         Failure::new(Exit::NotDone, format!("state in `{}` cannot be read", dir.display())).because(error)
     })?;
-    let digest = Digest::of(&bytes);
-    let kept = dir.join("kept");
-    make_dir(&RealDisk, &kept, 0o700)?;
-    let copy = kept.join(format!("{:08}-{}.tfstate", serial(&state), digest.short()));
-    write_atomic(&copy, &bytes, 0o600)?;
-    let copies = copies(dir);
-    for old in &copies[..copies.len().saturating_sub(COPIES)] {
-        remove(&RealDisk, old)?;
+    Ok(Some(Whole { dir: dir.to_owned(), serial: serial(&state), bytes }))
+}
+
+impl Whole {
+    /// Makes a copy durable; gives its path and digest.
+    pub(super) fn keep(&self) -> Result<(PathBuf, Digest), Failure> {
+        let digest = Digest::of(&self.bytes);
+        let kept = self.dir.join("kept");
+        make_dir(&RealDisk, &kept, 0o700)?;
+        let copy = kept.join(format!("{:08}-{}.tfstate", self.serial, digest.short()));
+        write_atomic(&copy, &self.bytes, 0o600)?;
+        let copies = copies(&self.dir);
+        for old in &copies[..copies.len().saturating_sub(COPIES)] {
+            remove(&RealDisk, old)?;
+        }
+        Ok((copy, digest))
     }
-    Ok(Some((copy, digest)))
 }
 
 /// The copies, oldest first.
@@ -123,13 +140,17 @@ mod tests {
         dir
     }
 
+    fn keep(dir: &Path) {
+        whole(dir).expect("whole").expect("a state").keep().expect("kept");
+    }
+
     #[test]
     fn the_newest_copies_are_kept_under_serial_and_digest() {
         let dir = dir(&[]);
 
         for number in 1..=12 {
             std::fs::write(path(dir.path()), state(number)).expect("written");
-            keep(dir.path()).expect("kept").expect("a state");
+            keep(dir.path());
         }
 
         let copies = copies(dir.path());
@@ -140,7 +161,7 @@ mod tests {
     #[test]
     fn a_state_that_was_cut_off_is_restored_from_the_newest_copy_and_looked_after() {
         let dir = dir(&[("terraform.tfstate", &state(7))]);
-        keep(dir.path()).expect("kept");
+        keep(dir.path());
         std::fs::write(path(dir.path()), "{\"version\":4,\"ser").expect("written");
 
         let notice = recover(dir.path()).expect("recovered").expect("a notice");
