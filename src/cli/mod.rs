@@ -123,7 +123,8 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, stop: &Stop) -> u8 {
 
 /// As [`run`], on given platforms.
 pub async fn run_on(platforms: Arc<dyn Platforms>, args: impl IntoIterator<Item = OsString>, stop: &Stop) -> u8 {
-    arm();
+    #[cfg(feature = "crash-points")]
+    arm(None);
     let mut cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(refusal) => return usage(&refusal),
@@ -175,19 +176,23 @@ impl Common {
     }
 }
 
-/// Takes from the variables where a crash test wants this process to end or its disk to fail; nothing without its feature.
-fn arm() {
-    #[cfg(feature = "crash-points")]
-    {
-        crate::crash::arm(crate::crash::VARIABLES.map(std::env::var_os));
-        crate::workspace::fault::arm(std::env::var_os(crate::workspace::fault::VARIABLE));
-    }
+/// Takes from the variables where a crash test wants this process to end or its disk to fail; a supervisor is told by
+/// the record of its child.
+#[cfg(feature = "crash-points")]
+fn arm(record: Option<&std::path::Path>) {
+    let child = record.and_then(std::path::Path::file_name).and_then(std::ffi::OsStr::to_str);
+    crate::crash::arm(crate::crash::VARIABLES.map(std::env::var_os));
+    crate::workspace::fault::arm(std::env::var_os(crate::workspace::fault::VARIABLE), child);
 }
 
 /// The hidden form in which the program starts itself to watch over a child; `None` when it is not that.
 pub fn supervisor() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
-    let is_supervisor = args.next()? == "__supervise";
-    arm();
-    is_supervisor.then(|| crate::process::supervise(&PathBuf::from(args.next().unwrap_or_default())))
+    if args.next()? != "__supervise" {
+        return None;
+    }
+    let record = PathBuf::from(args.next().unwrap_or_default());
+    #[cfg(feature = "crash-points")]
+    arm(Some(&record));
+    Some(crate::process::supervise(&record))
 }

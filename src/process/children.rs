@@ -353,6 +353,9 @@ impl Children {
         if end.left > 0 {
             self.events.notice(format!("{}: {} processes that it left were killed", child.slot, end.left));
         }
+        if let Some(why) = end.log {
+            self.events.notice(format!("{}: its log `{}` is not whole: {why}", child.slot, child.log.display()));
+        }
         Ok(Ended {
             id: child.id.clone(),
             code: end.code,

@@ -20,6 +20,7 @@ use crate::failure::{Exit, Failure};
 use crate::process::record::{Child, Record};
 use crate::process::{HERE, Invocation};
 use crate::secret::Secret;
+use crate::workspace::{Disk, RealDisk};
 
 /// What the supervisor is told; bytes as hex, since arguments and secrets need not be text.
 #[derive(Serialize, Deserialize)]
@@ -99,12 +100,12 @@ pub(super) async fn launch(
     let failure = |error: std::io::Error| {
         Failure::new(Exit::Tool, format!("no supervisor for `{}`", invocation.program.display())).because(error)
     };
-    let errors = File::create(record.dir.join("supervisor.err")).map_err(failure)?;
+    let errors = RealDisk.create(&record.dir.join("supervisor.err"), 0o600).map_err(failure)?;
     crash_point!("child.before-supervisor", child.slot);
     let mut command = tokio::process::Command::new(supervisor);
     command.arg("__supervise").arg(&record.dir).env_clear();
     #[cfg(feature = "crash-points")]
-    command.envs(crate::crash::passed_on());
+    command.envs(crate::crash::passed_on()).envs(crate::workspace::fault::passed_on());
     let mut process =
         command.stdin(Stdio::piped()).stdout(Stdio::from(lock)).stderr(Stdio::from(errors)).spawn().map_err(failure)?;
     let letter = zeroize::Zeroizing::new(

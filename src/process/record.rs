@@ -1,11 +1,9 @@
 //! What is known of a child on disk, and how it stands.
 //!
-//! Each file is written whole under a temporary name first. Whether the child lives is told by `lock`: the supervisor
+//! Each file is written whole under a temporary name first, by the program and by the supervisor alike. Whether the child lives is told by `lock`: the supervisor
 //! and the child hold it as long as either of them runs.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,6 +14,7 @@ use crate::crash_point;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::Cancel;
+use crate::workspace::{Disk, RealDisk, make_dir, remove_tree, write_atomic};
 
 /// Written by us before the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +52,9 @@ pub(super) struct End {
     /// Why it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Why its log is not whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// How a child stands.
@@ -85,15 +87,11 @@ impl Record {
 
     /// Makes the directory with its description and takes its lock.
     pub(super) fn create(&self, child: &Child) -> Result<File, Failure> {
-        let make = || -> std::io::Result<File> {
-            crash_point!("child.before-record", child.slot);
-            DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-            crash_point!("child.before-lock", child.slot);
-            let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(self.lock())?;
-            lock.lock()?;
-            Ok(lock)
-        };
-        let lock = make().map_err(|error| self.failure("cannot be made", error))?;
+        crash_point!("child.before-record", child.slot);
+        make_dir(&RealDisk, &self.dir, 0o700)?;
+        crash_point!("child.before-lock", child.slot);
+        let lock = RealDisk.create(&self.lock(), 0o600).and_then(|lock| lock.lock().map(|()| lock));
+        let lock = lock.map_err(|error| self.failure("cannot be made", error))?;
         self.write("child.json", child)?;
         Ok(lock)
     }
@@ -121,7 +119,7 @@ impl Record {
 
     /// Notes that the child is sent its one SIGINT; `false` if it was sent before, by this run or an earlier one.
     pub(super) fn claim_interrupt(&self) -> Result<bool, Failure> {
-        match OpenOptions::new().create_new(true).write(true).mode(0o600).open(self.dir.join("interrupted")) {
+        match RealDisk.create(&self.dir.join("interrupted"), 0o600) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(self.failure("cannot be written", error)),
@@ -153,10 +151,7 @@ impl Record {
     }
 
     pub(super) fn remove(&self) -> Result<(), Failure> {
-        match std::fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(self.failure("cannot be removed", error)),
-            _ => Ok(()),
-        }
+        remove_tree(&self.dir)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Failure> {
@@ -170,20 +165,9 @@ impl Record {
     }
 
     fn write(&self, name: &str, value: &impl Serialize) -> Result<(), Failure> {
-        let write = || -> std::io::Result<()> {
-            crash_point!("record.before-temporary", at & self.dir.join(name), b"");
-            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
-            file.write_all(&serde_json::to_vec_pretty(value)?)?;
-            crash_point!("record.before-sync", at & self.dir.join(name), b"");
-            file.as_file().sync_all()?;
-            crash_point!("record.before-rename", at & self.dir.join(name), b"");
-            file.persist(self.dir.join(name))?;
-            crash_point!("record.before-directory-sync", at & self.dir.join(name), b"");
-            File::open(&self.dir)?.sync_all()?;
-            crash_point!("record.after", at & self.dir.join(name), b"");
-            Ok(())
-        };
-        write().map_err(|error| self.failure(&format!("cannot take {name}"), error))
+        let text =
+            serde_json::to_vec_pretty(value).map_err(|error| Failure::bug("a record is no JSON").because(error))?;
+        write_atomic(&self.dir.join(name), &text, 0o600)
     }
 
     fn failure(&self, what: &str, error: impl std::fmt::Display) -> Failure {

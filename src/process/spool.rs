@@ -1,11 +1,11 @@
 //! The place of raw output: memory, never a disk, readable by us alone.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use crate::failure::{Exit, Failure};
-use crate::workspace::is_tmpfs;
+use crate::workspace::{Disk, RealDisk, is_tmpfs};
 
 /// The directory below `/dev/shm` that is used unless another one is named.
 pub(super) fn default_spool() -> PathBuf {
@@ -19,9 +19,9 @@ pub(super) fn create(spool: &Path, id: &str) -> Result<PathBuf, Failure> {
     let here = spool.join(id);
     DirBuilder::new().recursive(true).mode(0o700).create(spool).map_err(failure)?;
     check(spool)?;
-    DirBuilder::new().mode(0o700).create(&here).map_err(failure)?;
+    RealDisk.make_dir(&here, 0o700).map_err(failure)?;
     for name in ["stdout", "stderr", "events"] {
-        OpenOptions::new().create_new(true).append(true).mode(0o600).open(here.join(name)).map_err(failure)?;
+        RealDisk.create(&here.join(name), 0o600).map_err(failure)?;
     }
     Ok(here)
 }

@@ -34,31 +34,26 @@ const GRACE: Duration = Duration::from_secs(10);
 /// is the lock of the record, which the child inherits.
 pub fn supervise(dir: &Path) -> ExitCode {
     let record = Record::new(dir);
-    match carry_out(&record) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let end = End { error: Some(error.to_string()), ..End::default() };
-            // Whoever reads the record finds its lock free and no end, which says the same.
-            drop(record.write_end(&end));
-            ExitCode::FAILURE
-        }
-    }
+    let carried = carry_out(&record);
+    let is_carried = carried.is_ok();
+    let end = carried.unwrap_or_else(|error| End { error: Some(error.to_string()), ..End::default() });
+    // A disk that failed once is asked again. Where it cannot be written, whoever reads the record finds its lock free
+    // and no end.
+    let is_written = record.write_end(&end).or_else(|_| record.write_end(&end)).is_ok();
+    crash_point!("supervisor.before-unlock", at & record.dir, b"");
+    if is_carried && is_written { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn carry_out(record: &Record) -> Result<(), Box<dyn std::error::Error>> {
+fn carry_out(record: &Record) -> Result<End, Box<dyn std::error::Error>> {
     detach()?;
     crash_point!("supervisor.detached", at & record.dir, b"");
     let mut letter = zeroize::Zeroizing::new(vec![]);
     std::io::stdin().lock().read_to_end(&mut letter)?;
     let letter = Letter::open(&letter).ok_or("the letter from sre-provision was cut off")?;
     // A copy of the lock that stays open over `exec`: nothing else is started from here.
-    let lock = rustix::io::dup(rustix::stdio::stdout())?;
+    let _lock = rustix::io::dup(rustix::stdio::stdout())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let end = runtime.block_on(attend(record, &letter))?;
-    record.write_end(&end)?;
-    crash_point!("supervisor.before-unlock", at & record.dir, b"");
-    drop(lock);
-    Ok(())
+    runtime.block_on(attend(record, &letter))
 }
 
 /// A session of its own, files for the owner only, no core dumps, and orphans of the child become ours.
@@ -86,15 +81,17 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
     let mut child = start(letter)?;
     crash_point!("supervisor.started", at & record.dir, b"");
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
-    if let Some(started) = pid.and_then(Started::of) {
-        record.write_started(&started)?;
-    }
+    let mut untold = pid.and_then(Started::of);
+    tell_start(record, &mut untold);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let status = loop {
         tokio::select! {
             status = child.wait() => break status?,
-            _ = tick.tick() => carry(&mut tails, &mut freed, &letter.here, &mut log)?,
+            _ = tick.tick() => {
+                tell_start(record, &mut untold);
+                carry(&mut tails, &mut freed, &letter.here, &mut log)?;
+            }
         }
     };
     crash_point!("supervisor.child-ended", at & record.dir, b"");
@@ -106,10 +103,18 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
     for tail in &mut tails {
         tail.finish(&mut |line| log.line(line))?;
     }
-    let end = end_of(status, took, left);
+    let mut end = end_of(status, took, left);
     log.line(&epilogue(&end));
-    log.close()?;
+    end.log = log.close().err().map(|error| error.to_string());
     Ok(end)
+}
+
+/// Writes down which process the child is. A disk that fails must not part it from its supervisor: it is tried again
+/// with every tick, and until then a stop cannot reach the child.
+fn tell_start(record: &Record, untold: &mut Option<Started>) {
+    if untold.as_ref().is_some_and(|started| record.write_started(started).is_ok()) {
+        *untold = None;
+    }
 }
 
 fn start(letter: &Opened) -> Result<tokio::process::Child, Box<dyn std::error::Error>> {
@@ -169,7 +174,7 @@ async fn sweep(group: Pid) -> usize {
 
 fn end_of(status: ExitStatus, took: Duration, left: usize) -> End {
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    End { code: status.code(), signal: status.signal(), millis, left, error: None }
+    End { code: status.code(), signal: status.signal(), millis, left, ..End::default() }
 }
 
 fn headline(letter: &Opened) -> String {

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+use crate::workspace::{Disk, RealDisk};
 
 /// What a child may add to a log before lines are left out.
 const MOST: usize = 64 << 20;
@@ -44,12 +45,12 @@ impl Log {
 
     fn write(&mut self, line: &str) {
         self.written += line.len() + 1;
-        if let Err(error) = self.file.write_all(format!("{line}\n").as_bytes()) {
+        if let Err(error) = RealDisk.write(&mut self.file, format!("{line}\n").as_bytes()) {
             self.failed.get_or_insert(error);
         }
     }
 
-    /// Writes the last lines; an error of writing does not change how the child ended.
+    /// Writes the last lines. An error of writing does not change how the child ended: it is for telling.
     pub(super) fn close(mut self) -> std::io::Result<()> {
         if self.left_out > 0 {
             self.write(&format!("── {} lines left out: the log is full", self.left_out));
@@ -58,8 +59,8 @@ impl Log {
             self.write(&line);
         }
         match self.failed {
-            Some(error) if error.raw_os_error() != Some(rustix::io::Errno::NOSPC.raw_os_error()) => Err(error),
-            _ => self.file.sync_all(),
+            Some(error) => Err(error),
+            None => RealDisk.sync(&self.file),
         }
     }
 }
