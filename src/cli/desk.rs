@@ -99,14 +99,22 @@ impl Desk {
 
     /// The identity as recorded, of the class that the file asks for now; or a new one. Neither is recorded yet.
     pub fn identity(&self, account: &Account) -> Result<Identity, Failure> {
-        match load_identity(&self.state)? {
+        match self.recorded_identity()? {
             Some(identity) => Ok(of_class(identity, &self.env, Timestamp::now())),
             None => Ok(new_identity(&self.env, account, Uuid::new_v4())),
         }
     }
 
+    /// The identity, if the environment ever had one here.
+    ///
+    /// # Errors
+    /// It cannot be read, or it is another environment's: the state was copied, and what it tells of is not this one's.
     pub fn recorded_identity(&self) -> Result<Option<Identity>, Failure> {
-        load_identity(&self.state)
+        let recorded = load_identity(&self.state)?;
+        match recorded.as_ref().filter(|identity| identity.name != self.env.name) {
+            Some(other) => Err(copied(&self.env.name, &other.name, &self.state)),
+            None => Ok(recorded),
+        }
     }
 
     /// The identity of an environment that was made.
@@ -342,6 +350,13 @@ fn of_class(identity: Identity, env: &Environment, now: Timestamp) -> Identity {
 fn end(env: &Environment, begun: Timestamp) -> Option<Timestamp> {
     let span = env.expires_after.filter(|_| env.class == EnvironmentClass::Ephemeral)?;
     begun.checked_add(span.0).ok()
+}
+
+fn copied(name: &str, other: &str, state: &StateDir) -> Failure {
+    let dir = state.identity().parent().map(|dir| dir.display().to_string()).unwrap_or_default();
+    Failure::new(Exit::NotDone, format!("`{name}` has the state of `{other}`"))
+        .because(format!("`{dir}` is a copy, and everything that it tells of belongs to `{other}`"))
+        .hint(format!("bring back the state of `{name}`, or move `{dir}` away"))
 }
 
 pub fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {

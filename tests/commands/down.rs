@@ -92,3 +92,17 @@ fn without_credentials_it_is_left_as_it_is() {
     assert!(ended.err.starts_with("error: connecting to AWS: no usable AWS credentials\n"), "{}", ended.err);
     assert!(world.path(".sre-provision/dev/identity.json").exists(), "it is still there");
 }
+
+#[test]
+fn the_state_of_another_environment_is_not_taken_for_ones_own() {
+    let world = World::made().on_a_platform();
+    std::fs::rename(world.path(".sre-provision/dev"), world.path(".sre-provision/two")).expect("moved");
+    std::fs::copy(world.path("environments/dev.yaml"), world.path("environments/two.yaml")).expect("copied");
+
+    for args in [&["down", "two", "--yes"][..], &["up", "two", "--yes"], &["plan", "two"]] {
+        let ended = world.run(args);
+
+        let told: Vec<&str> = ended.err.lines().filter(|line| line.starts_with("error: ")).collect();
+        assert_eq!((ended.code, told), (1, vec!["error: `two` has the state of `dev`"]), "{args:?}: {}", ended.err);
+    }
+}
