@@ -333,6 +333,75 @@ mod tests {
         assert_eq!(failure.causes(), ["no storage space"]);
     }
 
+    /// A disk that makes nothing durable, and remembers how often it was asked to; what it is to write it writes by half
+    /// when it is out of room.
+    #[derive(Debug, Default)]
+    struct Faulty {
+        synced: std::sync::atomic::AtomicUsize,
+        writes_half: bool,
+    }
+
+    impl Disk for Faulty {
+        fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+            RealDisk.create(path, mode)
+        }
+        fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
+            let end = if self.writes_half { bytes.len() / 2 } else { bytes.len() };
+            RealDisk.write(file, &bytes[..end])?;
+            if self.writes_half { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+        fn sync(&self, _: &File) -> io::Result<()> {
+            self.synced.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Err(io::Error::other("lost"))
+        }
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.link(from, to)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            RealDisk.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            RealDisk.remove(path)
+        }
+        fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+            RealDisk.sync_dir(dir)
+        }
+        fn make_dir(&self, path: &Path, mode: u32) -> io::Result<()> {
+            RealDisk.make_dir(path, mode)
+        }
+    }
+
+    fn written_on(disk: &Faulty) -> (Vec<String>, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("a"), "old").expect("written");
+        let failures = [write_atomic_on(disk, &dir.path().join("a"), b"new content", 0o600), {
+            publish(disk, &dir.path().join("b"), b"new content", 0o600).map(drop)
+        }];
+        assert!(failures.iter().all(Result::is_err), "{failures:?}");
+        let names = super::super::file_names(dir.path()).expect("listed");
+        (names, std::fs::read_to_string(dir.path().join("a")).expect("read"))
+    }
+
+    #[test]
+    fn content_that_could_not_be_made_durable_gets_no_name_and_is_not_made_durable_again() {
+        let disk = Faulty::default();
+
+        let left = written_on(&disk);
+
+        assert_eq!(left, (vec!["a".to_owned()], "old".to_owned()));
+        assert_eq!(disk.synced.into_inner(), 2);
+    }
+
+    #[test]
+    fn what_was_written_by_half_gets_no_name_and_is_removed() {
+        let disk = Faulty { writes_half: true, ..Faulty::default() };
+
+        let left = written_on(&disk);
+
+        assert_eq!(left, (vec!["a".to_owned()], "old".to_owned()));
+        assert_eq!(disk.synced.into_inner(), 0);
+    }
+
     #[test]
     fn what_is_put_aside_has_the_other_name_only() {
         let dir = tempfile::tempdir().expect("a directory");

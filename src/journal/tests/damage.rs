@@ -73,6 +73,37 @@ async fn a_missing_a_swapped_and_a_foreign_entry_are_told_apart() {
 }
 
 #[tokio::test]
+async fn a_torn_last_entry_is_no_shorter_journal_and_nothing_is_written_after_it() {
+    let world = World::with(vec![fact("a", 1), fact("b", 2)]).await;
+    let whole = world.store.tamper(|objects| objects[&4].clone());
+
+    for length in 0..whole.len() {
+        world.store.tamper(|objects| objects.insert(4, whole[..length].to_vec()));
+        let failure = world.try_open().await.err().expect("refused");
+        let cause = &failure.causes()[0];
+        assert!(cause.starts_with("entry 4 was altered: "), "{length} bytes: {cause}");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_there_twice_is_found_behind_the_last_and_before_it() {
+    let world = World::with(vec![fact("a", 1), fact("b", 2)]).await;
+    let intact = world.store.tamper(|objects| objects.clone());
+    let opened = async |number: u64, copy_of: u64| {
+        world.store.tamper(|objects| {
+            *objects = intact.clone();
+            objects.insert(number, intact[&copy_of].clone())
+        });
+        world.try_open().await.err().expect("refused").causes()[0].clone()
+    };
+
+    let (behind, before) = (opened(5, 4).await, opened(4, 3).await);
+
+    assert_eq!(behind, "entry 5 was altered: it says that it is entry 4");
+    assert_eq!(before, "entry 4 was altered: it says that it is entry 3");
+}
+
+#[tokio::test]
 async fn a_cut_tail_is_found_only_with_an_anchor() {
     let world = World::with(vec![fact("a", 1), fact("b", 2)]).await;
     let anchor = world.open().await.head().expect("a head");

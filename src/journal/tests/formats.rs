@@ -1,4 +1,4 @@
-//! Entries that a newer program wrote.
+//! Entries that a newer or an older program wrote.
 
 use super::*;
 
@@ -45,4 +45,21 @@ async fn a_newer_major_format_is_refused_and_an_unknown_kind_of_our_own_is_damag
 
     assert_eq!(major.what(), "the journal of `dev` was written by a newer program");
     assert_eq!(kind.causes()[0], "entry 3 was altered: its kind is unknown");
+}
+
+#[tokio::test]
+async fn an_entry_of_an_older_format_is_read_goes_on_in_ours_and_stays_as_it_was() {
+    let world = World::with(vec![fact("a", 1)]).await;
+    let older = world.store.tamper(|objects| {
+        let older = rewritten(&objects[&3], |fields| drop(fields.insert("version".to_owned(), "0.9".into())));
+        objects.insert(3, older.clone());
+        older
+    });
+    let mut journal = world.open().await;
+
+    journal.append(&world.lease(), 2, fact("b", 2)).await.expect("written");
+
+    assert_eq!((&journal.memory().facts["a"], &journal.memory().facts["b"]), (&1.into(), &2.into()));
+    assert_eq!(journal.entries()[3].version, format::CURRENT);
+    assert_eq!(world.store.tamper(|objects| objects[&3].clone()), older);
 }
