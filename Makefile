@@ -1,6 +1,6 @@
 # The commands. All need root (they say so), make what they need once and keep it in the user's cache directory.
 
-.PHONY: demo test test-crash clean-demo
+.PHONY: demo test test-crash test-crash-disk clean-demo
 
 # A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
 demo:
@@ -13,6 +13,10 @@ test:
 # The program killed at every crash point, then killed again while it recovers; ends within half an hour.
 test-crash:
 	./tests/crash-matrix all
+
+# The disk of the program and of its supervisors failing at each operation, one after the other.
+test-crash-disk:
+	./tests/crash-matrix disk 60
 
 # Takes the demo's cluster and lab away.
 clean-demo:

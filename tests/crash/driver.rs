@@ -10,9 +10,10 @@ use crate::judge::Seen;
 use crate::kept;
 use crate::matrix::{Extent, Matrix};
 use crate::stages;
+use crate::two::{self, Two};
 use crate::verdict::problems;
 
-const USAGE: &str = "crash sample | all [MINUTES [SEED]] | disk [MINUTES] | points | repeat ENVIRONMENT up|down POINT... | stages [WORD]";
+const USAGE: &str = "crash sample | all [MINUTES [SEED]] | disk [MINUTES [EVERY]] | two [ENVIRONMENT POINT] | points | repeat ENVIRONMENT up|down POINT... | stages [WORD]";
 
 /// How long the whole matrix may take: half an hour less what compiling and the last worlds need.
 const MINUTES: u64 = 25;
@@ -53,21 +54,33 @@ pub fn main(args: &[String]) -> u8 {
         ["points"] => points(&kept),
         ["stages"] => stages::main(&kept, ""),
         ["stages", word] => stages::main(&kept, word),
-        ["all", rest @ ..] if rest.len() <= 2 => {
-            let number = |index: usize, usual| rest.get(index).map_or(Some(usual), |text| text.parse::<u64>().ok());
-            match (number(0, MINUTES), number(1, 0)) {
-                (Some(minutes), Some(seed)) => all(&kept, Extent { minutes, every: 1, deep: usize::MAX, seed }),
-                _ => usage(),
+        ["all", rest @ ..] if rest.len() <= 2 => match (number(rest, 0, MINUTES), number(rest, 1, 0)) {
+            (Some(minutes), Some(seed)) => all(&kept, Extent { minutes, every: 1, deep: usize::MAX, seed }),
+            _ => usage(),
+        },
+        ["disk", rest @ ..] if rest.len() <= 2 => match (number(rest, 0, MINUTES), number(rest, 1, 1)) {
+            (Some(minutes), Some(every)) if every > 0 => {
+                disk(&kept, &references(&kept), usize::try_from(every).unwrap_or(usize::MAX), within(minutes))
             }
-        }
-        ["disk"] => disk(&kept, MINUTES),
-        ["disk", minutes] => minutes.parse().map_or_else(|_| usage(), |minutes| disk(&kept, minutes)),
-        ["sample"] => all(&kept, Extent { minutes: 10, every: 53, deep: 8, seed: 0 }),
+            _ => usage(),
+        },
+        ["two"] => two(&kept, 1, within(MINUTES)),
+        ["two", beside, point] => two::repeat(&kept, beside, point),
+        ["sample"] => sample(&kept),
         _ => usage(),
     };
     std::fs::remove_dir_all(&kept).expect("our own directory");
     println!("{:.0} s, {:.0} s of processor", begun.elapsed().as_secs_f64(), processor());
     code
+}
+
+/// The number at a place of the command line, or the usual one where it ends before.
+fn number(words: &[&str], place: usize, usual: u64) -> Option<u64> {
+    words.get(place).map_or(Some(usual), |text| text.parse().ok())
+}
+
+fn within(minutes: u64) -> Instant {
+    Instant::now() + Duration::from_secs(minutes * 60)
 }
 
 /// What everything that has ended used of the processor, in seconds: fields 16 and 17 of our `stat`, in hundredths.
@@ -93,7 +106,8 @@ fn repeat(kept: &Path, environment: &str, command: &str, points: &[&str]) -> u8 
     for point in points.iter().map(|point| Some(*point)).chain([None]) {
         let ran = lane.run(environment, command, point);
         let killed = point.map_or_else(|| "to its end".to_owned(), |point| format!("killed at {point}"));
-        println!("── {command} {environment}, {killed}: exit code {:?}, {} points", ran.code, ran.points.len());
+        let (points, seconds) = (ran.points.len(), ran.millis as f64 / 1000.0);
+        println!("── {command} {environment}, {killed}: exit code {:?}, {points} points, {seconds:.1} s", ran.code);
         println!("{}", ran.said);
         wrong = problems(course.command, &ran, &reference.seen);
     }
@@ -120,23 +134,42 @@ fn references(kept: &Path) -> BTreeMap<Course, Reference> {
     references
 }
 
+/// Two environments first, since that is soon done; the matrix takes the time that there is.
 fn all(kept: &Path, extent: Extent) -> u8 {
-    let until = Instant::now() + Duration::from_secs(extent.minutes * 60);
-    let references = references(kept);
-    for (course, reference) in &references {
+    let until = within(extent.minutes);
+    let codes = [two(kept, 1, until), matrix(kept, &references(kept), extent, until)];
+    u8::from(codes.iter().any(|code| *code != 0))
+}
+
+fn matrix(kept: &Path, references: &BTreeMap<Course, Reference>, extent: Extent, until: Instant) -> u8 {
+    for (course, reference) in references {
         let (all, own) = (reference.points.len(), reference.own.len());
         println!("{} {}: {all} crash points, {own} of its own", course.command, course.environment);
     }
-    let matrix = Matrix::new(kept, &references, extent, until);
+    let matrix = Matrix::new(kept, references, extent, until);
     matrix.carry_out();
     matrix.tell()
 }
 
-/// The disk fails at each operation of the smaller environment.
-fn disk(kept: &Path, minutes: u64) -> u8 {
-    let until = Instant::now() + Duration::from_secs(minutes * 60);
+/// A little of everything, the same each time.
+fn sample(kept: &Path) -> u8 {
+    let until = within(10);
     let references = references(kept);
-    let disk = Disk::new(kept, &references, until);
+    let extent = Extent { minutes: 10, every: 53, deep: 8, seed: 0 };
+    let codes = [matrix(kept, &references, extent, until), disk(kept, &references, 149, until), two(kept, 31, until)];
+    u8::from(codes.iter().any(|code| *code != 0))
+}
+
+/// Another environment is up, and the smaller one is killed and taken down.
+fn two(kept: &Path, every: usize, until: Instant) -> u8 {
+    let two = Two::new(kept, every, until);
+    two.carry_out();
+    two.tell()
+}
+
+/// The disk fails at each operation of the smaller environment, or at one of `every`.
+fn disk(kept: &Path, references: &BTreeMap<Course, Reference>, every: usize, until: Instant) -> u8 {
+    let disk = Disk::new(kept, references, every, until);
     disk.carry_out();
     disk.tell()
 }

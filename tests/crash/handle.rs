@@ -71,6 +71,16 @@ impl Handle {
         serde_json::from_value(self.order(&Order::Run(run))).expect("a run")
     }
 
+    /// What is up is another environment from now on; `environment` is worked at.
+    pub fn put_beside(&mut self, environment: &str) {
+        self.order(&Order::Beside { environment: environment.to_owned() });
+    }
+
+    /// All that there is of the other environment, and what there is besides.
+    pub fn look_beside(&mut self) -> Value {
+        self.order(&Order::LookBeside)
+    }
+
     pub fn disturb(&mut self, disturbance: Disturbance) {
         self.order(&Order::Disturb(disturbance));
     }

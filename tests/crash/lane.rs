@@ -41,6 +41,12 @@ pub enum Order {
     Restore {
         from: PathBuf,
     },
+    /// What is up is another environment from now on, and this one is worked at.
+    Beside {
+        environment: String,
+    },
+    /// All that there is of the other environment.
+    LookBeside,
     Disturb(Disturbance),
     /// All machines show this one of the driver's keys from now on.
     HostKey {
@@ -171,6 +177,12 @@ impl Lane {
                 self.listen("host");
                 Value::Null
             }
+            Order::Beside { environment } => {
+                self.world.lock().expect("alone").put_beside();
+                crate::setting::lay_out(&environment);
+                Value::Null
+            }
+            Order::LookBeside => self.world.lock().expect("alone").seen_beside(),
             Order::Disturb(disturbance) => {
                 self.world.lock().expect("alone").disturb(disturbance);
                 Value::Null
@@ -225,9 +237,10 @@ impl Lane {
             format!("ForceCommand exec {} node", myself.display()),
         ];
         let more = ["PidFile none", "UsePAM no", "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no"];
+        let more = more.into_iter().chain(["MaxStartups 100", "PrintMotd no"]);
         let mut command = Command::new("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f", "/dev/null"]);
-        for option in options.iter().map(String::as_str).chain(more).chain(["MaxStartups 100", "PrintMotd no"]) {
+        for option in options.iter().map(String::as_str).chain(more) {
             command.args(["-o", option]);
         }
         let mut sshd = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("sshd");

@@ -64,10 +64,18 @@ fn is_thing_of(kind: Kind, id: &str) -> bool {
     }
 }
 
-/// Whether a second kill there can show what one at its neighbours cannot: to a process that is killed, unlike to a
-/// machine that loses power, it is the same before and after a file's content is made durable.
+/// Whether a kill there differs from one at the next point: between these and the next one nothing happens but that
+/// content or a name is made durable, and to a process that is killed, unlike to a machine that loses power, it is the
+/// same before and after.
+pub fn is_own_place(point: &str) -> bool {
+    !["write.before-sync", "write.before-directory-sync", "publish.before-directory-sync", "incoming.before-sync"]
+        .iter()
+        .any(|same| point.starts_with(same))
+}
+
+/// Whether a second kill there can show what one at its neighbours cannot.
 pub fn is_telling(point: &str) -> bool {
-    !["before-sync", ".after[", "before-directory-sync", "record.after", "supervisor.detached", "child.before-spool"]
+    !["before-sync", ".after[", "before-directory-sync", "supervisor.detached", "child.before-spool"]
         .iter()
         .any(|dull| point.contains(dull))
 }

@@ -13,6 +13,7 @@
 )]
 
 mod ansible;
+mod beside;
 mod cluster;
 mod disk;
 mod disturbance;
@@ -32,6 +33,7 @@ mod setting;
 mod stages;
 mod tofu;
 mod tree;
+mod two;
 mod verdict;
 mod wire;
 mod world;

@@ -16,7 +16,7 @@ use crate::driver::{Course, Reference};
 use crate::handle::Handle;
 use crate::judge::Seen;
 use crate::lane::Ran;
-use crate::local::{is_telling, part, stage_of};
+use crate::local::{is_own_place, is_telling, part, stage_of};
 use crate::verdict::{last_words, problems};
 
 /// How many lanes there are for each processor: a run mostly waits, for gates that look once a second.
@@ -80,7 +80,7 @@ impl<'a> Matrix<'a> {
             for point in &reference.points {
                 found.tried.insert((*course, point.clone(), part(&reference.at_first, stage_of(point))));
             }
-            for point in reference.own.iter().step_by(extent.every) {
+            for point in reference.own.iter().filter(|point| is_own_place(point)).step_by(extent.every) {
                 let task = Task { course: *course, killed: vec![point.clone()], from: reference.before.clone() };
                 queue.insert(task.order(extent.seed), task);
             }
@@ -183,13 +183,18 @@ impl<'a> Matrix<'a> {
     /// The last lines of the test; the exit code.
     pub fn tell(self) -> u8 {
         let (found, queue) = (self.found.into_inner().expect("alone"), self.queue.into_inner().expect("alone"));
-        let points: usize = self.references.values().map(|reference| reference.own.len()).sum();
+        let points: Vec<&String> = self.references.values().flat_map(|reference| &reference.own).collect();
+        let same = points.iter().filter(|point| !is_own_place(point)).count();
         let left = |depth: usize| queue.keys().filter(|(of, _)| *of == depth).count();
-        println!("{points} crash points, {} pairs of journal and world", found.pairs.len());
+        let (points, pairs) = (points.len(), found.pairs.len());
+        println!(
+            "{points} crash points, {same} of them the same place to a kill as the next; {pairs} pairs of journal and world"
+        );
         for depth in 1..=DEEPEST {
             let runs = found.runs.get(&depth).copied().unwrap_or_default();
             println!("depth {depth}: {runs} runs were killed, {} places are left", left(depth));
         }
+        println!("order of seed {}", self.extent.seed);
         println!("{} kills came too late: what they wait for was not passed", found.missed.len());
         found.missed.iter().for_each(|task| println!("    {task}"));
         println!("{} worlds needed more than one run", found.again.len());

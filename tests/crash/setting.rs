@@ -7,8 +7,15 @@ use sre_provision::fingerprint::Digest;
 use crate::cluster::VERSION;
 use crate::wire::WORKSPACE;
 
-/// The environments: name, servers, hardening profile.
-pub const ENVIRONMENTS: [(&str, u8, &str); 3] = [("small", 1, "none"), ("three", 3, "none"), ("hardened", 1, "cis")];
+/// The environments: name, servers, hardening profile, name of the source image.
+pub const ENVIRONMENTS: [(&str, u8, &str, &str); 5] = [
+    ("small", 1, "none", "Rocky-9-*"),
+    ("three", 3, "none", "Rocky-9-*"),
+    ("hardened", 1, "cis", "Rocky-9-*"),
+    // Beside `small`: one of the same images, one of others.
+    ("twin", 1, "none", "Rocky-9-*"),
+    ("other", 1, "none", "Rocky-9.5-*"),
+];
 
 /// The files of the role's rules; the world's profile has one rule.
 const RULES: [&str; 7] = ["sshd.yml", "sysctl.yml", "modules.yml", "pam.yml", "files.yml", "auditd.yml", "other.yml"];
@@ -60,8 +67,8 @@ pub fn lay_out(environment: &str) {
     }
     write(&release.join("sha256sum-amd64.txt"), &sums);
     let known = ENVIRONMENTS.iter().find(|(name, ..)| *name == environment);
-    let (_, servers, profile) = known.expect("a known environment");
-    write(&workspace.join(format!("environments/{environment}.yaml")), &described(*servers, profile));
+    let (_, servers, profile, source) = known.expect("a known environment");
+    write(&workspace.join(format!("environments/{environment}.yaml")), &described(*servers, profile, source));
     std::fs::create_dir_all("/dev/shm/home").expect("a home");
 }
 
@@ -70,11 +77,11 @@ fn write(path: &Path, text: &str) {
     std::fs::write(path, text).expect("written");
 }
 
-fn described(servers: u8, profile: &str) -> String {
+fn described(servers: u8, profile: &str, source: &str) -> String {
     format!(
         "version: 1\nplatform: aws\nclass: ephemeral\nexpires_after: 72h\naccess:\n  via: direct\n  from: [192.0.2.0/24]\n\
          aws:\n  region: eu-central-1\nnetwork:\n  cidr: 10.20.0.0/16\n  zones: 1\n  nat: none\n  flow_logs: false\n\
-         image:\n  fips: false\n  source: {{owner: \"792107900819\", name: \"Rocky-9-*\", user: root}}\n\
+         image:\n  fips: false\n  source: {{owner: \"792107900819\", name: \"{source}\", user: root}}\n\
          nodes:\n  servers: {{count: {servers}, size: m6i.xlarge, disk: 100GiB}}\n  agents:\n    general: {{count: 1, size: m6i.xlarge}}\n\
          load_balancer:\n  kind: nlb\nrke2:\n  version: {VERSION}\n  profile: none\n  release: release\n\
          hardening:\n  profile: {profile}\n"

@@ -232,7 +232,7 @@ fn make(resource: &Resource, stage: &str, values: &Value) -> Result<Value, Strin
     }
     let mut more = resource.more.clone();
     more["address_of_tofu"] = json!(resource.address);
-    let (kind, name) = (resource.kind.to_owned(), resource.id.clone());
+    let (kind, name) = (resource.kind.to_owned(), format!("{}-{}", text(values, "name"), resource.id));
     let thing = Thing { kind, name, tags, part_of: None, more };
     ask(&json!({ "do": "make", "id": resource.id, "stage": stage, "thing": thing, "public_key": public_key }))
 }

@@ -57,7 +57,7 @@ pub fn last_words(ran: &Ran) -> String {
 }
 
 /// Where two values differ, by path.
-fn differences(path: &str, expected: &Value, found: &Value, wrong: &mut Vec<String>) {
+pub fn differences(path: &str, expected: &Value, found: &Value, wrong: &mut Vec<String>) {
     match (expected, found) {
         (Value::Object(one), Value::Object(other)) => {
             for name in one.keys().chain(other.keys().filter(|name| !one.contains_key(*name))) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::beside::Beside;
 use crate::cluster::Cluster;
 use crate::disturbance::Instead;
 use crate::intents;
@@ -47,6 +48,8 @@ pub struct World {
     pub loosened: BTreeSet<String>,
     /// What is answered otherwise for now.
     pub instead: Vec<Instead>,
+    /// An environment that is up beside the one that is worked at.
+    pub beside: Option<Beside>,
     /// Points that tools passed, and the one at which a tool ends.
     #[serde(skip)]
     pub passed: Vec<String>,
@@ -82,7 +85,7 @@ impl World {
             "make" => self.make(request),
             "build-image" => self.build_image(request),
             "play" => self.play(request),
-            "script" => crate::node::answer(self, &text(request, "address"), &text(request, "script")),
+            "script" => self.script(&text(request, "address"), &text(request, "script")),
             other => Err(format!("nobody here does `{other}`")),
         }
     }
@@ -248,8 +251,9 @@ impl World {
         self.effect(format!("make {id}"), &intents::Wanted::stage(&stage));
         self.admit(request["public_key"].as_str());
         if let Some(host) = thing.more["address"].as_str().and_then(|address| address.strip_prefix("127.1.0.")) {
-            let free = (0..).map(|network| format!("127.1.{network}.{host}"));
-            thing.more["address"] = json!(free.into_iter().find(|address| !self.silent.contains(address)));
+            let mut addresses = (0..).map(|network| format!("127.1.{network}.{host}"));
+            let is_free = |address: &String| !self.silent.contains(address) && self.at(address).is_none();
+            thing.more["address"] = json!(addresses.find(is_free));
         }
         let is_group = thing.kind == "target group";
         let id = self.add(&id, thing);
@@ -299,9 +303,17 @@ impl World {
         answer
     }
 
+    /// A machine is given a script to carry out.
+    fn script(&mut self, address: &str, script: &str) -> Answer {
+        let is_beside = self.at(address).filter(|(_, thing)| self.is_beside(thing)).map(|(id, _)| id.clone());
+        self.faults.extend(is_beside.map(|id| format!("{id}, which is of the other environment, was given a script")));
+        crate::node::answer(self, address, script)
+    }
+
     /// The machine that is a node.
     pub fn node_machine(&self, node: &str) -> Option<String> {
-        let is_node = |thing: &Thing| thing.tags.get("sre:node").is_some_and(|name| name == node);
+        let is_node =
+            |thing: &Thing| thing.tags.get("sre:node").is_some_and(|name| name == node) && !self.is_beside(thing);
         self.things.iter().find(|(_, thing)| thing.kind == "instance" && is_node(thing)).map(|(id, _)| id.clone())
     }
 
