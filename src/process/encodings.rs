@@ -1,8 +1,9 @@
 //! The spellings in which a secret may turn up in a program's output.
 //!
 //! Plain; each long line of a text of several lines (a private key, printed indented); base64 at each of the three
-//! offsets that it can have within a longer encoded text, in both alphabets; hex; percent-encoded; and as JSON writes
-//! it. Not known: base64 that is broken into lines within the secret, compressed or encrypted text.
+//! offsets that it can have within a longer encoded text, in both alphabets; hex; percent-encoded; as JSON writes it; and
+//! as the numbers of its bytes, with which Rust and Go show bytes. Not known: compressed or encrypted text, and a text that is
+//! broken into lines behind the first three letters of a spelling.
 
 use base64::Engine;
 use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
@@ -49,6 +50,7 @@ fn encoded(value: &[u8]) -> Vec<Vec<u8>> {
     all.push(hex.to_ascii_uppercase().into_bytes());
     all.push(hex.into_bytes());
     all.extend(percent(value));
+    all.extend([", ", " "].map(|between| numbers(value, between)));
     all.extend(std::str::from_utf8(value).into_iter().flat_map(json));
     all
 }
@@ -103,6 +105,10 @@ fn json(text: &str) -> [Vec<u8>; 3] {
         out.into_bytes()
     };
     [spell(false, false), spell(true, false), spell(false, true)]
+}
+
+fn numbers(value: &[u8], between: &str) -> Vec<u8> {
+    value.iter().map(u8::to_string).collect::<Vec<_>>().join(between).into_bytes()
 }
 
 fn push_hex(text: &mut String, prefix: &str, number: u32, width: usize, upper: bool) {

@@ -17,6 +17,7 @@ mod plan;
 mod platform;
 mod reap;
 mod schema;
+mod secrets;
 mod ssh;
 mod status;
 mod up;

@@ -13,6 +13,7 @@ use sre_provision::process::{Cancel, Children, Ended, Invocation};
 use sre_provision::stop::Stop;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+mod faults;
 #[path = "../notes/mod.rs"]
 mod notes;
 mod outliving;
