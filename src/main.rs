@@ -9,9 +9,23 @@ use sre_provision::failure::Exit;
 use sre_provision::stop::{Level, Stop};
 
 fn main() -> ExitCode {
-    if let Some(code) = cli::supervisor() {
-        return code;
-    }
+    without_cores();
+    guarded(|| cli::supervisor().unwrap_or_else(work))
+}
+
+/// Nothing of what is in memory goes to the disk when the program, or a tool that it becomes, is ended by a signal.
+fn without_cores() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    // Where that is not allowed the limit is lower already.
+    rustix::process::setrlimit(rustix::process::Resource::Core, none).ok();
+}
+
+/// Gives a bug its own exit code; what it says and where stands on standard error by then.
+fn guarded(work: impl FnOnce() -> ExitCode) -> ExitCode {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(ExitCode::from(Exit::Bug as u8))
+}
+
+fn work() -> ExitCode {
     let stop = Stop::default();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -45,4 +59,17 @@ fn trap(stop: &Stop) -> std::io::Result<std::sync::Arc<std::sync::atomic::Atomic
         });
     }
     Ok(terminated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bug_ends_with_a_code_of_its_own() {
+        let code = guarded(|| panic!("a bug"));
+
+        assert_eq!(code, ExitCode::from(70));
+        assert_eq!(guarded(|| ExitCode::from(3)), ExitCode::from(3));
+    }
 }

@@ -280,6 +280,24 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        // Safety 22
+        #[test]
+        fn whatever_name_is_taken_its_paths_stay_inside_the_workspace(name in "[a-z./-]{0,6}|[ -~]{1,8}|.{1,6}") {
+            let dir = tempfile::tempdir().expect("a directory");
+            let workspace = Workspace::open(dir.path()).expect("a workspace");
+
+            if check_name(&name).is_ok() {
+                for path in [workspace.environment_file(&name), workspace.state(&name).path().to_owned(), workspace.inventory(&name)] {
+                    let inside = path.strip_prefix(workspace.root()).expect("inside");
+                    let is_plain = |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
+                    proptest::prop_assert!(inside.components().all(is_plain), "{}", path.display());
+                    proptest::prop_assert!(inside.components().count() >= 2, "{}", path.display());
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_lack_of_space_is_told_in_numbers() {
         let dir = tempfile::tempdir().expect("a directory");

@@ -1,12 +1,13 @@
 //! What is kept about one environment, and where: `.sre-provision/<name>/`, 0700.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::{RealDisk, make_dir, put_aside};
+use super::{RealDisk, failed, make_dir, put_aside};
 use crate::artifact::Kind;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 /// The paths of one environment's state. Asking for a path creates nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,32 @@ impl StateDir {
     }
 
     /// Creates the directory, closed to others.
+    ///
+    /// # Errors
+    /// One that is there is a link, somebody else's, or others may write to it: then anybody decides what we remember.
     pub fn create(&self) -> Result<(), Failure> {
-        make_dir(&RealDisk, &self.0, 0o700)
+        make_dir(&RealDisk, &self.0, 0o700)?;
+        let shown = self.0.display();
+        let refused = |why: &str, hint: String| {
+            Err(Failure::new(Exit::NotDone, format!("the state in `{shown}` cannot be trusted"))
+                .because(why)
+                .hint(hint))
+        };
+        let meta = std::fs::symlink_metadata(&self.0).map_err(|error| failed("cannot look at", &self.0, &error))?;
+        if !meta.is_dir() {
+            return refused(
+                "it is no directory but leads elsewhere",
+                format!("rm {shown}   and move what it leads to here"),
+            );
+        }
+        let we = rustix::process::getuid();
+        if meta.uid() != we.as_raw() && !we.is_root() {
+            return refused("it belongs to another user", format!("chown -R $(id -u) {shown}"));
+        }
+        if meta.mode() & 0o022 != 0 {
+            return refused("others may write to it", format!("chmod 0700 {shown}"));
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {
@@ -88,5 +113,29 @@ impl StateDir {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.0.join("kubeconfig")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_state_that_others_may_write_or_that_lies_elsewhere_is_refused_with_what_mends_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let [open, link] = ["open", "link"].map(|name| StateDir::new(dir.path().join(name)));
+        std::fs::create_dir(open.path()).expect("made");
+        std::fs::set_permissions(open.path(), PermissionsExt::from_mode(0o770)).expect("mode");
+        std::os::unix::fs::symlink(dir.path(), link.path()).expect("linked");
+
+        let [others, elsewhere] = [&open, &link].map(|state| state.create().expect_err("refused"));
+
+        assert_eq!(others.causes(), ["others may write to it"]);
+        assert_eq!(others.hints(), [format!("chmod 0700 {}", open.path().display())]);
+        assert_eq!(elsewhere.causes(), ["it is no directory but leads elsewhere"]);
+        std::fs::set_permissions(open.path(), PermissionsExt::from_mode(0o755)).expect("mode");
+        open.create().expect("others may only look");
     }
 }

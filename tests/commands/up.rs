@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -22,7 +23,10 @@ fn the_second_up_is_told_who_holds_the_environment_and_ends_with_8() {
     let mut first = up().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let _asked = platform.accept().expect("it asks the platform");
 
+    let begun = Instant::now();
     let second = up().output().expect("the program starts");
+    let took = begun.elapsed();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", first.id())).expect("the first one runs");
 
     first.kill().expect("killed");
     first.wait().expect("reaped");
@@ -31,6 +35,9 @@ fn the_second_up_is_told_who_holds_the_environment_and_ends_with_8() {
     assert!(said.starts_with("error: `dev` is held by "), "{said}");
     assert!(said.contains(&format!("process {}\n", first.id())), "{said}");
     assert!(said.contains("hint:  sre-provision status dev"), "{said}");
+    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(cores.split_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"]);
 }
 
 #[test]
