@@ -12,8 +12,22 @@ use serde::{Deserialize, Serialize};
 
 /// A SHA-256 digest, lower-case hex.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("`{}` is no SHA-256 digest", text.escape_debug()))
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
@@ -38,7 +52,7 @@ impl Digest {
 
     /// The first twelve digits, for names and screens.
     pub fn short(&self) -> &str {
-        &self.0[..12.min(self.0.len())]
+        &self.0[..12]
     }
 }
 
@@ -134,11 +148,41 @@ mod tests {
         assert_eq!(now.changed_since(&earlier), ["gone", "new", "role"]);
     }
 
+    proptest::proptest! {
+        // Safety 11
+        #[test]
+        fn the_fingerprint_changes_with_what_was_declared_and_with_nothing_else(
+            one in proptest::collection::btree_map("[a-d]", "[xy]", 0..5),
+            two in proptest::collection::btree_map("[a-d]", "[xy]", 0..5),
+        ) {
+            let read = |inputs: &BTreeMap<String, String>| {
+                let inputs = inputs.iter().fold(Inputs::new(), |all, (name, value)| all.value(name, value));
+                let digests = inputs.iter().map(|(name, input)| (name.to_owned(), Digest::of(format!("{input:?}").as_bytes())));
+                Reading(digests.collect())
+            };
+            let (earlier, now) = (read(&one), read(&two));
+
+            let differing: Vec<&String> = one.keys().chain(two.keys()).filter(|name| one.get(*name) != two.get(*name)).collect();
+            let differing: std::collections::BTreeSet<String> = differing.into_iter().cloned().collect();
+            proptest::prop_assert_eq!(now.changed_since(&earlier), differing.into_iter().collect::<Vec<_>>());
+            proptest::prop_assert_eq!(now.fingerprint("nodes") == earlier.fingerprint("nodes"), one == two);
+        }
+    }
+
     #[test]
     fn the_fingerprint_is_of_one_subject() {
         let reading = reading(&[("role", "1")]);
 
         assert_ne!(reading.fingerprint("servers/server-1"), reading.fingerprint("servers/server-2"));
+    }
+
+    #[test]
+    fn what_is_no_digest_is_not_read_as_one() {
+        let read = |text: &str| serde_json::from_value::<Digest>(text.into()).map_err(|error| error.to_string());
+
+        assert_eq!(read(&"a1".repeat(32)).expect("a digest").short(), "a1a1a1a1a1a1");
+        assert_eq!(read("ééééééé"), Err("`ééééééé` is no SHA-256 digest".to_owned()));
+        assert_eq!(serde_json::to_value(Digest::of(b"")).expect("JSON"), Digest::of(b"").as_str());
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub mod environment;
 pub mod event;
 pub mod failure;
 pub mod fingerprint;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod identity;
 pub mod secret;
 pub mod stop;

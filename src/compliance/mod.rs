@@ -9,6 +9,8 @@
 //! instead of seconds of disk. The rules that need the walk are `NotLookedAt` in it and are looked at in a deep check.
 
 mod catalogue;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod judge;
 mod observation;
 mod report;

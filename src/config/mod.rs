@@ -11,6 +11,8 @@
 mod document;
 mod draft;
 mod forms;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod problem;
 mod rules;
 mod shape;

@@ -195,6 +195,44 @@ mod tests {
         things.iter().map(|thing| thing.id.as_str()).collect()
     }
 
+    fn any_thing() -> impl proptest::strategy::Strategy<Value = Thing> {
+        use proptest::prelude::{Just, Strategy as _, prop};
+        let kinds = [ThingKind::Machine, ThingKind::Image, ThingKind::Snapshot, ThingKind::Volume, ThingKind::Vpc];
+        let whose = proptest::prop_oneof![
+            Just(Whose::Ours),
+            Just(Whose::Unmarked),
+            Just(Whose::Cluster),
+            Just(Whose::Foreign("it carries no tag of the environment".to_owned())),
+        ];
+        (prop::sample::select(kinds.to_vec()), 0..9u8, prop::option::of(0..9u8), whose).prop_map(
+            |(kind, id, part_of, whose)| {
+                let part_of = part_of.map(|id| format!("id-{id}"));
+                Thing { kind, id: format!("id-{id}"), name: String::new(), part_of, whose }
+            },
+        )
+    }
+
+    proptest::proptest! {
+        // Safety 15 and 16
+        #[test]
+        fn what_goes_is_proven_to_be_ours_and_what_others_may_use_stays(
+            things in proptest::collection::vec(any_thing(), 0..20),
+            images: bool,
+        ) {
+            let is_foreign = |thing: &&Thing| matches!(thing.whose, Whose::Foreign(_));
+
+            let sorted = Sorted::of(things.clone(), images);
+
+            proptest::prop_assert_eq!(sorted.going.len() + sorted.shared.len() + sorted.foreign.len(), things.len());
+            proptest::prop_assert!(!sorted.going.iter().chain(&sorted.shared).any(|thing| is_foreign(&thing)));
+            proptest::prop_assert!(sorted.foreign.iter().all(|thing| is_foreign(&thing)));
+            proptest::prop_assert!(images || !sorted.going.iter().any(|thing| thing.kind == ThingKind::Image));
+            let is_image = |thing: &Thing| matches!(thing.kind, ThingKind::Image | ThingKind::Snapshot);
+            proptest::prop_assert!(sorted.shared.iter().all(is_image));
+            proptest::prop_assert!(sorted.going.is_sorted(), "in the order in which it can go");
+        }
+    }
+
     #[test]
     fn a_network_is_held_by_what_would_lose_its_way_out_and_not_by_a_disk() {
         let mut disk = thing(ThingKind::Volume, "vol-1", None);

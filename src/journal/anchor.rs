@@ -98,6 +98,11 @@ pub fn told(file: &Path, environment: Uuid) -> Result<Vec<Anchor>, Failure> {
         Failure::new(Exit::NotDone, format!("cannot read `{}`", file.display())).because(cause)
     };
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(&error))?;
+    told_in(&text, environment).map_err(|cause| unreadable(&cause))
+}
+
+/// What the text of an anchor file tells of an environment, or what is wrong with it.
+pub(super) fn told_in(text: &str, environment: Uuid) -> Result<Vec<Anchor>, String> {
     let mut anchors = Vec::new();
     for (number, line) in (1..).zip(text.split_inclusive('\n')).filter(|(_, line)| line.ends_with('\n')) {
         if line.trim().is_empty() {
@@ -110,7 +115,7 @@ pub fn told(file: &Path, environment: Uuid) -> Result<Vec<Anchor>, Failure> {
             Ok(_) => {}
             // A line that was torn and then ended by the next one.
             Err(error) if error.is_eof() => {}
-            Err(error) => return Err(unreadable(&format!("line {number}: {error}"))),
+            Err(error) => return Err(format!("line {number}: {error}")),
         }
     }
     Ok(anchors)

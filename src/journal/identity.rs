@@ -1,5 +1,7 @@
 //! The identity file: which environment this directory is about.
 
+use std::path::Path;
+
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
 use crate::workspace::{StateDir, write_atomic};
@@ -13,21 +15,25 @@ const VERSION: u32 = 1;
 /// sight of everything that carries the old one.
 pub fn load_identity(state: &StateDir) -> Result<Option<Identity>, Failure> {
     let path = state.identity();
+    match std::fs::read(&path) {
+        Ok(bytes) => read(&path, &bytes).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(Exit::NotDone, format!("cannot read `{}`", path.display())).because(error)),
+    }
+}
+
+/// The identity in the bytes of the file at `path`.
+pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Identity, Failure> {
     let refused = |what: &str, cause: &dyn std::fmt::Display| {
         Failure::new(Exit::NotDone, format!("{what} `{}`", path.display())).because(cause)
     };
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(refused("cannot read", &error)),
-    };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| damaged(&refused, &error))?;
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| damaged(&refused, &error))?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
     if version.is_some_and(|version| version > u64::from(VERSION)) {
         return Err(refused("a newer program wrote", &format!("it has version {}", version.unwrap_or_default()))
             .hint("use that version of sre-provision, or a newer one"));
     }
-    serde_json::from_value(value).map(Some).map_err(|error| damaged(&refused, &error))
+    serde_json::from_value(value).map_err(|error| damaged(&refused, &error))
 }
 
 /// Keeps the identity.

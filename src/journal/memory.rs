@@ -121,7 +121,7 @@ impl Memory {
 
     /// The number of the run that comes next.
     pub fn next_run(&self) -> u32 {
-        self.last_run.as_ref().map_or(1, |run| run.number + 1)
+        self.last_run.as_ref().map_or(1, |run| run.number.saturating_add(1))
     }
 
     pub fn step(&self, stage: Kind, step: &str) -> Option<&StepMemory> {

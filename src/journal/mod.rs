@@ -13,6 +13,8 @@ mod anchor;
 mod chain;
 mod entry;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod history;
 mod identity;
 mod lease;

@@ -47,13 +47,14 @@ impl Census {
     }
 
     /// Reads what the script of [`script`] wrote.
-    fn read(name: &str, text: &str) -> Result<Self, Failure> {
+    pub(super) fn read(name: &str, text: &str) -> Result<Self, Failure> {
         let mut answers = answers(text);
         let node = answers.remove("node").map(|answer| answer.text).unwrap_or_default();
         let mut lines = node.lines().map(str::trim);
-        match (lines.next(), lines.next(), lines.next().and_then(|free| free.parse::<u64>().ok())) {
+        let free = |kib: &str| kib.parse::<u64>().ok()?.checked_mul(1024);
+        match (lines.next(), lines.next(), lines.next().and_then(free)) {
             (Some(boot_id), Some(hostname), Some(free)) => {
-                Ok(Self { boot_id: boot_id.to_owned(), hostname: hostname.to_owned(), free: free * 1024, answers })
+                Ok(Self { boot_id: boot_id.to_owned(), hostname: hostname.to_owned(), free, answers })
             }
             _ => Err(Failure::new(Exit::Tool, format!("`{name}` did not answer what it is"))
                 .because(format!("it said `{}`", node.trim()))),
@@ -113,6 +114,16 @@ mod tests {
         assert_eq!(census.answer("rke2"), Some(&Answer { code: 0, text: "unit=active".to_owned() }));
         assert_eq!(census.answer("compliance").map(|answer| answer.code), Some(3));
         assert_eq!(census.answer("other"), None);
+    }
+
+    #[test]
+    fn a_machine_that_tells_more_room_than_there_can_be_has_no_census() {
+        let told = |free: u64| format!("@sre-begin node\nboot\nserver-1\n{free}\n\n@sre-end 0\n");
+
+        assert_eq!(Census::read("server-1", &told(7)).expect("a census").free, 7 << 10);
+        let failure = Census::read("server-1", &told(u64::MAX)).expect_err("refused");
+
+        assert_eq!(failure.what(), "`server-1` did not answer what it is");
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod connection;
 mod connections;
 mod console;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod ssh_config;
 mod transfer;
 mod trouble;

@@ -63,7 +63,7 @@ fn is_host_key_trouble(said: &str) -> bool {
 }
 
 /// What the jump machine answered, as its master's log tells it: `channel 3: open failed: <why>: <text>`.
-fn jump_refusal(log: &str) -> Option<&str> {
+pub(super) fn jump_refusal(log: &str) -> Option<&str> {
     log.lines().rev().find_map(|line| line.trim().split_once("open failed: ").map(|(_, why)| why))
 }
 
@@ -78,7 +78,7 @@ fn said(error: &openssh::Error) -> String {
     text
 }
 
-fn last_line(text: &str) -> String {
+pub(super) fn last_line(text: &str) -> String {
     text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 

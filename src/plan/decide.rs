@@ -11,12 +11,10 @@ use crate::stages::Presence;
 /// Decides every stage, in the order of the needs.
 pub fn decide(graph: &Graph, order: &[Kind], survey: &Survey) -> Vec<Decision> {
     let mut decided: BTreeMap<Kind, Decision> = BTreeMap::new();
+    let never = Observed { last: None, changed: vec![], presence: None, summary: String::new(), settled: None };
     for kind in order {
-        let decision = match survey.of(*kind) {
-            Some(observed) => decide_one(*kind, graph.needs(*kind), observed, &decided),
-            None => Decision::new(*kind, Verdict::Run, "never made"),
-        };
-        decided.insert(*kind, decision);
+        let observed = survey.of(*kind).unwrap_or(&never);
+        decided.insert(*kind, decide_one(*kind, graph.needs(*kind), observed, &decided));
     }
     order.iter().filter_map(|kind| decided.remove(kind)).collect()
 }
@@ -49,7 +47,9 @@ fn decide_one(kind: Kind, needs: &[Kind], observed: &Observed, decided: &BTreeMa
         Some(Presence::Foreign(what)) => return Decision::new(kind, Verdict::Stop, what.clone()),
         Some(Presence::Unknown(why)) if moving.is_empty() => return Decision::new(kind, Verdict::Stop, why.clone()),
         // Behind a need that is made anew, it is looked at again: a node that booted answers then.
-        Some(Presence::Unknown(_) | Presence::Standing) | None => {}
+        Some(Presence::Unknown(_) | Presence::Standing) => {}
+        // Told as made, and nothing is recorded that could be looked at.
+        None => return Decision::new(kind, Verdict::Run, "never made"),
     }
     if moving.is_empty() {
         Decision::new(kind, Verdict::Reuse, observed.summary.clone())
@@ -70,6 +70,10 @@ fn unfinished(observed: &Observed) -> Option<String> {
         Some(Outcome::Skipped | Outcome::Fenced) => Some("not made last time".to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "tests/invariants.rs"]
+mod invariants;
 
 #[cfg(test)]
 mod tests {
@@ -117,6 +121,18 @@ mod tests {
 
         assert_eq!(verdict(&observed, Verdict::Reuse), (Verdict::Stop, "vpc-1 is not ours".to_owned()));
         assert_eq!(verdict(&standing(), Verdict::Stop), (Verdict::Blocked, "needs network".to_owned()));
+    }
+
+    #[test]
+    fn what_was_never_made_waits_for_a_need_that_must_not_be_touched() {
+        let foreign = Observed { presence: Some(Presence::Foreign("vpc-1 is not ours".to_owned())), ..standing() };
+        let mut survey = Survey::default();
+        survey.observed.insert(Kind::Network, foreign);
+        let graph = Graph([(Kind::Network, vec![]), (Kind::Nodes, vec![Kind::Network])].into());
+
+        let decisions = decide(&graph, &[Kind::Network, Kind::Nodes], &survey);
+
+        assert_eq!((decisions[1].verdict, decisions[1].reason.as_str()), (Verdict::Blocked, "needs network"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::stages::{Given, Stage};
 
 /// The needs of every stage of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Graph(BTreeMap<Kind, Vec<Kind>>);
+pub struct Graph(pub(super) BTreeMap<Kind, Vec<Kind>>);
 
 impl Graph {
     pub fn new(stages: &[Box<dyn Stage>], env: &Environment) -> Self {

@@ -30,7 +30,7 @@ pub struct Observed {
 /// All looks that a plan decides on.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
-    observed: BTreeMap<Kind, Observed>,
+    pub(super) observed: BTreeMap<Kind, Observed>,
     readings: BTreeMap<Kind, Reading>,
     lasting: Vec<Lasting>,
 }

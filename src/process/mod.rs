@@ -22,6 +22,8 @@ mod cancel;
 mod children;
 mod encodings;
 mod follow;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod launch;
 mod lines;
 mod quick;

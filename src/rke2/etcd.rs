@@ -58,6 +58,12 @@ impl Members {
         serde_json::from_str(answer).ok()
     }
 
+    /// How many members there are.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn count(&self) -> usize {
+        self.members.len()
+    }
+
     /// Why the member of this name does not vote; `None` when it does.
     pub(super) fn lacks_voter(&self, name: &str) -> Option<String> {
         match self.members.iter().find(|member| member.name == name) {

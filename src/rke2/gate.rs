@@ -207,6 +207,15 @@ impl Answer {
     }
 }
 
+/// All that is made of a look, for fuzzing: when it started is known only of a unit that is active.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn looked_at(text: &str) {
+    let answer = Answer::read(text);
+    let start = answer.status.as_ref().and_then(|status| answer.start(status));
+    assert!(start.is_none() || answer.active.is_some());
+    assert!(last_line(&answer.journal).is_none_or(|line| !line.contains('\n')));
+}
+
 /// A time as systemd writes it with `--timestamp=us+utc`: `Sat 2026-11-21 15:49:58.250000 UTC`.
 fn moment(text: &str) -> Option<Timestamp> {
     let (_, time) = text.strip_suffix(" UTC")?.split_once(' ')?;

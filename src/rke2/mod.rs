@@ -7,6 +7,8 @@
 
 mod api;
 mod etcd;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod gate;
 mod kubeconfig;
 mod node_status;

@@ -130,7 +130,7 @@ exit 0"#,
     Question { name: QUESTION, script }
 }
 
-fn parse(text: &str) -> State {
+pub(super) fn parse(text: &str) -> State {
     let pairs = || text.lines().filter_map(|line| line.split_once('='));
     let values: BTreeMap<&str, &str> = pairs().collect();
     let value = |name: &str| values.get(name).copied().filter(|value| !value.is_empty()).map(str::to_owned);

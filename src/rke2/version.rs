@@ -53,7 +53,7 @@ impl FromStr for Version {
 fn parse(text: &str) -> Option<Version> {
     let (kubernetes, revision) = text.strip_prefix('v')?.split_once("+rke2r")?;
     let (numbers, candidate) = match kubernetes.split_once("-rc") {
-        Some((numbers, candidate)) => (numbers, number(candidate)?),
+        Some((numbers, candidate)) => (numbers, number(candidate).filter(|candidate| *candidate != u32::MAX)?),
         None => (kubernetes, u32::MAX),
     };
     let mut parts = numbers.split('.').map(number);

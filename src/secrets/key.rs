@@ -120,6 +120,12 @@ pub(super) fn load(source: &KeySource, environment: &str) -> Result<Key, Failure
             .hint(format!("chmod 600 {shown}")));
     }
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| missing(path, environment, &error))?);
+    parse(&text, path, environment)
+}
+
+/// The key in the text of the file at `path`.
+pub(super) fn parse(text: &str, path: &Path, environment: &str) -> Result<Key, Failure> {
+    let shown = path.display();
     let bytes = hex::decode(text.trim()).ok().map(Zeroizing::new).filter(|bytes| bytes.len() == LENGTH);
     let bytes = bytes.ok_or_else(|| {
         Failure::new(Exit::Missing, format!("the key `{shown}` is damaged"))

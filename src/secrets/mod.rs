@@ -9,6 +9,8 @@
 //! we have lost cannot be made again. All versions are opened at the start, because what is written to logs must be
 //! searched for old values too. (2026-11-21)
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod key;
 mod manifest;
 mod sealed;
@@ -283,6 +285,39 @@ mod tests {
 
         assert_eq!(found.expose(), made.expose());
         assert_eq!(found.expose().len(), 64);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { cases: 24, ..Default::default() })]
+
+        // Safety 12
+        #[test]
+        fn a_secret_that_was_given_out_stays_the_same_whoever_opens_closes_or_is_killed(
+            turns in proptest::collection::vec((0usize..3, 0u8..4), 1..14),
+        ) {
+            let world = World::new();
+            let mut programs: [Option<Secrets>; 3] = [None, None, None];
+            let mut given: Option<Secret> = None;
+            for (who, what) in turns {
+                match what {
+                    // A program that is killed leaves an unfinished file.
+                    0 => {
+                        programs[who] = None;
+                        let left = world.state().secrets().join(".unfinished");
+                        if left.parent().is_some_and(std::path::Path::is_dir) {
+                            std::fs::write(left, "half").expect("left");
+                        }
+                    }
+                    _ => {
+                        let store = programs[who].get_or_insert_with(|| world.open());
+                        let value = store.get_or_create("rke2-server-token", random_token).expect("given");
+                        proptest::prop_assert!(world.state().secrets().join("rke2-server-token.0001.json").is_file());
+                        let first = given.get_or_insert_with(|| value.clone());
+                        proptest::prop_assert_eq!(value.expose(), first.expose());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub(super) fn list(dir: &Path) -> Result<Vec<Sealed>, Failure> {
     let mut found = Vec::new();
     for entry in entries {
         let file = entry.map_err(|error| unreadable(dir, &error))?.file_name().to_string_lossy().into_owned();
-        if let Some((name, version)) = parse(&file) {
+        if let Some((name, version)) = named(&file) {
             found.push(read(dir, name, version)?);
         }
     }
@@ -118,12 +118,17 @@ fn complete(found: &[Sealed]) -> Result<(), Failure> {
 pub(super) fn read(dir: &Path, name: &str, version: u32) -> Result<Sealed, Failure> {
     let path = dir.join(file(name, version));
     let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+    parse(path, &bytes, name, version)
+}
+
+/// The sealed value in the bytes of the file at `path`.
+pub(super) fn parse(path: PathBuf, bytes: &[u8], name: &str, version: u32) -> Result<Sealed, Failure> {
     let refused = |cause: String| {
         Failure::new(Exit::NotDone, format!("secret `{name}` cannot be opened"))
             .because(cause)
             .hint("bring the file back from a copy of the state directory")
     };
-    let mut object: Sealed = serde_json::from_slice(&bytes)
+    let mut object: Sealed = serde_json::from_slice(bytes)
         .map_err(|error| refused(format!("`{}` is no sealed value: {error}", path.display())))?;
     if object.format != FORMAT {
         return Err(Failure::new(Exit::NotDone, format!("secret `{name}` cannot be opened"))
@@ -148,7 +153,7 @@ fn file(name: &str, version: u32) -> String {
     format!("{name}.{version:04}.json")
 }
 
-fn parse(file: &str) -> Option<(&str, u32)> {
+pub(super) fn named(file: &str) -> Option<(&str, u32)> {
     let (name, version) = file.strip_suffix(".json")?.rsplit_once('.')?;
     check_name(name).ok()?;
     Some((name, version.parse().ok()?))

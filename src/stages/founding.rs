@@ -175,6 +175,38 @@ mod tests {
         Lost { founder: &founder, machine, joined, stores }.may_be_replaced()
     }
 
+    proptest::proptest! {
+        // Safety 13
+        #[test]
+        fn where_there_may_be_a_cluster_nobody_founds_another(
+            ready in proptest::collection::vec(1usize..6, 0..5),
+            stores in proptest::collection::btree_map(1usize..6, 0u8..3, 0..5),
+            joined in proptest::collection::vec(1usize..6, 0..2),
+            is_gone: bool,
+        ) {
+            let name = |number: &usize| NodeName(format!("server-{number}"));
+            let mut clusters: BTreeMap<Digest, Vec<NodeName>> = BTreeMap::new();
+            for (number, ca) in &stores {
+                clusters.entry(Digest::of(&[*ca])).or_default().push(name(number));
+            }
+            let machine = if is_gone { MachineState::Gone } else { MachineState::Stopped };
+            let holders: Vec<NodeName> = stores.keys().map(name).collect();
+            let may_be_replaced = judged(machine, joined.iter().map(name).collect(), holders.clone()).is_ok();
+
+            let several = clusters.len() > 1;
+            let chosen = chosen(&ready.iter().map(name).collect::<Vec<_>>(), clusters);
+
+            match chosen {
+                Ok(node) => proptest::prop_assert!(holders.is_empty() || (!several && holders.contains(&node))),
+                Err(failure) => {
+                    let nobody = ready.is_empty() && holders.is_empty();
+                    proptest::prop_assert!(several || nobody, "{}", failure);
+                }
+            }
+            proptest::prop_assert_eq!(may_be_replaced, is_gone && joined.is_empty() && holders.is_empty());
+        }
+    }
+
     #[test]
     fn a_founder_whose_machine_ended_before_anybody_joined_is_chosen_anew() {
         assert_eq!(judged(MachineState::Gone, vec![], vec![]).map_err(|failure| failure.to_string()), Ok(()));

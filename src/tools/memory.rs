@@ -52,7 +52,11 @@ impl Memory {
     /// A memory that is not there or cannot be read is empty: everything is asked again.
     pub(super) fn read(file: Option<&Path>) -> Self {
         let text = file.and_then(|file| std::fs::read(file).ok());
-        text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        text.map(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Self {
+        serde_json::from_slice(text).unwrap_or_default()
     }
 
     pub(super) fn recall(&self, path: &Path, looks: &Looks) -> Option<Tool> {

@@ -5,6 +5,8 @@
 
 pub mod ansible;
 mod environment;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod memory;
 pub mod packer;
 mod plugins;

@@ -149,6 +149,11 @@ fn judge(cx: &ToolCx<'_>, ended: &Ended, output: &Output<'_>) -> Result<Built, F
 
 /// The artifact of the manifest's last run.
 fn manifest(path: &Path) -> Result<String, String> {
+    let text = std::fs::read(path).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+    artifact_in(&text)
+}
+
+pub(super) fn artifact_in(text: &[u8]) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Manifest {
         builds: Vec<ManifestBuild>,
@@ -159,9 +164,8 @@ fn manifest(path: &Path) -> Result<String, String> {
         artifact_id: String,
         packer_run_uuid: String,
     }
-    let text = std::fs::read(path).map_err(|error| format!("its manifest cannot be read: {error}"))?;
     let manifest: Manifest =
-        serde_json::from_slice(&text).map_err(|error| format!("its manifest cannot be read: {error}"))?;
+        serde_json::from_slice(text).map_err(|error| format!("its manifest cannot be read: {error}"))?;
     let mut of_run = manifest.builds.into_iter().filter(|build| build.packer_run_uuid == manifest.last_run_uuid);
     match (of_run.next(), of_run.next()) {
         (Some(build), None) => Ok(build.artifact_id),
@@ -170,7 +174,7 @@ fn manifest(path: &Path) -> Result<String, String> {
 }
 
 /// What Packer has said so far.
-struct Output<'a> {
+pub(super) struct Output<'a> {
     stage: Kind,
     events: &'a Events,
     errors: Vec<String>,
@@ -182,11 +186,11 @@ struct Output<'a> {
 }
 
 impl<'a> Output<'a> {
-    fn new(stage: Kind, events: &'a Events) -> Self {
+    pub(super) fn new(stage: Kind, events: &'a Events) -> Self {
         Self { stage, events, errors: vec![], failed: String::new(), artifacts: vec![], report: Report::default() }
     }
 
-    fn line(&mut self, stream: Stream, line: &str) {
+    pub(super) fn line(&mut self, stream: Stream, line: &str) {
         match stream {
             Stream::Events => {
                 if let Some(task) = self.report.line(line) {
@@ -220,7 +224,7 @@ impl<'a> Output<'a> {
     }
 
     /// What failed on the machine first: Packer's own words only say that a script ended.
-    fn causes(&self) -> Vec<String> {
+    pub(super) fn causes(&self) -> Vec<String> {
         let failed =
             self.report.hosts().into_values().filter(|host| host.failed || host.unreachable).map(|host| host.message);
         let mut causes: Vec<_> = failed.chain(self.errors.iter().map(|error| first_lines(error))).collect();

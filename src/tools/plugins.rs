@@ -42,7 +42,7 @@ pub(super) fn plugin_path(environment: &ToolEnvironment) -> Option<PathBuf> {
 }
 
 /// `amazon github.com/hashicorp/amazon ">= 1.8.0" /path/of/what/is/installed`, the path only where something is.
-fn missing(output: &str) -> Vec<String> {
+pub(super) fn missing(output: &str) -> Vec<String> {
     let missing = output.lines().filter_map(|line| {
         let mut parts = line.split('"');
         let (named, version, path) = (parts.next()?, parts.next()?, parts.next()?);

@@ -83,6 +83,17 @@ fn ansible_version(output: &str) -> Option<String> {
     Some(rest.split_once(']')?.0.to_owned())
 }
 
+/// What each tool's reader makes of an output, and whether that version would do.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn versions_in(output: &str) -> Vec<(String, bool)> {
+    let told = KNOWN.iter().filter_map(|known| Some((known, (known.read)(output)?)));
+    told.map(|(known, version)| {
+        let accepted = is_accepted(known, &version);
+        (version, accepted)
+    })
+    .collect()
+}
+
 /// The tools on a search path; each is looked for when it is first asked for.
 pub struct Tools {
     path: OsString,
@@ -256,6 +267,21 @@ mod tests {
 
         assert_eq!((failure.what(), failure.exit()), ("`packer` is not installed", Exit::Missing));
         assert!(failure.hints()[0].starts_with("install Packer 1.16"), "{:?}", failure.hints());
+    }
+
+    #[test]
+    fn a_program_of_another_machine_is_named_with_the_way_to_get_the_right_one() {
+        let (dir, tools) = tools("tofu", "", &[]);
+        // The header of an ELF file for a machine that does not exist.
+        let mut foreign = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xff\xff\x01\0\0\0".to_vec();
+        foreign.resize(64, 0);
+        std::fs::write(dir.path().join("tofu"), foreign).expect("written");
+
+        let failure = tools.get("tofu").expect_err("refused");
+
+        assert_eq!(failure.what(), format!("`{}/tofu` cannot be started", dir.path().display()));
+        assert_eq!((failure.exit(), failure.causes()[0].as_str()), (Exit::Missing, "Exec format error (os error 8)"));
+        assert!(failure.hints()[0].starts_with("install OpenTofu 1.12"), "{:?}", failure.hints());
     }
 
     #[test]

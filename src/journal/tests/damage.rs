@@ -34,6 +34,22 @@ async fn every_changed_byte_of_every_entry_is_found() {
 }
 
 #[tokio::test]
+async fn a_digest_in_capital_letters_is_an_altered_entry() {
+    let world = World::with(vec![fact("a", 1)]).await;
+    world.store.tamper(|objects| {
+        let text = String::from_utf8(objects[&3].clone()).expect("text");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let digest = value["digest"].as_str().expect("a digest");
+        objects.insert(3, text.replace(digest, &digest.to_uppercase()).into_bytes())
+    });
+
+    let verdict = verify(&world.store, world.identity.id, &[]).await.expect("read");
+
+    let (number, damage) = verdict.damage.expect("found");
+    assert_eq!(damage.describe(number), "entry 3 was altered: its content does not match its digest");
+}
+
+#[tokio::test]
 async fn an_altered_journal_is_not_opened_and_the_failure_names_entry_place_and_how() {
     let world = World::with(vec![fact("servers.first", "server-2")]).await;
     world.store.tamper(|objects| {

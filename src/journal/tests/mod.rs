@@ -4,6 +4,7 @@ mod damage;
 mod disk;
 mod formats;
 mod identity;
+mod invariants;
 mod remembering;
 mod writing;
 

@@ -4,6 +4,8 @@
 //! marked as tainted. Both are mended before anything is applied: what exists is imported, what is whole is untainted.
 //! The state is OpenTofu's own file; it is copied, durably, after each apply that may have changed it.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzz;
 mod intended;
 mod mend;
 mod plan;

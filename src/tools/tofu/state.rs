@@ -20,20 +20,27 @@ pub(super) fn path(dir: &Path) -> PathBuf {
 /// # Errors
 /// It is no state.
 pub(super) fn read(path: &Path) -> Result<Option<Value>, Failure> {
-    let failure =
-        |why: String| Failure::new(Exit::NotDone, format!("state `{}` cannot be read", path.display())).because(why);
     match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failure(error.to_string())),
+        Ok(bytes) => parse(path, &bytes).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failure(error.to_string())),
+        Err(error) => Err(unreadable(path, &error)),
     }
 }
 
-fn serial(state: &Value) -> u64 {
+/// The state in the bytes of the file at `path`.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| unreadable(path, &error))
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::NotDone, format!("state `{}` cannot be read", path.display())).because(error)
+}
+
+pub(super) fn serial(state: &Value) -> u64 {
     state.get("serial").and_then(Value::as_u64).unwrap_or(0)
 }
 
-fn is_kin(one: &Value, other: &Value) -> bool {
+pub(super) fn is_kin(one: &Value, other: &Value) -> bool {
     one.get("lineage") == other.get("lineage")
 }
 

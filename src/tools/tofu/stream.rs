@@ -135,7 +135,9 @@ impl Diagnostic {
         let about = self.address.as_ref().map(|address| format!("`{}`: ", short(address))).unwrap_or_default();
         let detail = self.detail.split_whitespace().collect::<Vec<_>>().join(" ");
         let detail = if detail.is_empty() { String::new() } else { format!(": {}", clipped(&detail)) };
-        format!("{about}{}{detail}", clipped(self.summary.trim()))
+        let sentence = format!("{about}{}{detail}", clipped(self.summary.trim()));
+        // It stands on a line of a failure.
+        sentence.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
