@@ -184,3 +184,88 @@ fn files_below(dir: &Path, extension: &str) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// The rows of the tables in a section, as their cells.
+fn rows(section: &str) -> Vec<Vec<String>> {
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix(" |"));
+    let cells = rows.map(|row| row.split(" | ").map(|cell| cell.trim().to_owned()).collect::<Vec<_>>());
+    cells.filter(|cells| !["id", "nr"].contains(&cells[0].as_str())).collect()
+}
+
+/// What stands between back-ticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// Why `file::function`, or a command of `tests/`, shows nothing; `None` when it is there.
+fn no_test(named: &str) -> Option<String> {
+    let Some((file, function)) = named.split_once("::") else {
+        let command = named.split(' ').next().unwrap_or_default();
+        return (!root().join(command).is_file()).then(|| format!("`{named}` is no test and no command"));
+    };
+    let Ok(text) = std::fs::read_to_string(root().join(file)) else { return Some(format!("`{file}` does not exist")) };
+    // A function of the crash tests is a case when it is listed; any other test is marked right above it.
+    let is_case = text.contains(&format!(": {function},\n"));
+    let mark = text.find(&format!("fn {function}(")).map(|at| &text[..at]);
+    let is_marked = mark.is_some_and(|before| {
+        let above = before.trim_end_matches("async ").trim_end().lines().next_back().unwrap_or_default();
+        above.trim_start().starts_with("#[") && above.contains("test")
+    });
+    let is_python = file.ends_with(".py") && text.contains(&format!("    def {function}(self"));
+    (!(is_case || is_marked || is_python)).then(|| format!("`{file}` has no test `{function}`"))
+}
+
+#[test]
+fn every_fault_and_invariant_has_a_test_that_exists_or_a_reason() {
+    let page = page("docs/faults.md");
+    let (shown, unshown) = page.split_once("\n## What no test shows\n").expect("an honest end");
+    let (faults, invariants) = shown.split_once("\n## Invariants\n").expect("invariants");
+
+    let mut amiss = vec![];
+    for row in rows(faults).into_iter().chain(rows(invariants)) {
+        let tests = row.last().map(|cell| quoted(cell)).unwrap_or_default();
+        if tests.is_empty() {
+            amiss.push(format!("{} names no test", row[0]));
+        }
+        amiss.extend(tests.iter().filter_map(|test| Some(format!("{}: {}", row[0], no_test(test)?))));
+    }
+    for row in rows(unshown) {
+        let has_reason = row.len() == 3 && row[2].len() > 15;
+        amiss.extend((!has_reason).then(|| format!("{} has no reason", row[0])));
+    }
+
+    assert_eq!(amiss, Vec::<String>::new());
+    assert!(
+        rows(faults).len() > 60 && rows(invariants).len() > 20 && rows(unshown).len() > 20,
+        "the rows were not found"
+    );
+}
+
+/// `A4`, and each of `F3–F11`.
+fn ids(cell: &str) -> Vec<String> {
+    let one = |text: &str| match text.split_once('–') {
+        None => vec![text.to_owned()],
+        Some((first, last)) => {
+            let number = |id: &str| id[1..].parse::<u32>().unwrap_or_else(|_| panic!("`{id}` is no id"));
+            (number(first)..=number(last)).map(|number| format!("{}{number}", &first[..1])).collect()
+        }
+    };
+    cell.split(", ").flat_map(one).collect()
+}
+
+#[test]
+fn every_fault_that_is_known_stands_in_one_row() {
+    let page = page("docs/faults.md");
+    let known = [("A", 22), ("B", 22), ("C", 13), ("D", 20), ("E", 20), ("F", 13), ("G", 15)];
+    let known: BTreeSet<String> =
+        known.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}"))).collect();
+
+    let is_fault = |id: &String| id.starts_with(|letter: char| letter.is_ascii_uppercase());
+    let told: Vec<String> = rows(&page).iter().flat_map(|row| ids(&row[0])).filter(is_fault).collect();
+
+    let missing: Vec<&String> = known.iter().filter(|id| !told.contains(id)).collect();
+    assert_eq!(missing, Vec::<&String>::new());
+    let mut once = BTreeSet::new();
+    let twice: Vec<&String> = told.iter().filter(|id| !once.insert(*id)).collect();
+    assert_eq!(twice, Vec::<&String>::new());
+}
