@@ -1,6 +1,8 @@
 //! Whether the journal on disk says that something was to be done, at the moment it is done.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use serde_json::Value;
 
@@ -41,15 +43,31 @@ impl Wanted {
     }
 }
 
+/// The entries that were read: one that is published is never changed, and thousands of effects ask for them.
+static READ: Mutex<BTreeMap<PathBuf, Value>> = Mutex::new(BTreeMap::new());
+
+/// Another world begins, with other entries of the same names.
+pub fn forget() {
+    READ.lock().expect("alone").clear();
+}
+
 pub fn is_there(wanted: &Wanted) -> bool {
     let states = std::fs::read_dir(Path::new(WORKSPACE).join(".sre-provision")).into_iter().flatten().flatten();
-    states.flat_map(|state| entries(&state.path())).any(|entry| wanted.is(&entry))
+    let mut read = READ.lock().expect("alone");
+    let mut is_it = |file: PathBuf| {
+        if !read.contains_key(&file) {
+            let entry = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            read.extend(entry.map(|entry| (file.clone(), entry)));
+        }
+        read.get(&file).is_some_and(|entry| wanted.is(entry))
+    };
+    states.flat_map(|state| files(&state.path())).any(&mut is_it)
 }
 
 /// The entries of an environment's journal, in order; half-written ones do not count.
-pub fn entries(state: &Path) -> Vec<Value> {
+fn files(state: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(state.join("journal")).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|end| end == "json")).collect();
     files.sort();
-    files.iter().filter_map(|file| serde_json::from_slice(&std::fs::read(file).ok()?).ok()).collect()
+    files
 }

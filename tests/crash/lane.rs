@@ -224,6 +224,7 @@ impl Lane {
             let _ = rustix::process::wait(WaitOptions::empty());
         }
         tree::empty(Path::new(SHM), Path::new(SOCKET));
+        crate::intents::forget();
         let left = std::mem::take(&mut *self.world.lock().expect("alone"));
         left.silent.iter().for_each(|address| speak(address));
     }
@@ -237,10 +238,9 @@ impl Lane {
             format!("ForceCommand exec {} node", myself.display()),
         ];
         let more = ["PidFile none", "UsePAM no", "StrictModes no", "PermitRootLogin yes", "PasswordAuthentication no"];
-        let more = more.into_iter().chain(["MaxStartups 100", "PrintMotd no"]);
         let mut command = Command::new("/usr/sbin/sshd");
         command.args(["-D", "-e", "-f", "/dev/null"]);
-        for option in options.iter().map(String::as_str).chain(more) {
+        for option in options.iter().map(String::as_str).chain(more).chain(["MaxStartups 100", "PrintMotd no"]) {
             command.args(["-o", option]);
         }
         let mut sshd = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("sshd");
