@@ -36,7 +36,7 @@ pub struct Course {
     corpus: Vec<Vec<u8>>,
     /// The shortest input by what came of it.
     findings: BTreeMap<String, Vec<u8>>,
-    /// Holds the input that is just being read, in case it ends the process.
+    /// Holds the length of the input that is just being read and the input, in case it ends the process.
     current: File,
     slowest: Duration,
 }
@@ -83,8 +83,9 @@ impl Course {
 
     /// Gives whether the input took a new branch.
     fn read(&mut self, input: &[u8]) -> bool {
-        self.current.set_len(input.len() as u64).expect("noted");
-        self.current.write_all_at(input, 0).expect("noted");
+        // Its length and itself in one write: what an earlier, longer one left behind it does not count.
+        let note = [format!("{:>8}\n", input.len()).as_bytes(), input].concat();
+        self.current.write_all_at(&note, 0).expect("noted");
         BEGUN.fetch_add(1, Ordering::Relaxed);
         coverage::forget();
         let begun = Instant::now();

@@ -44,17 +44,17 @@ pub fn taken() -> Vec<(usize, u8)> {
 }
 
 pub fn forget() {
-    counters().fill(0);
+    counters().chunks_mut(PAGE).filter(|page| **page != ZERO[..page.len()]).for_each(|page| page.fill(0));
 }
+
+/// An input touches few of the counters: pages without any are passed over at once.
+const PAGE: usize = 1 << 10;
+const ZERO: [u8; PAGE] = [0; PAGE];
 
 /// Gives each counter that is not zero with its magnitude: 1, 2, 3, 4–7, 8–15, 16–31, 32–127, more.
 fn each_taken(mut take: impl FnMut(usize, u8)) {
-    let counters = counters();
-    for (index, group) in counters.chunks(16).enumerate() {
-        if group.iter().all(|count| *count == 0) {
-            continue;
-        }
-        for (offset, count) in group.iter().enumerate().filter(|(_, count)| **count > 0) {
+    for (index, page) in counters().chunks(PAGE).enumerate().filter(|(_, page)| **page != ZERO[..page.len()]) {
+        for (offset, count) in page.iter().enumerate().filter(|(_, count)| **count > 0) {
             let magnitude = match *count {
                 0..=2 => count - 1,
                 3 => 2,
@@ -64,7 +64,7 @@ fn each_taken(mut take: impl FnMut(usize, u8)) {
                 32..=127 => 6,
                 128.. => 7,
             };
-            take(index * 16 + offset, 1 << magnitude);
+            take(index * PAGE + offset, 1 << magnitude);
         }
     }
 }
