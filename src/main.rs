@@ -1,12 +1,14 @@
 //! Traps signals, calls `cli`, turns a failure into an exit code.
 
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use sre_provision::cli;
 use sre_provision::failure::Exit;
-use sre_provision::stop::{Level, Stop};
+use sre_provision::stop::{Ear, Stop, Told};
 
 fn main() -> ExitCode {
     without_cores();
@@ -32,33 +34,50 @@ fn work() -> ExitCode {
         Err(_) => return ExitCode::from(Exit::Bug as u8),
     };
     let code = runtime.block_on(async {
-        let Ok(terminated) = trap(&stop) else { return ExitCode::from(Exit::Bug as u8) };
+        let Ok(ear) = trap(&stop) else { return ExitCode::from(Exit::Bug as u8) };
         let code = cli::run(std::env::args_os(), &stop).await;
-        if code == Exit::Interrupted as u8 && terminated.load(std::sync::atomic::Ordering::Relaxed) {
+        let is_terminated = ear.lock().is_ok_and(|ear| ear.first() == Some(Told::Terminate));
+        if code == Exit::Interrupted as u8 && is_terminated {
             return ExitCode::from(Exit::Terminated as u8);
         }
         ExitCode::from(code)
     });
     // A thread that only reads holds nobody up.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    runtime.shutdown_timeout(Duration::from_secs(2));
     code
 }
 
-/// Raises the level with each Ctrl-C, SIGTERM or lost terminal; tells afterwards whether the first was a SIGTERM.
-fn trap(stop: &Stop) -> std::io::Result<std::sync::Arc<std::sync::atomic::AtomicBool>> {
-    let terminated = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+/// Hears Ctrl-C, SIGTERM and a lost terminal. Whoever started us with SIGHUP ignored (`nohup`) wants us to outlive the
+/// terminal.
+fn trap(stop: &Stop) -> std::io::Result<Arc<Mutex<Ear>>> {
+    let ear = Arc::new(Mutex::new(Ear::of(stop)));
+    let kinds = [
+        (SignalKind::interrupt(), Told::Interrupt),
+        (SignalKind::terminate(), Told::Terminate),
+        (SignalKind::hangup(), Told::Hangup),
+    ];
+    for (kind, told) in kinds {
+        if told == Told::Hangup && is_ignored(kind) {
+            continue;
+        }
         let mut signals = signal(kind)?;
-        let (stop, terminated) = (stop.clone(), terminated.clone());
+        let ear = ear.clone();
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
-                if stop.raise() == Level::Finish && kind == SignalKind::terminate() {
-                    terminated.store(true, std::sync::atomic::Ordering::Relaxed);
+                if let Ok(mut ear) = ear.lock() {
+                    ear.hear(told, Instant::now());
                 }
             }
         });
     }
-    Ok(terminated)
+    Ok(ear)
+}
+
+/// As `SigIgn` in `/proc/self/status` says: a mask in hex, whose lowest bit is signal 1.
+fn is_ignored(kind: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! raising it stops nothing else.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures_util::future::select_all;
 use tokio::sync::watch;
@@ -78,9 +79,78 @@ impl Stop {
     }
 }
 
+/// What told us to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Interrupt,
+    Terminate,
+    /// The terminal is gone.
+    Hangup,
+}
+
+/// Signals that come closer together than this are one stop. `timeout` signals its child and then the child's group,
+/// `sudo` and shells pass on what the terminal has sent already; a second Ctrl-C of a person comes after that.
+const ECHO: Duration = Duration::from_millis(300);
+
+/// Makes levels of signals.
+#[derive(Debug, Default)]
+pub struct Ear {
+    stop: Stop,
+    last: Option<Instant>,
+    first: Option<Told>,
+}
+
+impl Ear {
+    /// Raises this stop.
+    pub fn of(stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..Self::default() }
+    }
+
+    /// Takes a signal that came at this moment. A terminal is lost once, however often that is told, and damages nothing:
+    /// nobody is there who could have been warned.
+    pub fn hear(&mut self, told: Told, at: Instant) {
+        let is_echo = self.last.is_some_and(|last| at.saturating_duration_since(last) < ECHO);
+        self.last = Some(at);
+        self.first.get_or_insert(told);
+        let is_enough = told == Told::Hangup && self.stop.is_asked();
+        if !is_echo && !is_enough {
+            self.stop.raise();
+        }
+    }
+
+    /// What came first.
+    pub fn first(&self) -> Option<Told> {
+        self.first
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The level after signals that came so many milliseconds after the first.
+    fn after(signals: &[(Told, u64)]) -> Level {
+        let (stop, begun) = (Stop::default(), Instant::now());
+        let mut ear = Ear::of(&stop);
+        for (told, millis) in signals {
+            ear.hear(*told, begun + Duration::from_millis(*millis));
+        }
+        stop.level()
+    }
+
+    #[test]
+    fn a_signal_that_is_sent_twice_at_once_is_one_stop() {
+        assert_eq!(after(&[(Told::Terminate, 0), (Told::Terminate, 1)]), Level::Finish);
+        assert_eq!(after(&[(Told::Interrupt, 0), (Told::Interrupt, 400)]), Level::Interrupt);
+        assert_eq!(after(&[(Told::Interrupt, 0), (Told::Interrupt, 400), (Told::Interrupt, 900)]), Level::Kill);
+    }
+
+    #[test]
+    fn a_terminal_that_is_lost_more_than_once_interrupts_nothing() {
+        assert_eq!(after(&[(Told::Hangup, 0), (Told::Hangup, 5_000)]), Level::Finish);
+        assert_eq!(after(&[(Told::Interrupt, 0), (Told::Hangup, 5_000)]), Level::Finish);
+        assert_eq!(after(&[(Told::Hangup, 0), (Told::Terminate, 5_000)]), Level::Interrupt);
+    }
 
     #[tokio::test]
     async fn each_signal_raises_the_level_and_the_third_stays_the_last() {
