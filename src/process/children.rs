@@ -16,7 +16,7 @@ use crate::fingerprint::Digest;
 use crate::process::cancel;
 use crate::process::follow::Tail;
 use crate::process::launch::launch;
-use crate::process::record::{Child, End, Record, Standing, half_made, records};
+use crate::process::record::{Child, End, Record, Standing, Started, half_made, records};
 use crate::process::redact::Redactor;
 use crate::process::spool;
 use crate::process::{Ended, Invocation, Stream, Witness};
@@ -206,6 +206,9 @@ impl Children {
                     return Ok(Some(Ended { adopted: true, ..ended }));
                 }
             } else {
+                if matches!(standing, Standing::Lost) {
+                    self.events.notice(lost(&record, slot)?);
+                }
                 let (code, took) = match &standing {
                     Standing::Ended(end) => (end.code, Some(Duration::from_millis(end.millis))),
                     Standing::Running | Standing::Lost => (None, None),
@@ -337,8 +340,9 @@ impl Children {
         let end = match standing {
             Standing::Ended(end) => end,
             Standing::Running | Standing::Lost => {
-                let millis = Timestamp::now().duration_since(child.started).as_millis();
-                let error = record.started()?.is_none().then(|| "its supervisor ended before it started".to_owned());
+                let started = record.started()?;
+                let millis = started.as_ref().and_then(Started::age).map_or(0, |age| age.as_millis());
+                let error = started.is_none().then(|| "its supervisor ended before it started".to_owned());
                 End { millis: u64::try_from(millis).unwrap_or(0), error, ..End::default() }
             }
         };
@@ -360,6 +364,7 @@ impl Children {
             id: child.id.clone(),
             code: end.code,
             signal: end.signal,
+            starved: end.starved,
             took,
             adopted: false,
             stdout: child.here.join("stdout"),
@@ -368,6 +373,16 @@ impl Children {
             log: child.log.clone(),
         })
     }
+}
+
+/// What became of a child whose end nobody saw, as far as can be told.
+fn lost(record: &Record, slot: &str) -> Result<String, Failure> {
+    let why = match record.started()? {
+        Some(started) if !started.is_of_this_boot() => "the machine was restarted while it ran",
+        Some(_) => "it was killed with its supervisor",
+        None => return Ok(format!("{slot}: was not begun when its supervisor ended")),
+    };
+    Ok(format!("{slot}: {why}; what it had made by then is looked for"))
 }
 
 fn stopped_before(slot: &str) -> Failure {

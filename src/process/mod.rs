@@ -30,6 +30,7 @@ mod quick;
 mod record;
 mod redact;
 mod spool;
+mod starved;
 mod supervise;
 
 use std::collections::BTreeMap;
@@ -107,6 +108,8 @@ pub struct Ended {
     /// `None` when a signal ended it, or when nobody was left to see its end.
     pub code: Option<i32>,
     pub signal: Option<i32>,
+    /// Whose memory was used up, where the kernel killed for that while it ran and it did not end well.
+    pub starved: Option<String>,
     pub took: Duration,
     /// It was started by an earlier run.
     pub adopted: bool,
@@ -128,7 +131,14 @@ impl Ended {
             (None, Some(signal)) => format!("by signal {signal}"),
             (None, None) => "without a witness: its supervisor was killed too".to_owned(),
         };
-        format!("stopped after {took:#} {end}")
+        let why = self.starved.as_ref().map(|whose| format!(": the kernel killed for want of memory, {whose}"));
+        format!("stopped after {took:#} {end}{}", why.unwrap_or_default())
+    }
+
+    /// What to do before it is tried again.
+    pub fn hint(&self) -> Option<&'static str> {
+        let hint = "give it more memory: `free -m`, or the limit of the control group or job that this runs in";
+        self.starved.is_some().then_some(hint)
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,9 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::Cancel;
 use crate::workspace::{Disk, RealDisk, make_dir, remove_tree, write_atomic};
+
+/// Clock ticks in a second, as `/proc` has them on every machine.
+const TICKS: u64 = 100;
 
 /// Written by us before the start.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +53,9 @@ pub(super) struct End {
     /// Processes of its group that were still there and were killed.
     #[serde(default)]
     pub left: usize,
+    /// Whose memory was used up when it ended badly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starved: Option<String>,
     /// Why it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -206,7 +213,21 @@ impl Started {
 
     /// Whether the process of this id is still the one that was started.
     pub(super) fn is_same(&self) -> bool {
-        boot().is_some_and(|boot| boot == self.boot) && began(self.pid) == Some(self.since)
+        self.is_of_this_boot() && began(self.pid) == Some(self.since)
+    }
+
+    /// Whether the machine still runs as it did then.
+    pub(super) fn is_of_this_boot(&self) -> bool {
+        boot().is_some_and(|boot| boot == self.boot)
+    }
+
+    /// How long ago it began, by the clock that counts from the boot: no setting of the time changes it, and a suspended
+    /// machine does not stop it.
+    pub(super) fn age(&self) -> Option<Duration> {
+        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let now: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
+        let began = Duration::from_millis(self.since.checked_mul(1_000)? / TICKS);
+        self.is_of_this_boot().then(|| Duration::from_secs_f64(now).saturating_sub(began))
     }
 }
 
@@ -282,6 +303,10 @@ mod tests {
         let other_boot = Started { boot: "another".to_owned(), ..mine.clone() };
 
         assert_eq!((mine.is_same(), earlier.is_same(), other_boot.is_same()), (true, false, false));
+        let ages = [mine.clone(), Started { since: mine.since.saturating_sub(500), ..mine }].map(|one| one.age());
+        let [Some(age), Some(older)] = ages else { panic!("{ages:?}") };
+        assert!(older > age + Duration::from_secs(4), "{ages:?}");
+        assert_eq!(other_boot.age(), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::process::launch::{Letter, Opened};
 use crate::process::record::{End, Record, Started};
 use crate::process::redact::Redactor;
 use crate::process::spool;
+use crate::process::starved::Kills;
 use crate::process::supervise::log::Log;
 
 /// How often the child's output is carried into the log.
@@ -76,7 +77,7 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
     tails.retain(|tail| tail.stream != crate::process::Stream::Events);
     let mut freed = vec![0; tails.len()];
 
-    let begun = Instant::now();
+    let (begun, kills) = (Instant::now(), Kills::now());
     crash_point!("supervisor.before-start", at & record.dir, b"");
     let mut child = start(letter)?;
     crash_point!("supervisor.started", at & record.dir, b"");
@@ -96,6 +97,7 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
     };
     crash_point!("supervisor.child-ended", at & record.dir, b"");
     let took = begun.elapsed();
+    let starved = (!status.success()).then(|| Kills::now().since(kills)).flatten();
     let left = match pid.and_then(Pid::from_raw) {
         Some(group) => sweep(group).await,
         None => 0,
@@ -103,7 +105,7 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
     for tail in &mut tails {
         tail.finish(&mut |line| log.line(line))?;
     }
-    let mut end = end_of(status, took, left);
+    let mut end = End { starved: starved.map(str::to_owned), ..end_of(status, took, left) };
     log.line(&epilogue(&end));
     end.log = log.close().err().map(|error| error.to_string());
     Ok(end)
@@ -188,5 +190,7 @@ fn epilogue(end: &End) -> String {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "unknown end".to_owned(),
     };
-    format!("── {:.0} {how} after {:.1} s", jiff::Timestamp::now(), Duration::from_millis(end.millis).as_secs_f64())
+    let why = end.starved.as_ref().map(|whose| format!(": the kernel killed for want of memory, {whose}"));
+    let (took, why) = (Duration::from_millis(end.millis).as_secs_f64(), why.unwrap_or_default());
+    format!("── {:.0} {how} after {took:.1} s{why}", jiff::Timestamp::now())
 }

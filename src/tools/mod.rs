@@ -86,7 +86,7 @@ impl ToolCx<'_> {
         let what = format!("{tool} {}", ended.how());
         let failure =
             if self.children.stop().is_asked() { Failure::cancelled(what) } else { Failure::new(Exit::Tool, what) };
-        failure.log(&ended.log)
+        ended.hint().into_iter().fold(failure.log(&ended.log), Failure::hint)
     }
 }
 

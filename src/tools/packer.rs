@@ -128,6 +128,7 @@ fn judge(cx: &ToolCx<'_>, ended: &Ended, output: &Output<'_>) -> Result<Built, F
             return Err(cx.failure("packer", ended));
         }
         let failure = refused(what, &output.causes()).log(&ended.log);
+        let failure = ended.hint().into_iter().fold(failure, Failure::hint);
         let is_plugin =
             output.causes().iter().any(|cause| cause.contains("Missing plugins") || cause.contains("packer init"));
         return Err(if is_plugin { failure.hint("install its plugins: packer init packer/base") } else { failure });

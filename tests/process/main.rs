@@ -18,6 +18,7 @@ mod faults;
 mod notes;
 mod outliving;
 mod running;
+mod starving;
 mod stopping;
 
 use notes::Notes;

@@ -26,8 +26,8 @@ pub(super) enum Verb {
 
 /// OpenTofu in one root.
 pub(super) struct Run<'a> {
-    cx: &'a ToolCx<'a>,
-    root: &'a Root,
+    pub(super) cx: &'a ToolCx<'a>,
+    pub(super) root: &'a Root,
 }
 
 /// The slots, in the order in which an earlier run may have left a child in one.
@@ -192,7 +192,8 @@ impl<'a> Run<'a> {
             return Err(self.cx.failure("tofu", ended));
         }
         let what = format!("tofu {}{progress}", ended.how());
-        Err(refused(what, &stream.errors).log(&ended.log))
+        let failure = refused(what, &stream.errors).log(&ended.log);
+        Err(ended.hint().into_iter().fold(failure, Failure::hint))
     }
 }
 
