@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a failure means for the next try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -57,6 +58,7 @@ struct Parts {
     causes: Vec<String>,
     log: Option<PathBuf>,
     hints: Vec<String>,
+    not_before: Option<Duration>,
 }
 
 impl Failure {
@@ -80,7 +82,15 @@ impl Failure {
             | Exit::Unanchored
             | Exit::Bug => Class::Permanent,
         };
-        Self(Box::new(Parts { class, exit, what: what.into(), causes: vec![], log: None, hints: vec![] }))
+        Self(Box::new(Parts {
+            class,
+            exit,
+            what: what.into(),
+            causes: vec![],
+            log: None,
+            hints: vec![],
+            not_before: None,
+        }))
     }
 
     /// Work that ended because it was told to stop.
@@ -127,6 +137,12 @@ impl Failure {
         self
     }
 
+    /// Whoever refused said how long to wait before the next try.
+    pub fn not_before(mut self, wait: Option<Duration>) -> Self {
+        self.0.not_before = wait.or(self.0.not_before);
+        self
+    }
+
     /// Puts `subject: ` before the text, as a stage does for what its tools report.
     pub fn of(mut self, subject: impl fmt::Display) -> Self {
         self.0.what = format!("{subject}: {}", self.0.what);
@@ -155,6 +171,11 @@ impl Failure {
 
     pub fn kind(&self) -> Class {
         self.0.class
+    }
+
+    /// How long to wait before the next try, if somebody said so.
+    pub fn wait(&self) -> Option<Duration> {
+        self.0.not_before
     }
 
     pub fn is_transient(&self) -> bool {

@@ -36,6 +36,7 @@ pub mod fingerprint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod identity;
+pub mod refusal;
 pub mod secret;
 pub mod stop;
 pub mod units;

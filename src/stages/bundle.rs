@@ -206,7 +206,10 @@ impl Source {
         }
         let failure = Failure::new(Exit::NotDone, format!("`{url}` was answered with {status}"))
             .hint("check `rke2.version`, or name another source in `rke2.release`");
-        Err(if status.is_server_error() { failure.transient() } else { failure })
+        let may_pass = status.is_server_error() || status == reqwest::StatusCode::TOO_MANY_REQUESTS;
+        let failure = if may_pass { failure.transient() } else { failure };
+        let told = answer.headers().get("retry-after").and_then(|told| told.to_str().ok()?.trim().parse().ok());
+        Err(failure.not_before(told.map(Duration::from_secs)))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::secrets::random_token;
 use crate::stages::infrastructure::tool_cx;
 use crate::stages::{Context, inventory};
 use crate::tools::ansible::{self, Play, Played};
+use crate::tools::may_pass;
 use crate::workspace::TmpFile;
 
 /// How long a node may take from the start of its service to its membership; the first server imports its images.
@@ -117,7 +118,10 @@ impl Results {
                     "free some space on `{node}`: `sudo du -xh --max-depth=2 / | sort -h | tail` shows where it went"
                 ))
             }
-            Some(host) => Failure::new(Exit::Tool, format!("Ansible failed on `{node}`")).because(&host.message),
+            Some(host) => {
+                let failure = Failure::new(Exit::Tool, format!("Ansible failed on `{node}`")).because(&host.message);
+                if may_pass(&host.message) { failure.transient() } else { failure }
+            }
             None => Failure::new(Exit::Tool, format!("Ansible never came to `{node}`")),
         };
         Err(failure.log(&self.log))

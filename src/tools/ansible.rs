@@ -91,7 +91,10 @@ pub async fn play(cx: &ToolCx<'_>, play: &Play) -> Result<Played, Failure> {
         .children
         .run(invocation, &mut |stream, line| match stream {
             Stream::Events => tell(cx, play, &mut report, line),
-            Stream::Stderr => complaints.push(line.to_owned()),
+            Stream::Stderr if complaints.len() < MOST_COMPLAINTS && is_complaint(line) => {
+                complaints.push(line.trim().to_owned())
+            }
+            Stream::Stderr => {}
             Stream::Stdout => {}
         })
         .await?;
@@ -191,7 +194,12 @@ fn judge(
         return Err(Failure::cancelled(format!("ansible-playbook stopped before `{before}`")).log(&ended.log));
     }
     let failure = cx.failure("ansible-playbook", ended);
-    let said =
-        complaints.iter().map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with("[WARNING]"));
-    Err(said.take(3).fold(failure, |failure, line| failure.because(line)))
+    Err(complaints.iter().fold(failure, Failure::because))
+}
+
+/// How many lines of it a failure tells; the log has all.
+const MOST_COMPLAINTS: usize = 3;
+
+fn is_complaint(line: &str) -> bool {
+    !line.trim().is_empty() && !line.trim().starts_with("[WARNING]")
 }

@@ -29,6 +29,7 @@ use crate::workspace::StateDir;
 
 pub use environment::ToolEnvironment;
 pub use plugins::require_plugins;
+pub use refusals::may_pass;
 pub use tool::{Tool, Tools};
 
 /// What a call of a tool needs to know of the run.

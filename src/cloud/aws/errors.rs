@@ -1,26 +1,14 @@
-//! What AWS's errors mean: whether to try again, who can help, what to type.
-//!
-//! The names are those of the services' own error lists; EC2 and the newer services spell the same thing differently.
+//! What AWS's errors mean, in the words of what we were doing.
 
+use std::any::Any;
 use std::error::Error;
+use std::time::Duration;
 
+use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
-use crate::failure::{Class, Exit, Failure};
-
-/// What a kind of error asks of the caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Throttled,
-    Capacity,
-    Quota,
-    Credentials,
-    Right,
-    Gone,
-    Busy,
-    Inside,
-    Refused,
-}
+use crate::failure::Failure;
+use crate::refusal::Refusal;
 
 /// Builds the failure of a call. `doing` says what we were doing, on what.
 pub fn failure<E, R>(doing: impl Into<String>, error: SdkError<E, R>) -> Failure
@@ -31,19 +19,30 @@ where
     let doing = doing.into();
     if let Some(service) = error.as_service_error() {
         let code = service.code().unwrap_or("no error code");
-        return refused(&doing, code, service.message().unwrap_or_default());
+        let failure = refused(&doing, code, service.message().unwrap_or_default());
+        return failure.not_before(asked_to_wait(error.raw_response()));
     }
     let chain = chain(&error);
     if chain.iter().any(|layer| is_about_credentials(layer)) {
-        return no_credentials(&doing).because(chain.last().map_or("", String::as_str));
+        let deepest = chain.last().map_or("", String::as_str);
+        let is_expired = chain.iter().any(|layer| layer.to_ascii_lowercase().contains("expired"));
+        return if is_expired { expired(&doing) } else { no_credentials(&doing) }.because(deepest);
     }
     if matches!(error, SdkError::ConstructionFailure(_)) {
         return Failure::bug(format!("{doing}: the request could not be written")).because(chain.join(": "));
     }
-    Failure::new(Exit::Platform, format!("{doing}: AWS cannot be reached, or did not answer"))
-        .because(chain.last().map_or("", String::as_str))
-        .transient()
-        .hint("check `aws.region`, the network and the proxy of this machine, and AWS_ENDPOINT_URL if it is set")
+    let deepest = chain.last().map_or("", String::as_str);
+    if deepest.contains("Name or service not known") {
+        return Refusal::Unnamed.failure(format!("{doing}: AWS cannot be reached")).because(deepest);
+    }
+    Refusal::Silent.failure(format!("{doing}: AWS cannot be reached, or did not answer")).because(deepest)
+}
+
+/// How long the service asked to be left alone: in milliseconds where AWS says it, in seconds where a proxy does.
+fn asked_to_wait<R: Any>(answer: Option<&R>) -> Option<Duration> {
+    let answer = (answer? as &dyn Any).downcast_ref::<HttpResponse>()?;
+    let number = |name: &str| answer.headers().get(name)?.trim().parse::<u64>().ok();
+    number("x-amz-retry-after").map(Duration::from_millis).or(number("retry-after").map(Duration::from_secs))
 }
 
 /// The error code that the service answered with.
@@ -53,141 +52,47 @@ pub fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Option<&str> 
 
 /// Whether the answer says that what was asked for does not exist.
 pub fn is_gone<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    code(error).is_some_and(|code| verdict(code) == Verdict::Gone)
+    code(error).is_some_and(|code| Refusal::of(code) == Refusal::Gone)
 }
 
 /// Whether the answer says that something else still needs it.
 pub fn is_busy<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    code(error).is_some_and(|code| verdict(code) == Verdict::Busy)
+    code(error).is_some_and(|code| Refusal::of(code) == Refusal::Busy)
 }
 
 /// Nothing proves who we are.
 pub fn no_credentials(doing: &str) -> Failure {
-    Failure::new(Exit::Missing, format!("{doing}: no usable AWS credentials"))
-        .class(Class::NeedsPerson)
-        .hint("log in (`aws sso login`), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    Refusal::Credentials.failure(format!("{doing}: no usable AWS credentials"))
+}
+
+/// What proved who we are does so no more.
+fn expired(doing: &str) -> Failure {
+    Refusal::Expired.failure(format!("{doing}: the AWS credentials have expired"))
 }
 
 fn refused(doing: &str, code: &str, message: &str) -> Failure {
-    let told = cause(code, message);
-    let platform = |what: &str| Failure::new(Exit::Platform, format!("{doing}: {what}")).because(&told);
-    match verdict(code) {
-        Verdict::Throttled => {
-            platform("AWS throttles this account's calls").transient().hint("repeat it in some minutes")
-        }
-        Verdict::Capacity => platform("AWS has no room for this machine now")
-            .transient()
-            .hint("repeat it later, or choose another size or region in the environment file"),
-        Verdict::Quota => platform("a quota of this account is used up")
-            .class(Class::NeedsPerson)
-            .hint("ask AWS for more (Service Quotas), or remove what is not needed any more"),
-        Verdict::Credentials => no_credentials(doing).because(&told),
-        Verdict::Right => Failure::new(Exit::Missing, format!("{doing}: these credentials do not have the right"))
-            .class(Class::NeedsPerson)
-            .because(&told)
-            .hint("docs/aws-iam-policy.json lists the rights that are needed"),
-        Verdict::Busy => platform("something else still uses it").class(Class::Conflict),
-        Verdict::Inside => platform("AWS failed by itself").transient(),
-        Verdict::Gone => platform("it does not exist"),
-        Verdict::Refused => platform("AWS refused it"),
-    }
+    let refusal = Refusal::of(code);
+    let what = match refusal {
+        Refusal::Throttled => "AWS throttles this account's calls",
+        Refusal::Capacity => "AWS has no room for this machine now",
+        Refusal::Zone => "AWS does not offer this machine in this zone",
+        Refusal::Quota => "a quota of this account is used up",
+        Refusal::Credentials => "no usable AWS credentials",
+        Refusal::Expired => "the AWS credentials have expired",
+        Refusal::Right => "these credentials do not have the right",
+        Refusal::Busy => "something else still uses it",
+        Refusal::Taken => "something of this name exists",
+        Refusal::Inside | Refusal::Silent => "AWS failed by itself",
+        Refusal::Gone => "it does not exist",
+        Refusal::Other | Refusal::Unnamed | Refusal::Untrusted => "AWS refused it",
+    };
+    refusal.failure(format!("{doing}: {what}")).because(cause(code, message))
 }
 
 /// Code and message, without the encoded attachment that only AWS can read.
 fn cause(code: &str, message: &str) -> String {
     let message = message.split(" Encoded authorization failure message").next().unwrap_or_default();
     if message.is_empty() { code.to_owned() } else { format!("{code}: {}", message.trim_end_matches('.')) }
-}
-
-/// What the services call the same thing; what is not here is told by a part of its name.
-const CODES: [(Verdict, &[&str]); 6] = [
-    (
-        Verdict::Throttled,
-        &[
-            "Throttling",
-            "ThrottlingException",
-            "ThrottledException",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "RequestLimitExceeded",
-            "TooManyRequestsException",
-            "EC2ThrottledException",
-            "BandwidthLimitExceeded",
-            "SlowDown",
-            "PriorRequestNotComplete",
-            "LimitExceededException",
-        ],
-    ),
-    (
-        Verdict::Credentials,
-        &[
-            "AuthFailure",
-            "UnrecognizedClientException",
-            "InvalidClientTokenId",
-            "SignatureDoesNotMatch",
-            "ExpiredToken",
-            "ExpiredTokenException",
-            "RequestExpired",
-            "InvalidAccessKeyId",
-            "InvalidSignatureException",
-            "IncompleteSignature",
-            "InvalidToken",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationTokenException",
-            "OptInRequired",
-            "Blocked",
-            "PendingVerification",
-        ],
-    ),
-    (Verdict::Right, &["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "UnauthorizedException"]),
-    (
-        Verdict::Busy,
-        &[
-            "DependencyViolation",
-            "ResourceInUse",
-            "ResourceInUseException",
-            "InvalidSnapshot.InUse",
-            "InvalidIPAddress.InUse",
-            "InvalidNetworkInterface.InUse",
-            "VolumeInUse",
-            "DeleteConflict",
-            "OperationAborted",
-            "OperationAbortedException",
-            "ConcurrentModification",
-            "IncorrectState",
-            "IncorrectInstanceState",
-        ],
-    ),
-    (
-        Verdict::Inside,
-        &[
-            "InternalError",
-            "InternalFailure",
-            "InternalServerError",
-            "ServiceFailure",
-            "ServiceUnavailable",
-            "ServiceUnavailableException",
-            "Unavailable",
-            "RequestTimeout",
-            "RequestTimeoutException",
-        ],
-    ),
-    (
-        Verdict::Gone,
-        &["NoSuchEntity", "NoSuchEntityException", "InvalidAMIID.Unavailable", "Gateway.NotAttached", "InvalidTarget"],
-    ),
-];
-
-fn verdict(code: &str) -> Verdict {
-    match CODES.iter().find(|(_, codes)| codes.contains(&code)) {
-        Some((verdict, _)) => *verdict,
-        None if code.starts_with("Insufficient") && code.contains("Capacity") => Verdict::Capacity,
-        None if code.contains("NotFound") => Verdict::Gone,
-        None if code.contains("LimitExceeded") || code.contains("QuotaExceeded") || code.starts_with("TooMany") => {
-            Verdict::Quota
-        }
-        None => Verdict::Refused,
-    }
 }
 
 fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
@@ -208,6 +113,7 @@ fn is_about_credentials(layer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{Class, Exit};
 
     fn told(code: &str, message: &str) -> (Exit, Class, String) {
         let failure = refused("starting `server-1`", code, message);
@@ -215,23 +121,26 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_refusal_has_its_exit_code_and_class() {
-        let cases = [
-            ("RequestLimitExceeded", Exit::Platform, Class::Transient),
-            ("InsufficientInstanceCapacity", Exit::Platform, Class::Transient),
-            ("VcpuLimitExceeded", Exit::Platform, Class::NeedsPerson),
-            ("TooManyLoadBalancers", Exit::Platform, Class::NeedsPerson),
-            ("ExpiredToken", Exit::Missing, Class::NeedsPerson),
-            ("UnauthorizedOperation", Exit::Missing, Class::NeedsPerson),
-            ("DependencyViolation", Exit::Platform, Class::Conflict),
-            ("InternalError", Exit::Platform, Class::Transient),
-            ("InvalidSubnetID.NotFound", Exit::Platform, Class::Permanent),
-            ("InvalidParameterValue", Exit::Platform, Class::Permanent),
-        ];
-        for (code, exit, class) in cases {
-            let (told_exit, told_class, _) = told(code, "");
-            assert_eq!((told_exit, told_class), (exit, class), "{code}");
-        }
+    fn what_aws_has_no_room_for_needs_a_person_and_expired_credentials_are_gone_on_from() {
+        let (_, capacity, text) = told("InsufficientInstanceCapacity", "We currently do not have sufficient capacity");
+        let (exit, expired, _) = told("ExpiredToken", "The security token included in the request is expired");
+
+        assert!(text.starts_with("starting `server-1`: AWS has no room for this machine now: Insufficient"), "{text}");
+        assert_eq!((capacity, exit, expired), (Class::NeedsPerson, Exit::Missing, Class::Cancelled));
+    }
+
+    #[test]
+    fn a_service_that_says_how_long_to_wait_is_heard_in_its_own_unit() {
+        let answer = |name: &'static str, value: &'static str| {
+            let mut answer = HttpResponse::new(503.try_into().expect("a status"), "".into());
+            answer.headers_mut().insert(name, value);
+            asked_to_wait(Some(&answer))
+        };
+
+        assert_eq!(answer("x-amz-retry-after", "1500"), Some(Duration::from_millis(1_500)));
+        assert_eq!(answer("retry-after", "20"), Some(Duration::from_secs(20)));
+        assert_eq!(answer("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"), None);
+        assert_eq!(asked_to_wait(Some(&"no answer of HTTP")), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use aws_config::retry::RetryConfig;
+use aws_sdk_ec2::config::Builder;
 use aws_sdk_ec2::types::{
     AttributeBooleanValue, Filter, IpPermission, IpRange, NatGateway, NatGatewayState, ResourceType, Subnet, Vpc,
 };
@@ -77,7 +79,8 @@ impl Aws {
             None => {
                 let call = self.ec2.create_vpc().cidr_block(cidr);
                 let call = call.tag_specifications(tagged::specification(ResourceType::Vpc, tags));
-                let made = call.send().await.map_err(|error| errors::failure("making the VPC for the build", error))?;
+                let made = call.customize().config_override(once()).send().await;
+                let made = made.map_err(|error| errors::failure("making the VPC for the build", error))?;
                 given(made.vpc.and_then(|vpc| vpc.vpc_id), "VPC")?
             }
         };
@@ -94,7 +97,8 @@ impl Aws {
         }
         let call = self.ec2.create_subnet().vpc_id(vpc).cidr_block(cidr);
         let call = call.tag_specifications(tagged::specification(ResourceType::Subnet, tags));
-        let made = call.send().await.map_err(|error| errors::failure("making the subnet for the build", error))?;
+        let made = call.customize().config_override(once()).send().await;
+        let made = made.map_err(|error| errors::failure("making the subnet for the build", error))?;
         given(made.subnet.and_then(|subnet| subnet.subnet_id), "subnet")
     }
 
@@ -109,7 +113,8 @@ impl Aws {
             }
             None => {
                 let specification = tagged::specification(ResourceType::InternetGateway, tags);
-                let made = self.ec2.create_internet_gateway().tag_specifications(specification).send().await;
+                let call = self.ec2.create_internet_gateway().tag_specifications(specification);
+                let made = call.customize().config_override(once()).send().await;
                 let made = made.map_err(|error| errors::failure(doing, error))?;
                 let id = made.internet_gateway.and_then(|gateway| gateway.internet_gateway_id);
                 (given(id, "internet gateway")?, false)
@@ -137,7 +142,8 @@ impl Aws {
             }
             None => {
                 let specification = tagged::specification(ResourceType::RouteTable, tags);
-                let made = self.ec2.create_route_table().vpc_id(vpc).tag_specifications(specification).send().await;
+                let call = self.ec2.create_route_table().vpc_id(vpc).tag_specifications(specification);
+                let made = call.customize().config_override(once()).send().await;
                 let made = made.map_err(|error| errors::failure(doing, error))?;
                 (given(made.route_table.and_then(|table| table.route_table_id), "route table")?, false)
             }
@@ -170,7 +176,8 @@ impl Aws {
                 let call = self.ec2.create_security_group().vpc_id(vpc).group_name(name);
                 let call = call.description("SSH to a machine that an image is built on");
                 let call = call.tag_specifications(tagged::specification(ResourceType::SecurityGroup, &tags));
-                let made = call.send().await.map_err(|error| errors::failure(doing, error))?;
+                let made = call.customize().config_override(once()).send().await;
+                let made = made.map_err(|error| errors::failure(doing, error))?;
                 (given(made.group_id, "security group")?, vec![])
             }
         };
@@ -204,6 +211,12 @@ impl Aws {
         }
         Ok(())
     }
+}
+
+/// For calls that make something new each time: one that was not answered may have been carried out. It is repeated only
+/// once what it may have made was looked for, by the next attempt of whoever asked.
+fn once() -> Builder {
+    Builder::new().retry_config(RetryConfig::disabled())
 }
 
 fn build_tags(tags: &Tags) -> Tags {
