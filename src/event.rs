@@ -3,8 +3,11 @@
 //! Rooms send events and never print. Sending cannot fail and never waits: a report that has gone away loses events,
 //! not the run.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -77,6 +80,8 @@ pub enum Event {
     StageStarted {
         stage: Kind,
         attempt: u32,
+        /// Its deadline, by the clock of now.
+        until: Timestamp,
     },
     /// The latest line of what a stage is doing; replaces the one before.
     Progress {
@@ -95,6 +100,14 @@ pub enum Event {
         attempt: u32,
         why: String,
         after: Duration,
+    },
+    /// Nothing came from a stage for longer than its work is ever silent when all is well; it goes on.
+    StageSilent {
+        stage: Kind,
+        since: Timestamp,
+        silent: Duration,
+        /// What it or a tool of it said last.
+        last: String,
     },
     StageEnded {
         stage: Kind,
@@ -124,26 +137,88 @@ pub enum Event {
 }
 
 impl Event {
+    /// The stage whose sign of life this is, where in it that comes from, and what it says.
+    fn sign(&self) -> Option<(Kind, String, String)> {
+        let (whole, text) = (String::new(), |text: &String| text.clone());
+        Some(match self {
+            Self::StageStarted { stage, attempt, .. } => (*stage, whole, format!("attempt {attempt} began")),
+            Self::Retry { stage, why, .. } => (*stage, whole, text(why)),
+            Self::Progress { stage, text: said } => (*stage, whole, text(said)),
+            Self::NodeProgress { stage, node, text: said, .. } => (*stage, node.to_string(), format!("{node}: {said}")),
+            Self::ToolStarted { slot, .. } => (of_slot(slot)?, text(slot), format!("{slot} began")),
+            Self::ToolSaid { slot, line } => (of_slot(slot)?, text(slot), text(line)),
+            Self::RunStarted { .. }
+            | Self::StageReused { .. }
+            | Self::StageSilent { .. }
+            | Self::StageEnded { .. }
+            | Self::Notice { .. }
+            | Self::RunEnded { .. } => return None,
+        })
+    }
+
     /// Whether it only tells what a tool is called with or says.
     pub fn is_of_a_tool(&self) -> bool {
         matches!(self, Self::ToolStarted { .. } | Self::ToolSaid { .. })
     }
 }
 
+/// The stage that a tool runs for: slots begin with its name.
+fn of_slot(slot: &str) -> Option<Kind> {
+    let is_of = |kind: &Kind| slot.strip_prefix(kind.name()).is_some_and(|rest| rest.starts_with('-'));
+    Kind::ALL.into_iter().find(is_of)
+}
+
+/// What was heard from a stage: how often something new, and the last of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heard {
+    pub times: u64,
+    pub last: String,
+    /// The last words of each of its nodes and tools.
+    said: BTreeMap<String, String>,
+}
+
+/// Of a line that is told as the last one.
+const LONGEST: usize = 300;
+
+/// How words begin that tell that there are no other ones.
+pub const UNCHANGED: &str = "no change for ";
+
+impl Heard {
+    /// Words that are repeated are nothing new: waiting for the same is no progress.
+    fn hear(&mut self, from: String, text: String) {
+        if self.said.get(&from) != Some(&text) && !text.contains(UNCHANGED) {
+            self.times += 1;
+            self.last = text.chars().take(LONGEST).collect();
+            self.said.insert(from, text);
+        }
+    }
+}
+
 /// Where events go; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Events(mpsc::UnboundedSender<Event>);
+pub struct Events {
+    sender: mpsc::UnboundedSender<Event>,
+    heard: Arc<Mutex<BTreeMap<Kind, Heard>>>,
+}
 
 impl Events {
     /// A sender and the end that a report reads.
     pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
+        (Self { sender, heard: Arc::default() }, receiver)
     }
 
     pub fn send(&self, event: Event) {
+        if let (Some((stage, from, text)), Ok(mut heard)) = (event.sign(), self.heard.lock()) {
+            heard.entry(stage).or_default().hear(from, text);
+        }
         // A report that has gone away must not stop the run.
-        drop(self.0.send(event));
+        drop(self.sender.send(event));
+    }
+
+    /// What came from a stage so far.
+    pub fn heard(&self, stage: Kind) -> Heard {
+        self.heard.lock().ok().and_then(|heard| heard.get(&stage).cloned()).unwrap_or_default()
     }
 
     pub fn progress(&self, stage: Kind, text: impl Into<String>) {
@@ -156,5 +231,29 @@ impl Events {
 
     pub fn notice(&self, text: impl Into<String>) {
         self.send(Event::Notice { text: text.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_say_again_in_turn_is_nothing_new() {
+        let (events, _received) = Events::channel();
+        let say = |node: &str, text: &str| {
+            events.node(Kind::Access, &NodeName(node.to_owned()), NodeState::Waiting, text);
+        };
+
+        for _ in 0..3 {
+            say("server-1", "no answer");
+            say("agent-1", "no answer");
+        }
+        say("server-1", "no change for 5 min: no answer");
+        say("server-1", "answers");
+
+        let heard = events.heard(Kind::Access);
+        assert_eq!((heard.times, heard.last.as_str()), (3, "server-1: answers"));
+        assert_eq!(events.heard(Kind::Nodes), Heard::default());
     }
 }

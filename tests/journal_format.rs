@@ -194,6 +194,7 @@ fn settled(stage: Kind, step: Option<&str>, outcome: Outcome, artifact: Option<A
         artifact,
         output: step.map(|_| json!({"machine": "i-0abc"})),
         why: (outcome == Outcome::Failed).then(|| "network: no answer".to_owned()),
+        class: None,
         took: Duration::from_millis(1_500),
     }))
 }

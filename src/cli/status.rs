@@ -209,6 +209,7 @@ mod tests {
             artifact,
             output: None,
             why: None,
+            class: None,
             took: Duration::ZERO,
         };
         [Record::Intent(intent), Record::Outcome(Box::new(settled))]

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::event::{Event, Outcome};
 use crate::execute::World;
 use crate::execute::overdue::within;
-use crate::execute::pace::{ATTEMPTS, backoff, patience};
+use crate::execute::pace::{ATTEMPTS, backoff, patience, silence};
+use crate::execute::stall;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Reading};
 use crate::stages::{Context, Given, Made, Stage};
@@ -20,7 +23,8 @@ pub struct Ended {
 }
 
 /// Carries out one stage: intent, work, outcome; again after a transient failure, within the stage's deadline. What runs
-/// for it then is stopped as by Ctrl-C before the stage ends.
+/// for it then is stopped as by Ctrl-C before the stage ends. Of each attempt the journal has the outcome, with its class
+/// and reason.
 pub async fn make(stage: &dyn Stage, given: &Given, reading: &Reading, world: &World<'_>) -> Ended {
     let kind = stage.makes();
     let started = Instant::now();
@@ -30,11 +34,14 @@ pub async fn make(stage: &dyn Stage, given: &Given, reading: &Reading, world: &W
     let until = started.checked_add(deadline);
     let cx = Context { stop: &stop, children: &children, until, ..world.context(kind) };
     let work = attempts(stage, given, reading, world, &cx);
-    let result = within(patience(deadline), &stop, overdue(stage, deadline), work).await;
+    let result = tokio::select! {
+        result = within(patience(deadline), &stop, overdue(stage, deadline), work) => result,
+        never = stall::watch(kind, silence(kind), world.events) => match never {},
+    };
     let outcome = outcome_of(&result);
     let took = started.elapsed();
     let (artifact, failure) = (result.as_ref().ok().map(|made| &made.artifact), failure_of(&result));
-    let result = match world.book.stage_ended(kind, outcome, artifact, failure, took).await {
+    let result = match world.book.stage_ended(kind, outcome, artifact, failure).await {
         Ok(()) => result,
         Err(failure) => Err(failure),
     };
@@ -57,21 +64,31 @@ async fn attempts(
     let mut attempt = 1;
     loop {
         world.book.stage_intended(kind, attempt, reading).await?;
-        world.events.send(Event::StageStarted { stage: kind, attempt });
+        world.events.send(Event::StageStarted { stage: kind, attempt, until: by_the_clock(cx.until) });
         let result = stage.make(given, cx).await;
         let Some(failure) = failure_of(&result).filter(|failure| failure.is_transient()) else { return result };
-        let is_late = cx.until.is_some_and(|until| until <= Instant::now());
+        let after = backoff(attempt + 1, spread(kind.name(), attempt), failure.wait());
+        // A wait that would outlast the deadline is none: the stage ends with what it was told.
+        let is_late = cx.until.is_some_and(|until| until.saturating_duration_since(Instant::now()) <= after);
         if attempt == ATTEMPTS || is_late || cx.stop.is_asked() {
             return result;
         }
+        let artifact = result.as_ref().ok().map(|made| &made.artifact);
+        world.book.stage_ended(kind, outcome_of(&result), artifact, Some(failure)).await?;
         attempt += 1;
-        let after = backoff(attempt, spread(kind.name(), attempt));
         world.events.send(Event::Retry { stage: kind, attempt, why: failure.to_string(), after });
         tokio::select! {
             () = tokio::time::sleep(after) => {}
             () = cx.stop.reached(crate::stop::Level::Finish) => return result,
         }
     }
+}
+
+/// When that moment is by the clock of now, for people: the deadline itself does not depend on it.
+fn by_the_clock(until: Option<Instant>) -> Timestamp {
+    let left = until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+    let now = Timestamp::now();
+    SignedDuration::try_from(left).ok().and_then(|left| now.checked_add(left).ok()).unwrap_or(now)
 }
 
 /// A number in 0.0..1.0 that differs between processes and attempts.

@@ -17,13 +17,16 @@ use crate::journal::{Anchor, Deed, Intent, Record, Settled, Writer};
 use crate::process::Witness;
 use crate::stages::{self, Ledger, StepMemory};
 
+/// In place of a step's name: the stage as a whole.
+const WHOLE: &str = "";
+
 /// The journal as stages, executor and supervisors use it.
 pub struct Book {
     writer: Writer,
     /// The tag that everything of the environment carries.
     tag: String,
     programs: BTreeMap<String, Digest>,
-    /// When the steps that are open were begun.
+    /// When the stages and steps that are open were begun.
     begun: Mutex<BTreeMap<(Kind, String), Instant>>,
 }
 
@@ -48,20 +51,23 @@ impl Book {
     }
 
     pub async fn stage_intended(&self, stage: Kind, attempt: u32, reading: &Reading) -> Result<(), Failure> {
-        self.intend(stage, None, Deed::Make, attempt, reading, self.tag.clone()).await
+        self.intend(stage, None, Deed::Make, attempt, reading, self.tag.clone()).await?;
+        self.note_begun(stage, WHOLE);
+        Ok(())
     }
 
+    /// What came of the last attempt that was intended.
     pub async fn stage_ended(
         &self,
         stage: Kind,
         outcome: Outcome,
         artifact: Option<&Artifact>,
         failure: Option<&Failure>,
-        took: Duration,
     ) -> Result<(), Failure> {
         let (artifact, why) = (artifact.cloned(), failure.map(ToString::to_string));
+        let (class, took) = (failure.map(Failure::kind), self.take_begun(stage, WHOLE));
         let attempt = self.writer.look(|memory| memory.stages.get(&stage).map_or(1, |stage| stage.attempt));
-        self.settle(Settled { artifact, why, took, attempt, ..settled(stage, Deed::Make, outcome) }).await
+        self.settle(Settled { artifact, why, class, took, attempt, ..settled(stage, Deed::Make, outcome) }).await
     }
 
     pub async fn destroy_intended(&self, stage: Kind) -> Result<(), Failure> {
@@ -69,8 +75,8 @@ impl Book {
     }
 
     pub async fn destroy_ended(&self, stage: Kind, outcome: Outcome, failure: Option<&Failure>) -> Result<(), Failure> {
-        let why = failure.map(ToString::to_string);
-        self.settle(Settled { why, ..settled(stage, Deed::Remove, outcome) }).await
+        let (why, class) = (failure.map(ToString::to_string), failure.map(Failure::kind));
+        self.settle(Settled { why, class, ..settled(stage, Deed::Remove, outcome) }).await
     }
 
     async fn intend(
@@ -91,6 +97,12 @@ impl Book {
 
     async fn settle(&self, settled: Settled) -> Result<(), Failure> {
         self.writer.append(Record::Outcome(Box::new(settled))).await.map(drop)
+    }
+
+    fn note_begun(&self, stage: Kind, step: &str) {
+        if let Ok(mut begun) = self.begun.lock() {
+            begun.insert((stage, step.to_owned()), Instant::now());
+        }
     }
 
     fn take_begun(&self, stage: Kind, step: &str) -> Duration {
@@ -114,6 +126,7 @@ fn settled(stage: Kind, deed: Deed, outcome: Outcome) -> Settled {
         artifact: None,
         output: None,
         why: None,
+        class: None,
         took: Duration::ZERO,
     }
 }
@@ -130,9 +143,7 @@ impl Ledger for Book {
 
     async fn intend(&self, stage: Kind, step: &str, reading: &Reading, effect: &str) -> Result<(), Failure> {
         Self::intend(self, stage, Some(step.to_owned()), Deed::Make, 1, reading, effect.to_owned()).await?;
-        if let Ok(mut begun) = self.begun.lock() {
-            begun.insert((stage, step.to_owned()), Instant::now());
-        }
+        self.note_begun(stage, step);
         Ok(())
     }
 

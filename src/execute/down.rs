@@ -4,6 +4,8 @@ use crate::artifact::Kind;
 use crate::cloud::Tags;
 use crate::event::Outcome;
 use crate::execute::World;
+use crate::execute::pace::silence;
+use crate::execute::stall;
 use crate::execute::sweep::{Broom, Left, Sorted, left_over};
 use crate::failure::Failure;
 use crate::stages::Stage;
@@ -76,7 +78,11 @@ fn is_here(kind: Kind) -> bool {
 async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(), Failure> {
     let kind: Kind = stage.makes();
     world.book.destroy_intended(kind).await?;
-    let result = stage.destroy(world.known.artifact(kind), &world.context(kind)).await;
+    let cx = world.context(kind);
+    let result = tokio::select! {
+        result = stage.destroy(world.known.artifact(kind), &cx) => result,
+        never = stall::watch(kind, silence(kind), world.events) => match never {},
+    };
     world.book.destroy_ended(kind, Outcome::of(&result), result.as_ref().err()).await?;
     if result.is_ok() {
         world.events.notice(format!("  ✓ {kind:<14} {}", fate(kind, images)));

@@ -8,6 +8,7 @@ mod book;
 mod down;
 mod overdue;
 mod pace;
+mod stall;
 mod sweep;
 mod up;
 mod world;

@@ -1,7 +1,7 @@
 //! Ends what takes too long as a person would: one level of stopping after the other, each with time to take effect.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::stop::Stop;
@@ -24,23 +24,52 @@ pub async fn within<T>(
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::pin!(work);
-    if let Ok(result) = tokio::time::timeout(patience.deadline, &mut work).await {
+    if let Some(result) = in_time(patience.deadline, &mut work).await {
         return result;
     }
     let by_a_person = stop.is_asked();
     for grace in patience.grace {
         stop.raise();
-        match tokio::time::timeout(grace, &mut work).await {
-            Ok(Err(failure)) if failure.is_cancelled() && !by_a_person => {
+        match in_time(grace, &mut work).await {
+            Some(Err(failure)) if failure.is_cancelled() && !by_a_person => {
                 let log = failure.log_path().map(ToOwned::to_owned);
                 let overdue = overdue.because(failure);
                 return Err(log.into_iter().fold(overdue, Failure::log));
             }
-            Ok(result) => return result,
-            Err(_) => {}
+            Some(result) => return result,
+            None => {}
         }
     }
     Err(overdue)
+}
+
+/// At most this much is waited for at a time.
+const SLICE: Duration = Duration::from_secs(5);
+
+/// What the work gives within this time; its turn comes first, so that what ended while we were suspended has ended.
+async fn in_time<T>(length: Duration, work: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    let mut left = length;
+    while left > Duration::ZERO {
+        tokio::select! {
+            biased;
+            result = &mut *work => return Some(result),
+            waited = slept(left.min(SLICE)) => left = left.saturating_sub(waited),
+        }
+    }
+    None
+}
+
+/// Sleeps, and gives for how long in time that counts: where it took much longer than asked for, this program was
+/// suspended (Ctrl-Z, SIGSTOP), and what it waits for could not be seen. A suspended machine is not noticed at all: the
+/// clock of this stands still with it.
+pub async fn slept(length: Duration) -> Duration {
+    let begun = Instant::now();
+    tokio::time::sleep(length).await;
+    counted(length, begun.elapsed())
+}
+
+fn counted(asked: Duration, took: Duration) -> Duration {
+    if took > 2 * asked + Duration::from_secs(1) { asked } else { took }
 }
 
 #[cfg(test)]
@@ -96,6 +125,14 @@ mod tests {
         });
 
         assert_eq!(made.await.map_err(|failure| failure.to_string()), Ok("made"));
+    }
+
+    #[test]
+    fn time_in_which_the_program_was_suspended_does_not_count() {
+        let asked = Duration::from_secs(5);
+
+        assert_eq!(counted(asked, Duration::from_millis(5_200)), Duration::from_millis(5_200));
+        assert_eq!(counted(asked, Duration::from_secs(3_600)), asked);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use super::Actor;
 use super::format::Format;
 use crate::artifact::{Artifact, Kind};
 use crate::event::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Class, Failure};
 use crate::fingerprint::{Digest, Reading};
 
 /// One numbered, create-only entry.
@@ -127,6 +127,9 @@ pub struct Settled {
     pub output: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// What a failure of a stage asked for: only a transient one is followed by another attempt in the same run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
     /// Written as in ISO 8601: `PT1.5S`.
     #[serde(with = "iso8601")]
     pub took: Duration,

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use crate::event::UNCHANGED;
 use crate::failure::{Exit, Failure};
 use crate::stop::{Level, Stop};
 
@@ -127,7 +128,7 @@ impl State {
         let stalls = self.since.elapsed().as_secs_f64() / wait.stall.as_secs_f64().max(0.001);
         if stalls >= f64::from(self.stalls + 1) {
             self.stalls += 1;
-            (wait.tell)(&format!("no change for {}: {}", spoken(self.since.elapsed()), self.text));
+            (wait.tell)(&format!("{UNCHANGED}{}: {}", spoken(self.since.elapsed()), self.text));
         }
     }
 }

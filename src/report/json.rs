@@ -32,8 +32,12 @@ mod tests {
 
     #[test]
     fn an_event_is_one_line_that_names_itself() {
-        let event = Event::StageStarted { stage: Kind::NodeImage, attempt: 1 };
+        let until = "2026-11-24T14:20:09Z".parse().expect("a time");
+        let event = Event::StageStarted { stage: Kind::NodeImage, attempt: 1, until };
 
-        assert_eq!(line(&event), r#"{"event":"stage-started","stage":"node-image","attempt":1}"#);
+        assert_eq!(
+            line(&event),
+            r#"{"event":"stage-started","stage":"node-image","attempt":1,"until":"2026-11-24T14:20:09Z"}"#
+        );
     }
 }

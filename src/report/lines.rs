@@ -1,14 +1,18 @@
 //! Progress without a terminal: each line once, when it is settled.
 
 use crate::event::{Event, NodeState, Outcome};
-use crate::report::{Detail, took};
+use crate::report::{Detail, ago, clock, took};
 
 /// The line of an event; `None` for what passes, unless everything is told.
 pub fn line(event: &Event, detail: Detail) -> Option<String> {
     Some(match event {
         Event::StageReused { stage, summary } => format!("  ✓ {stage:<14} reused  {summary}"),
-        Event::StageStarted { stage, attempt: 1 } => format!("  → {stage:<14} started"),
-        Event::StageStarted { stage, attempt } => format!("  → {stage:<14} started, attempt {attempt}"),
+        Event::StageStarted { stage, attempt: 1, until } => {
+            format!("  → {stage:<14} started · until {}", clock(*until))
+        }
+        Event::StageStarted { stage, attempt, until } => {
+            format!("  → {stage:<14} started, attempt {attempt} · until {}", clock(*until))
+        }
         Event::NodeProgress { stage, node, state: NodeState::Done | NodeState::Failed, text } => {
             format!("    {stage:<14} {node}: {text}")
         }
@@ -18,6 +22,9 @@ pub fn line(event: &Event, detail: Detail) -> Option<String> {
         }
         Event::Retry { stage, why, after, .. } => {
             format!("  ↻ {stage:<14} {why}; once more in {}", took(*after))
+        }
+        Event::StageSilent { stage, since, silent, last } => {
+            format!("  … {stage:<14} silent since {} ({}) · last: {last}", clock(*since), ago(*silent))
         }
         Event::StageEnded { stage, outcome, took: time, summary } => ended(*stage, *outcome, *time, summary),
         Event::ToolStarted { slot, command } if detail == Detail::Everything => format!("    {slot} $ {command}"),
@@ -50,6 +57,21 @@ pub fn ended(stage: crate::artifact::Kind, outcome: Outcome, time: std::time::Du
 mod tests {
     use super::*;
     use crate::artifact::Kind;
+
+    #[test]
+    fn a_silent_stage_is_told_with_since_when_and_what_it_said_last() {
+        let silent = Event::StageSilent {
+            stage: Kind::Servers,
+            since: "2026-11-24T14:20:09Z".parse().expect("a time"),
+            silent: std::time::Duration::from_secs(372),
+            last: "server-2: waiting for etcd".to_owned(),
+        };
+
+        assert_eq!(
+            line(&silent, Detail::Settled).as_deref(),
+            Some("  … servers        silent since 14:20:09 UTC (6 min) · last: server-2: waiting for etcd")
+        );
+    }
 
     #[test]
     fn what_passes_leaves_no_line_and_what_is_settled_leaves_one() {

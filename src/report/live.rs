@@ -46,6 +46,7 @@ impl Live {
             }
             Event::StageReused { .. }
             | Event::Retry { .. }
+            | Event::StageSilent { .. }
             | Event::ToolStarted { .. }
             | Event::ToolSaid { .. }
             | Event::Notice { .. }

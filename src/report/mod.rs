@@ -17,7 +17,7 @@ pub use live::Live;
 pub use plan::{kept_text, plan_text};
 pub use summary::{StageLine, closing_table};
 pub use table::table;
-pub use time::{ago, moment, took};
+pub use time::{ago, clock, moment, took};
 
 use std::io::{IsTerminal, Write};
 

@@ -1,5 +1,6 @@
 //! The journal in memory and on a disk that ends: what every test of it starts from.
 
+mod clocks;
 mod damage;
 mod disk;
 mod formats;
@@ -103,6 +104,7 @@ fn settled(step: Option<&str>, deed: Deed, outcome: Outcome) -> Record {
         artifact: step.is_none().then(bundle),
         output: step.map(|_| "output".into()),
         why: None,
+        class: None,
         took: Duration::from_secs(2),
     }))
 }
