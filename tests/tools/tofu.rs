@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use sre_provision::artifact::Kind;
 use sre_provision::event::{Event, Events};
-use sre_provision::failure::{Exit, Failure};
+use sre_provision::failure::{Class, Exit, Failure};
 use sre_provision::process::Children;
 use sre_provision::stop::Stop;
 use sre_provision::tools::ToolCx;
@@ -292,4 +292,45 @@ async fn a_stop_lets_tofu_finish() {
     stopped.expect("stopped");
     applied.expect("applied");
     assert!(!world.id("one").is_empty());
+}
+
+#[tokio::test]
+async fn a_state_that_tofu_could_not_write_is_taken_over_and_nothing_is_made_again() {
+    let world = World::new();
+    let (cx, root) = (world.cx(Kind::Network), world.root(two()));
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+    let mut more = root.clone();
+    more.config["resource"]["terraform_data"]["three"] = json!({ "input": "third" });
+    // Where tofu keeps a backup before it writes: it makes the third and cannot say so.
+    let backup = root.dir.join("terraform.tfstate.backup");
+    drop(std::fs::remove_file(&backup));
+    std::fs::create_dir(&backup).expect("made");
+
+    let failure = tofu::apply(&cx, &more, &Platform::default()).await.expect_err("not written");
+    let errored = std::fs::read_to_string(root.dir.join("errored.tfstate")).expect("tofu left its state");
+    std::fs::remove_dir(&backup).expect("removed");
+    tofu::apply(&cx, &more, &Platform::default()).await.expect("applied");
+
+    assert!(failure.to_string().contains("Failed to save state"), "{failure}");
+    assert!(errored.contains(&world.id("three")), "{errored}");
+    assert!(!root.dir.join("errored.tfstate").exists());
+    assert_eq!(world.started().iter().filter(|slot| *slot == "network-apply").count(), 2, "{:?}", world.started());
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_by_what_is_ours_ends_no_apply() {
+    let taken = "echo 'creating target group: api error DuplicateTargetGroupName: it exists already'; false";
+    let config = json!({ "resource": { "terraform_data": { "one": { "provisioner": { "local-exec": { "command": taken } } } } } });
+    let (ours, foreign) = (World::new(), World::new());
+    let applies = |world: &World| world.started().iter().filter(|slot| *slot == "network-apply").count();
+
+    let whole = Platform { is_healthy: true, ..Platform::default() };
+    tofu::apply(&ours.cx(Kind::Network), &ours.root(config.clone()), &whole).await.expect("it is ours");
+    let nothing = Platform::default();
+    let failure =
+        tofu::apply(&foreign.cx(Kind::Network), &foreign.root(config), &nothing).await.expect_err("it is not ours");
+
+    assert!(!ours.id("one").is_empty());
+    assert_eq!((failure.exit(), failure.kind()), (Exit::Platform, Class::Conflict), "{failure}");
+    assert_eq!((applies(&ours), applies(&foreign)), (1, 1), "nothing is tried once more");
 }

@@ -21,10 +21,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Class, Exit, Failure};
 use crate::process::quick;
 use crate::stop::Level;
 use crate::tools::ToolCx;
+use crate::tools::tofu::intended::Intended;
 use crate::tools::tofu::plan::Plan;
 use crate::tools::tofu::run::{Run, Verb};
 
@@ -67,27 +68,51 @@ const MOST_ROUNDS: usize = 6;
 pub async fn apply(cx: &ToolCx<'_>, root: &Root, finder: &dyn Finder) -> Result<Outputs, Failure> {
     let run = prepare(cx, root).await?;
     let is_unsure = root.is_unsure();
-    let mut intended = run.plan(Verb::Apply).await?;
+    let (intended, _) = planned(&run, finder, is_unsure).await?;
+    match carried_out(&run, &intended, is_unsure).await {
+        // Somebody has the name. Where it was us, what has it is imported; nobody else's is ever found.
+        Err(taken) if taken.kind() == Class::Conflict && taken.exit() == Exit::Platform => {
+            let (intended, found) = planned(&run, finder, true).await?;
+            if found == 0 {
+                return Err(taken);
+            }
+            carried_out(&run, &intended, true).await?;
+        }
+        result => result?,
+    }
+    root.settle()?;
+    outputs(cx, root)
+}
+
+/// A plan, and how much was mended before it: where we are unsure, what exists and is in no state is imported, and what
+/// is marked as broken and whole is kept.
+async fn planned(run: &Run<'_>, finder: &dyn Finder, is_unsure: bool) -> Result<(Intended, usize), Failure> {
+    let (mut intended, mut mended) = (run.plan(Verb::Apply).await?, 0);
     for _ in 0..MOST_ROUNDS {
         if !(is_unsure || intended.has_tainted()) {
             break;
         }
-        let mends = mend::look(&shown(cx, root).await?, finder).await?;
+        let mends = mend::look(&shown(run.cx, run.root).await?, finder).await?;
         if mends.is_empty() {
             break;
         }
+        mended += mends.import.len() + mends.untaint.len();
         run.mend(&mends).await?;
         intended = run.plan(Verb::Apply).await?;
     }
-    intended.refuse_to_destroy(&root.protected)?;
+    Ok((intended, mended))
+}
+
+async fn carried_out(run: &Run<'_>, intended: &Intended, is_unsure: bool) -> Result<(), Failure> {
+    intended.refuse_to_destroy(&run.root.protected)?;
     if intended.is_something() {
-        run.carry_out(Verb::Apply, &intended).await?;
+        run.carry_out(Verb::Apply, intended).await
     } else if is_unsure {
         // An apply of an earlier run came to its end unseen.
-        run.keep_state("apply").await?;
+        run.keep_state("apply").await
+    } else {
+        Ok(())
     }
-    root.settle()?;
-    outputs(cx, root)
 }
 
 /// Destroys everything in the root's state. What is in no state is found by tag, by whoever calls.

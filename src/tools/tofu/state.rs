@@ -90,25 +90,30 @@ fn copies(dir: &Path) -> Vec<PathBuf> {
 
 /// Makes the state readable again; gives what was done, for a notice.
 ///
-/// A state that OpenTofu could not write and left as `errored.tfstate` is taken over when it is newer and of the same
-/// lineage. A broken one is put aside for the newest copy, or for none; what that one does not know is found and
+/// A state that OpenTofu could not write and left as `errored.tfstate` is taken over when it is of the same lineage and
+/// not older: it has the number of the last one where its backup already could not be written (1.12.6). Another one is put
+/// aside. A broken state is put aside for the newest copy, or for none; what that one does not know is found and
 /// imported before the next apply.
 pub(super) fn recover(dir: &Path) -> Result<Option<String>, Failure> {
     let errored = dir.join("errored.tfstate");
     let current = read(&path(dir));
+    let mut refused = None;
     if let Ok(Some(newer)) = read(&errored) {
-        let is_newer = match &current {
-            Ok(Some(state)) => is_kin(state, &newer) && serial(&newer) >= serial(state),
-            Ok(None) | Err(_) => true,
+        let last = match &current {
+            Ok(Some(state)) => Some(state.clone()),
+            Ok(None) | Err(_) => copies(dir).into_iter().rev().find_map(|copy| read(&copy).ok().flatten()),
         };
-        if is_newer {
+        if last.is_none_or(|last| is_kin(&last, &newer) && serial(&newer) >= serial(&last)) {
             take_over(dir, &errored)?;
             remove(&RealDisk, &errored)?;
             return Ok(Some("took over the state that tofu could not write last time".to_owned()));
         }
+        let aside = dir.join("errored.tfstate.refused");
+        put_aside(&RealDisk, &errored, &aside)?;
+        refused = Some(format!("`{}` is older than the state, or of another one: it is not used", aside.display()));
     }
     if current.is_ok() {
-        return Ok(None);
+        return Ok(refused);
     }
     let aside = dir.join("terraform.tfstate.broken");
     put_aside(&RealDisk, &path(dir), &aside)?;
@@ -192,5 +197,20 @@ mod tests {
         });
 
         assert_eq!(serials, [Some(8), Some(9), Some(7)]);
+    }
+
+    #[test]
+    fn beside_a_broken_state_only_kin_of_the_last_copy_is_taken_over() {
+        let serials = ["\"a\"", "\"b\""].map(|lineage| {
+            let dir = dir(&[("terraform.tfstate", &state(7))]);
+            keep(dir.path()).expect("kept");
+            std::fs::write(path(dir.path()), "{").expect("written");
+            std::fs::write(dir.path().join("errored.tfstate"), state(8).replace("\"a\"", lineage)).expect("written");
+            recover(dir.path()).expect("recovered");
+            let refused = dir.path().join("errored.tfstate.refused").exists();
+            (read(&path(dir.path())).expect("read").as_ref().map(serial), refused)
+        });
+
+        assert_eq!(serials, [(Some(8), false), (Some(7), true)]);
     }
 }
