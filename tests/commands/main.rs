@@ -20,6 +20,7 @@ mod schema;
 mod secrets;
 mod ssh;
 mod status;
+mod stopping;
 mod up;
 mod validate;
 
