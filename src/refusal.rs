@@ -184,7 +184,9 @@ impl Refusal {
             Self::Credentials => {
                 Some("log in (`aws sso login`), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
             }
-            Self::Expired => Some("log in again (such as `aws sso login`); the same command then goes on"),
+            Self::Expired => {
+                Some("log in again (`aws sso login`), or set the clock of this machine; the same command goes on")
+            }
         }
     }
 

@@ -90,10 +90,10 @@ fn copies(dir: &Path) -> Vec<PathBuf> {
 
 /// Makes the state readable again; gives what was done, for a notice.
 ///
-/// A state that OpenTofu could not write and left as `errored.tfstate` is taken over when it is of the same lineage and
-/// not older: it has the number of the last one where its backup already could not be written (1.12.6). Another one is put
-/// aside. A broken state is put aside for the newest copy, or for none; what that one does not know is found and
-/// imported before the next apply.
+/// A state that OpenTofu could not write and left as `errored.tfstate` is taken over when it is of the same lineage and not
+/// older: OpenTofu gives it the next number, and one of the same number was taken over by a run that was killed before it
+/// could remove it. Another one is put aside. A broken state is put aside for the newest copy, or for none; what that one
+/// does not know is found and imported before the next apply.
 pub(super) fn recover(dir: &Path) -> Result<Option<String>, Failure> {
     let errored = dir.join("errored.tfstate");
     let current = read(&path(dir));
