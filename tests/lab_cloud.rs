@@ -10,7 +10,9 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, IpPermission, ResourceType, Tag, TagSpecification, UserIdGroupPair};
+use aws_sdk_ec2::types::{
+    Filter, IpPermission, ResourceType, SecurityGroupRule, Tag, TagSpecification, UserIdGroupPair,
+};
 use serde_json::json;
 use sre_provision::cloud::aws::Aws;
 use sre_provision::cloud::{Cloud, MachineState, NewMachine, Tags, Thing, ThingKind, Whose};
@@ -259,18 +261,58 @@ const POLICY: &str =
     r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"logs:PutLogEvents","Resource":"*"}]}"#;
 
 async fn two_groups_that_name_each_other(ec2: &aws_sdk_ec2::Client, vpc: &str) -> [String; 2] {
-    let mut ids = [const { String::new() }; 2];
-    for (index, id) in ids.iter_mut().enumerate() {
-        let call = ec2.create_security_group().vpc_id(vpc).group_name(format!("g{index}")).description("t");
-        *id = call.send().await.expect("a group").group_id.expect("an id");
-    }
-    for (group, other) in [(&ids[0], &ids[1]), (&ids[1], &ids[0])] {
-        let pair = UserIdGroupPair::builder().group_id(other).build();
-        let rule = IpPermission::builder().ip_protocol("tcp").from_port(6443).to_port(6443).user_id_group_pairs(pair);
-        let call = ec2.authorize_security_group_ingress().group_id(group).ip_permissions(rule.build());
-        call.send().await.expect("a rule");
-    }
+    let ids = [group(ec2, vpc, "g0", &Tags::new()).await, group(ec2, vpc, "g1", &Tags::new()).await];
+    admit(ec2, &ids[0], &ids[1]).await;
+    admit(ec2, &ids[1], &ids[0]).await;
     ids
+}
+
+async fn group(ec2: &aws_sdk_ec2::Client, vpc: &str, name: &str, tags: &Tags) -> String {
+    let mut call = ec2.create_security_group().vpc_id(vpc).group_name(name).description("t");
+    if !tags.is_empty() {
+        call = call.tag_specifications(specification(ResourceType::SecurityGroup, tags));
+    }
+    call.send().await.expect("a group").group_id.expect("an id")
+}
+
+fn from_members(of: &str) -> IpPermission {
+    let pair = UserIdGroupPair::builder().group_id(of).build();
+    IpPermission::builder().ip_protocol("tcp").from_port(6443).to_port(6443).user_id_group_pairs(pair).build()
+}
+
+async fn admit(ec2: &aws_sdk_ec2::Client, group: &str, other: &str) {
+    let call = ec2.authorize_security_group_ingress().group_id(group).ip_permissions(from_members(other));
+    call.send().await.expect("a rule");
+}
+
+#[tokio::test]
+async fn groups_of_an_environment_are_freed_of_each_other_and_of_nobody_else() {
+    if !in_lab() {
+        return;
+    }
+    let (cloud, ec2, (_, tags)) = (cloud().await, ec2().await, environment());
+    let network = cloud.build_network(&tags, &[]).await.expect("made");
+    let (one, two) = (group(&ec2, &network.vpc, "g0", &tags).await, group(&ec2, &network.vpc, "g1", &tags).await);
+    let somebodys = group(&ec2, &network.vpc, "g2", &Tags::new()).await;
+    for (holder, named) in [(&one, &two), (&two, &one), (&one, &one), (&somebodys, &one), (&one, &somebodys)] {
+        admit(&ec2, holder, named).await;
+    }
+    let out = ec2.authorize_security_group_egress().group_id(&one).ip_permissions(from_members(&two));
+    out.send().await.expect("a rule");
+
+    cloud.untie(&tags).await.expect("freed");
+    cloud.untie(&tags).await.expect("freed already");
+
+    let holders =
+        Filter::builder().name("group-id").set_values(Some(vec![one.clone(), two.clone(), somebodys.clone()]));
+    let rules = ec2.describe_security_group_rules().filters(holders.build()).send().await.expect("an answer");
+    let named = |rule: &SecurityGroupRule| {
+        Some((rule.group_id()?.to_owned(), rule.referenced_group_info()?.group_id()?.to_owned()))
+    };
+    let left: BTreeSet<_> = rules.security_group_rules().iter().filter_map(named).collect();
+    let of = |holder: &String, named: &String| (holder.clone(), named.clone());
+    assert_eq!(left, BTreeSet::from([of(&one, &one), of(&somebodys, &one), of(&one, &somebodys)]));
+    remove_all(&*cloud, &tags).await;
 }
 
 #[tokio::test]

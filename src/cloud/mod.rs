@@ -263,6 +263,9 @@ pub trait Cloud: Send + Sync {
     async fn things(&self, tags: &Tags) -> Result<Vec<Thing>, Failure>;
     /// Removes one thing; succeeds when it is already gone. Waits until it is gone where later removals need that.
     async fn remove(&self, thing: &Thing) -> Result<(), Failure>;
+    /// Revokes the rules by which security groups with all these tags name each other: whoever put them there, they keep
+    /// the groups from going.
+    async fn untie(&self, tags: &Tags) -> Result<(), Failure>;
     /// The environments in this account and region: those of a name, or all.
     async fn candidates(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure>;
 

@@ -110,6 +110,10 @@ impl Cloud for Watched {
         watched!("remove", thing.kind.name(), self.0.remove(thing))
     }
 
+    async fn untie(&self, tags: &Tags) -> Result<(), Failure> {
+        watched!("untie", "", self.0.untie(tags))
+    }
+
     async fn candidates(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure> {
         self.0.candidates(name).await
     }

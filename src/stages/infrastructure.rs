@@ -39,6 +39,15 @@ pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> 
     tofu::apply(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
 }
 
+/// Takes the stage's part of an environment away that goes as a whole.
+///
+/// A rule that a person put between two of its security groups is in no state, and OpenTofu would wait for the groups
+/// until it gives up: they are freed of each other first.
+pub async fn take_away(cx: &Context<'_>) -> Result<(), Failure> {
+    cx.cloud.untie(&own(cx)).await?;
+    destroy(cx).await
+}
+
 /// Destroys what the root's state knows, after an apply that may still run; nothing to do where there never was a root.
 pub async fn destroy(cx: &Context<'_>) -> Result<(), Failure> {
     if !cx.state.tofu(cx.stage).join("terraform.tfvars.json").exists() {

@@ -62,7 +62,7 @@ impl Stage for LoadBalancerStage {
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        infrastructure::destroy(cx).await
+        infrastructure::take_away(cx).await
     }
 }
 

@@ -77,7 +77,7 @@ impl Stage for NetworkStage {
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        infrastructure::destroy(cx).await
+        infrastructure::take_away(cx).await
     }
 }
 

@@ -97,7 +97,7 @@ impl Stage for NodesStage {
     }
 
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        infrastructure::destroy(cx).await
+        infrastructure::take_away(cx).await
     }
 }
 

@@ -3,6 +3,7 @@
     groups.py try NAME CNI [ONLY]   in the lab: `lab/lab exec -- python3 tests/e2e/groups.py try small canal`
     groups.py revoke NAME RULE      takes one rule away and prints what `authorize` wants to know
     groups.py authorize RULE_JSON   the same rule again
+    groups.py tie NAME              puts a rule of a person's between each two groups of the nodes, in no state
     groups.py across NAME OTHER     whether machines of two environments reach each other, and the operator both
 
 `try` prints a list: `rule`, its `check`, and whether that was possible `before`, `without` and `after`. The rules are
@@ -159,6 +160,20 @@ def each(name: str, cni: str, only: str = ".*") -> list[dict]:
     return results
 
 
+def tie(name: str) -> list[str]:
+    """Rules without any tag, both ways between the groups of the machines; gives their ids."""
+    machines = Scene(name).machines.values()
+    groups = sorted({group["GroupId"] for machine in machines for group in machine["SecurityGroups"]})
+    made = []
+    for holder in groups:
+        for named in groups:
+            if holder != named:
+                permission = {"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "UserIdGroupPairs": [{"GroupId": named}]}
+                answer = ec2.authorize_security_group_ingress(GroupId=holder, IpPermissions=[permission])
+                made += [rule["SecurityGroupRuleId"] for rule in answer["SecurityGroupRules"]]
+    return made
+
+
 def across(name: str, other: str) -> dict[str, bool]:
     """Way → whether it is open: from each machine to each of the other environment, and from the operator to all."""
     ports = {SERVER: (22, 6443, 9345, 10250), AGENT: (22, 10250)}
@@ -187,6 +202,8 @@ def main(verb: str, *words: str) -> None:
             print(json.dumps(rule))
         case "authorize", (rule,):
             authorize(json.loads(rule))
+        case "tie", (name,):
+            print(json.dumps(tie(name)))
         case "across", (name, other):
             print(json.dumps(across(name, other)))
         case _:

@@ -7,6 +7,7 @@
 mod balancer;
 mod collect;
 mod errors;
+mod groups;
 mod images;
 mod machines;
 mod network;
@@ -219,6 +220,10 @@ impl Cloud for Aws {
 
     async fn remove(&self, thing: &Thing) -> Result<(), Failure> {
         self.remove_thing(thing).await
+    }
+
+    async fn untie(&self, tags: &Tags) -> Result<(), Failure> {
+        self.untie_groups(tags).await
     }
 
     async fn candidates(&self, name: Option<&str>) -> Result<Vec<Candidate>, Failure> {

@@ -6,18 +6,16 @@
 use std::time::Duration;
 
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{
-    IpPermission, NatGatewayState, NetworkInterfaceStatus, SecurityGroup, UserIdGroupPair, VolumeState,
-};
+use aws_sdk_ec2::types::{NatGatewayState, NetworkInterfaceStatus, VolumeState};
 
 use super::{Aws, errors, machines, tagged, wait};
 use crate::cloud::{MachineState, Thing, ThingKind};
 use crate::failure::Failure;
 
-const LIMIT: Duration = Duration::from_secs(10 * 60);
+pub(super) const LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Reads the answer to a removal: gone, gone already, still in use (`None`), or a failure.
-fn settled<T, E, R>(thing: &Thing, answer: Result<T, SdkError<E, R>>) -> Result<Option<()>, Failure>
+pub(super) fn settled<T, E, R>(thing: &Thing, answer: Result<T, SdkError<E, R>>) -> Result<Option<()>, Failure>
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: Send + Sync + std::fmt::Debug + 'static,
@@ -30,7 +28,7 @@ where
     }
 }
 
-fn label(thing: &Thing) -> String {
+pub(super) fn label(thing: &Thing) -> String {
     format!("{} `{}`", thing.kind.name(), thing.id)
 }
 
@@ -43,6 +41,7 @@ macro_rules! remove {
         .await
     };
 }
+pub(super) use remove;
 
 impl Aws {
     pub(super) async fn remove_thing(&self, thing: &Thing) -> Result<(), Failure> {
@@ -196,39 +195,6 @@ impl Aws {
         remove!(thing, self.ec2.delete_route_table().route_table_id(&thing.id))
     }
 
-    /// Groups that name each other in their rules hold each other: the rules of others that name it go first.
-    async fn remove_group(&self, thing: &Thing) -> Result<(), Failure> {
-        for (direction, egress) in [("ip-permission.group-id", false), ("egress.ip-permission.group-id", true)] {
-            let call = self.ec2.describe_security_groups().filters(tagged::filter(direction, &thing.id));
-            let answer = call.send().await.map_err(|error| errors::failure("looking for security groups", error))?;
-            for other in answer.security_groups().iter().filter(|other| other.group_id() != Some(&thing.id)) {
-                self.forget(other, &thing.id, egress).await?;
-            }
-        }
-        remove!(thing, self.ec2.delete_security_group().group_id(&thing.id))
-    }
-
-    async fn forget(&self, group: &SecurityGroup, named: &str, egress: bool) -> Result<(), Failure> {
-        let id = group.group_id().unwrap_or_default();
-        let doing = || format!("revoking the rules of `{id}` that name `{named}`");
-        let rules = if egress { group.ip_permissions_egress() } else { group.ip_permissions() };
-        let rules: Vec<IpPermission> = rules.iter().filter_map(|rule| only_of(rule, named)).collect();
-        if rules.is_empty() {
-            return Ok(());
-        }
-        if egress {
-            match self.ec2.revoke_security_group_egress().group_id(id).set_ip_permissions(Some(rules)).send().await {
-                Err(error) if !errors::is_gone(&error) => Err(errors::failure(doing(), error)),
-                Ok(_) | Err(_) => Ok(()),
-            }
-        } else {
-            match self.ec2.revoke_security_group_ingress().group_id(id).set_ip_permissions(Some(rules)).send().await {
-                Err(error) if !errors::is_gone(&error) => Err(errors::failure(doing(), error)),
-                Ok(_) | Err(_) => Ok(()),
-            }
-        }
-    }
-
     async fn remove_profile(&self, thing: &Thing) -> Result<(), Failure> {
         let answer = match self.iam.get_instance_profile().instance_profile_name(&thing.id).send().await {
             Err(error) if errors::is_gone(&error) => return Ok(()),
@@ -256,37 +222,5 @@ impl Aws {
             remove!(thing, self.iam.detach_role_policy().role_name(&thing.id).policy_arn(arn))?;
         }
         remove!(thing, self.iam.delete_role().role_name(&thing.id))
-    }
-}
-
-/// The part of a rule that names this group, if it does.
-fn only_of(rule: &IpPermission, named: &str) -> Option<IpPermission> {
-    let pairs = rule.user_id_group_pairs().iter().filter(|pair| pair.group_id() == Some(named));
-    let pairs: Vec<UserIdGroupPair> = pairs.map(|_| UserIdGroupPair::builder().group_id(named).build()).collect();
-    if pairs.is_empty() {
-        return None;
-    }
-    let builder = IpPermission::builder()
-        .set_ip_protocol(rule.ip_protocol().map(str::to_owned))
-        .set_from_port(rule.from_port())
-        .set_to_port(rule.to_port());
-    Some(builder.set_user_id_group_pairs(Some(pairs)).build())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_names_the_group_is_taken_from_a_rule() {
-        let pair = |id: &str| UserIdGroupPair::builder().group_id(id).build();
-        let rule = IpPermission::builder().ip_protocol("tcp").from_port(6443).to_port(6443);
-        let rule = rule.user_id_group_pairs(pair("sg-1")).user_id_group_pairs(pair("sg-2")).build();
-
-        let part = only_of(&rule, "sg-1").expect("a part");
-
-        assert_eq!(part.user_id_group_pairs(), [pair("sg-1")]);
-        assert_eq!((part.from_port(), part.to_port()), (Some(6443), Some(6443)));
-        assert_eq!(only_of(&rule, "sg-3"), None);
     }
 }
