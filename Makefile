@@ -1,6 +1,6 @@
 # The commands. All need root (they say so), make what they need once and keep it in the user's cache directory.
 
-.PHONY: demo test test-crash test-crash-disk clean-demo
+.PHONY: demo test test-crash test-crash-disk test-crash-lab clean-demo
 
 # A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
 demo:
@@ -17,6 +17,10 @@ test-crash:
 # The disk of the program and of its supervisors failing at each operation, one after the other.
 test-crash-disk:
 	./tests/crash-matrix disk 60
+
+# The program killed in every stage and join with the real tools, from saved states; ends within four hours.
+test-crash-lab:
+	./tests/crash-lab
 
 # Takes the demo's cluster and lab away.
 clean-demo:

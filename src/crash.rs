@@ -5,6 +5,7 @@
 //! because stages run side by side: the order in which two of them pass `write.before-rename` is nobody's promise.
 //!
 //! `SRE_CRASH=<point>:<nth>` kills the process that passes the point for the nth time; a supervisor counts for itself.
+//! `SRE_CRASH_GROUP=yes` kills the whole process group of whoever passes it.
 //! `SRE_CRASH_RECORD=FILE` appends every `<point>:<nth>` that is passed, by the program and by its supervisors.
 
 /// A place at which a test may end the program; what follows the name says what is worked on there: a word, or with
@@ -35,21 +36,21 @@ mod armed {
     use std::sync::{Mutex, OnceLock, PoisonError};
 
     use rustix::fs::{Mode, OFlags};
-    use rustix::process::{Signal, getpid, kill_process};
+    use rustix::process::{Signal, getpid, kill_current_process_group, kill_process};
     use serde_json::Value;
 
-    /// Which point kills, and the file that lists all.
-    pub const VARIABLES: [&str; 2] = ["SRE_CRASH", "SRE_CRASH_RECORD"];
+    /// Which point kills, whether the process group with it, and the file that lists all.
+    pub const VARIABLES: [&str; 3] = ["SRE_CRASH", "SRE_CRASH_GROUP", "SRE_CRASH_RECORD"];
 
     /// What the record says before the point at which a process killed itself.
     pub const KILLED: &str = "killed ";
 
     /// The values of [`VARIABLES`].
-    static ARMED: OnceLock<[Option<OsString>; 2]> = OnceLock::new();
+    static ARMED: OnceLock<[Option<OsString>; 3]> = OnceLock::new();
     static PASSED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 
     /// Takes the values of [`VARIABLES`], once in the life of a process.
-    pub fn arm(values: [Option<OsString>; 2]) {
+    pub fn arm(values: [Option<OsString>; 3]) {
         drop(ARMED.set(values));
     }
 
@@ -61,7 +62,7 @@ mod armed {
 
     /// Passes a point, or ends here.
     pub fn pass(name: &str, about: &str) {
-        let Some([crash, record]) = ARMED.get() else { return };
+        let Some([crash, group, record]) = ARMED.get() else { return };
         let point = if about.is_empty() { name.to_owned() } else { format!("{name}[{about}]") };
         let mut passed = PASSED.lock().unwrap_or_else(PoisonError::into_inner);
         let nth = passed.entry(point.clone()).or_default();
@@ -75,7 +76,9 @@ mod armed {
             // One write, so that the lines of two processes do not mix.
             let _ = opened.map(|file| rustix::io::write(&file, format!("{point}\n{last}").as_bytes()));
         }
-        if is_deadly {
+        if is_deadly && group.is_some() {
+            let _ = kill_current_process_group(Signal::KILL);
+        } else if is_deadly {
             let _ = kill_process(getpid(), Signal::KILL);
         }
     }

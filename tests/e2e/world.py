@@ -159,6 +159,31 @@ class World:
                 raise AssertionError(f"not as it was after {LIMIT:.0f} s:\n{ended.said}")
             ended = self.run("plan", self.environment, "--detailed-exitcode")
 
+    def wait_until_nothing_runs(self) -> None:
+        """What a killed program left running comes to its end by itself."""
+        until = time.monotonic() + LIMIT
+        while running := self.running():
+            if time.monotonic() > until:
+                raise AssertionError(f"after {LIMIT:.0f} s this runs on: {running}")
+            time.sleep(0.1)
+
+    def standing(self) -> set[str]:
+        """The stages that a look finds as they were made."""
+        return {name for name, decision in self.plan()["stages"].items() if decision["verdict"] == "reuse"}
+
+    def note_what_stands(self) -> None:
+        """For `wait_until_it_stands`, in every state that is kept from now on."""
+        (self.dir / "stands.json").write_text(json.dumps(sorted(self.standing())))
+
+    def wait_until_it_stands(self) -> None:
+        """Machines that were brought back boot; returns when everything stands that stood when it was noted."""
+        noted = self.dir / "stands.json"
+        stood = set(json.loads(noted.read_text())) if noted.exists() else set()
+        until = time.monotonic() + LIMIT
+        while stood and (missing := stood - self.standing()):
+            if time.monotonic() > until:
+                raise AssertionError(f"after {LIMIT:.0f} s not as it was: {missing}")
+
     def machine(self, node: str) -> str:
         """The instance id of a node."""
         return self.machines_by_name()[node]
@@ -304,6 +329,13 @@ class Blow(Enum):
                 running.wait_until_said(STOPPING)
                 with contextlib.suppress(ProcessLookupError):  # it may have ended meanwhile
                     os.killpg(os.getpgid(running.process.pid), signal.SIGINT)
+
+    def strike_after(self, pause: float, running: "Running") -> None:
+        """Strikes it when it has run for so many seconds, unless it has ended by then."""
+        try:
+            running.process.wait(pause)
+        except subprocess.TimeoutExpired:
+            self.strike(running)
 
     def codes(self) -> set[int]:
         """What the caller sees: the shell that entered the lab tells a killed child as 128 and the signal."""
