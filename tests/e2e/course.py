@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from striking import stage_of
-from world import NAME, SCRATCH, Blow, Ended, World
+from world import NAME, SCRATCH, Blow, Ended, World, entries_of
 
 BEFORE_INTENT, AFTER_INTENT, MIDDLE, BEFORE_OUTCOME = MOMENTS = ("before-intent", "after-intent", "middle", "before-outcome")
 # Points that a supervisor may pass: it would be struck in the program's place.
@@ -50,7 +50,8 @@ class Course:
         ended = world.run(command, NAME, "--yes", SRE_CRASH_RECORD=str(record))
         if ended.code != 0:
             raise AssertionError(f"the undisturbed {command} ended with {ended.code}:\n{ended.said}")
-        course = cls(command, record.read_text().splitlines(), times_of_tools(world.journal(seen)))
+        entries = entries_of(world.put_away() if command == "down" else world.state, seen)
+        course = cls(command, record.read_text().splitlines(), times_of_tools(entries))
         known.write_text(json.dumps(asdict(course)))
         return course
 
@@ -70,7 +71,8 @@ class Course:
             longest = max(slots, key=self.tools.__getitem__)
             return During(f"tool {longest}", self.tools[longest] / 2)
         first, last = self.points.index(points[AFTER_INTENT]), self.points.index(points[BEFORE_OUTCOME])
-        between = [point for point in self.points[first + 1 : last] if not point.startswith(OF_SUPERVISORS)]
+        # How often a point is passed may differ between two runs; that it is passed does not.
+        between = [one for one in self.points[first + 1 : last] if one.endswith(":1") and not one.startswith(OF_SUPERVISORS)]
         return Point(between[len(between) // 2]) if between else None
 
     def strike(self, world: World, where: Point | During, blow: Blow) -> None:
@@ -108,6 +110,7 @@ class Course:
 
     def back(self, world: World, name: str) -> None:
         """What goes away need not have booted before; what is built upon must stand as it stood."""
+        world.wait_until_nothing_runs()  # what a failed case left would go on with what is brought back
         world.back(name)
         if self.command == "up":
             world.wait_until_it_stands()

@@ -95,7 +95,7 @@ class CrashLab(Striking):
         left = left_behind(self.before, inventory(images=True))
         self.assertEqual({"images": 2, "snapshots": 2}, left)
         self.assertEqual([], self.world.running())
-        self.assertEqual([], self.world.left_here())
+        self.assertEqual([], self.world.left_here(self.world.put_away()))
 
 
 def named(command: str, place: str, moment: str, blow: Blow) -> str:

@@ -120,8 +120,11 @@ class World:
 
     def journal(self, after: int = 0) -> list[dict]:
         """The entries, or those beyond the first so many: an entry never changes."""
-        entries = sorted((self.state / "journal").glob("[0-9]*.json"))
-        return [json.loads(entry.read_text()) for entry in entries[after:]]
+        return entries_of(self.state, after)
+
+    def put_away(self) -> Path:
+        """Where `down` put what is kept of the environment that went last."""
+        return max((self.workspace / ".sre-provision/gone").glob(f"{self.environment}-*"), key=lambda gone: gone.stat().st_mtime)
 
     def stop_at(self, moments: dict[str, list["Blow"]]) -> tuple[str | None, "Blow | None", Ended]:
         """Starts `up` and strikes it at the first of these moments that the journal tells, with that moment's first blow.
@@ -210,15 +213,16 @@ class World:
                     found.append(words)
         return found
 
-    def left_here(self) -> list[str]:
+    def left_here(self, state: Path | None = None) -> list[str]:
         """What a stopped run leaves beside the platform: records of children, and plaintext or raw output on tmpfs."""
-        short = json.loads((self.state / "identity.json").read_text())["id"].split("-")[0]
+        state = state or self.state
+        short = json.loads((state / "identity.json").read_text())["id"].split("-")[0]
         places = (Path(f"/run/user/{os.getuid()}/sre-provision"), Path(f"/dev/shm/sre-provision-{os.getuid()}"))
         plaintext = [path for place in places for path in place.glob(f"{short}/*")]
         # Raw output lies below the name of its child, which only the journal connects with the environment.
-        children = [entry["id"] for entry in self.journal() if entry["kind"] == "child-started"]
+        children = [entry["id"] for entry in entries_of(state) if entry["kind"] == "child-started"]
         raw = [path for place in places for child in children if (path := place / child).exists()]
-        return [str(path) for path in [*(self.state / "children").glob("*"), *plaintext, *raw]]
+        return [str(path) for path in [*(state / "children").glob("*"), *plaintext, *raw]]
 
     # the lab
 
@@ -346,6 +350,12 @@ class Blow(Enum):
                 return {-signal.SIGKILL}
             case Blow.CTRL_C | Blow.CTRL_C_TWICE:
                 return {130}
+
+
+def entries_of(state: Path, after: int = 0) -> list[dict]:
+    """The journal's entries in a state directory, beyond the first so many."""
+    entries = sorted((state / "journal").glob("[0-9]*.json"))
+    return [json.loads(entry.read_text()) for entry in entries[after:]]
 
 
 def moment_of(entry: dict) -> str | None:
