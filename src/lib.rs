@@ -12,7 +12,7 @@
 //!                        │
 //!        tools · cloud · node · rke2 · compliance · secrets
 //!                        │
-//!               process · workspace
+//!          process · objects · workspace
 //! ```
 //!
 //! Files at this level are words: plain data that every room may use. Folders are rooms: one behaviour each, with one
@@ -50,6 +50,7 @@ pub mod config;
 pub mod execute;
 pub mod journal;
 pub mod node;
+pub mod objects;
 pub mod plan;
 pub mod process;
 pub mod report;

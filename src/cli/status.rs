@@ -272,7 +272,7 @@ mod tests {
         let state = workspace.state("dev");
         ran(&state, &identity("dev"), []).await;
         let mut lease = Lease::take(&state, Actor::here()).expect("free");
-        lease.note_run(2, "down dev").expect("noted");
+        lease.note_run(2, "down dev").await.expect("noted");
 
         let line = line(&workspace, "dev", Timestamp::now()).await.expect("a line");
 

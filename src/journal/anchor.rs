@@ -40,15 +40,7 @@ struct Line {
 /// # Errors
 /// Exit 1: the file cannot be written.
 pub fn tell_file(file: &Path, identity: &Identity, anchor: &Anchor) -> Result<(), Failure> {
-    let line = Line {
-        environment: identity.id,
-        name: identity.name.clone(),
-        number: anchor.number,
-        digest: anchor.digest.clone(),
-        time: now(),
-    };
-    let mut bytes = serde_json::to_vec(&line).map_err(|error| Failure::bug("no JSON").because(error))?;
-    bytes.push(b'\n');
+    let mut bytes = line(identity, anchor)?;
     let mut add = || -> io::Result<()> {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(file)?;
         // A line that a crash tore must not take ours with it.
@@ -59,6 +51,29 @@ pub fn tell_file(file: &Path, identity: &Identity, anchor: &Anchor) -> Result<()
         file.sync_all()
     };
     add().map_err(|error| untold(&file.display(), error))
+}
+
+/// What is told of an end: a line of JSON.
+pub(super) fn line(identity: &Identity, anchor: &Anchor) -> Result<Vec<u8>, Failure> {
+    let line = Line {
+        environment: identity.id,
+        name: identity.name.clone(),
+        number: anchor.number,
+        digest: anchor.digest.clone(),
+        time: now(),
+    };
+    let mut bytes = serde_json::to_vec(&line).map_err(|error| Failure::bug("no JSON").because(error))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// The end that a line tells of this environment.
+pub(super) fn read_line(bytes: &[u8], environment: Uuid) -> Result<Anchor, String> {
+    let line: Line = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if line.environment != environment {
+        return Err(format!("it tells of {}", line.environment));
+    }
+    Ok(Anchor { number: line.number, digest: line.digest })
 }
 
 fn ends_well(file: &mut std::fs::File) -> io::Result<bool> {

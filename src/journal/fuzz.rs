@@ -125,11 +125,11 @@ fn changed_byte_is_found(store: &MemoryStore, id: Uuid, bytes: &[u8]) {
 }
 
 fn identity_file(bytes: &[u8]) {
-    if let Ok(identity) = identity::read(std::path::Path::new("identity.json"), bytes) {
+    if let Ok(identity) = identity::read(bytes, "identity.json") {
         identity.tags();
         identity.short();
         let text = serde_json::to_vec(&identity).unwrap_or_default();
-        assert_eq!(identity::read(std::path::Path::new("identity.json"), &text).ok(), Some(identity));
+        assert_eq!(identity::read(&text, "identity.json").ok(), Some(identity));
     }
 }
 

@@ -16,16 +16,16 @@ const VERSION: u32 = 1;
 pub fn load_identity(state: &StateDir) -> Result<Option<Identity>, Failure> {
     let path = state.identity();
     match std::fs::read(&path) {
-        Ok(bytes) => read(&path, &bytes).map(Some),
+        Ok(bytes) => read(&bytes, &path.display().to_string()).map(Some),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::new(Exit::NotDone, format!("cannot read `{}`", path.display())).because(error)),
     }
 }
 
-/// The identity in the bytes of the file at `path`.
-pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Identity, Failure> {
+/// Reads an identity that lies in `place`.
+pub(super) fn read(bytes: &[u8], place: &str) -> Result<Identity, Failure> {
     let refused = |what: &str, cause: &dyn std::fmt::Display| {
-        Failure::new(Exit::NotDone, format!("{what} `{}`", path.display())).because(cause)
+        Failure::new(Exit::NotDone, format!("{what} `{place}`")).because(cause)
     };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|error| damaged(&refused, &error))?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
@@ -36,6 +36,19 @@ pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Identity, Failure> {
     serde_json::from_value(value).map_err(|error| damaged(&refused, &error))
 }
 
+pub(super) fn encode(identity: &Identity) -> Result<Vec<u8>, Failure> {
+    let mut bytes = serde_json::to_vec_pretty(identity).map_err(|error| Failure::bug("no JSON").because(error))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Another environment has this name where `place` is.
+pub(super) fn other(there: &Identity, identity: &Identity, place: &str) -> Failure {
+    Failure::new(Exit::NotDone, format!("`{}` is another environment here", identity.name))
+        .because(format!("it is {} in `{place}`, and {} was given", there.id, identity.id))
+        .hint(format!("sre-provision down {}   removes the one that is here first", identity.name))
+}
+
 /// Keeps the identity.
 ///
 /// # Errors
@@ -44,14 +57,10 @@ pub fn save_identity(state: &StateDir, identity: &Identity) -> Result<(), Failur
     if let Some(there) = load_identity(state)?
         && there.id != identity.id
     {
-        return Err(Failure::new(Exit::NotDone, format!("`{}` is another environment here", identity.name))
-            .because(format!("it is {} in `{}`, and {} was given", there.id, state.identity().display(), identity.id))
-            .hint(format!("sre-provision down {}   removes the one that is here first", identity.name)));
+        return Err(other(&there, identity, &state.identity().display().to_string()));
     }
     state.create()?;
-    let mut bytes = serde_json::to_vec_pretty(identity).map_err(|error| Failure::bug("no JSON").because(error))?;
-    bytes.push(b'\n');
-    write_atomic(&state.identity(), &bytes, 0o600)
+    write_atomic(&state.identity(), &encode(identity)?, 0o600)
 }
 
 type Refused<'a> = dyn Fn(&str, &dyn std::fmt::Display) -> Failure + 'a;

@@ -1,13 +1,15 @@
 //! The sole right to write about an environment.
 //!
 //! The right is an advisory lock on the file `writer`, which the kernel takes back when its holder ends, however it
-//! ends. Who holds it is written beside it, for people only. Children never inherit the lock.
+//! ends. Who holds it is written beside it, for people only. Children never inherit the lock. Where several machines share
+//! the state, the object `lease.json` is held besides, with a heartbeat.
 
 #![expect(clippy::disallowed_methods, reason = "a lock is on an open file, which is never replaced")]
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
@@ -15,19 +17,31 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Actor, now};
+use super::deed::Held;
+use super::taking::{Shared, Taken, Wish, Word, held_by};
+use super::tenure::Tenure;
+use super::{Actor, Record, now};
 use crate::crash_point;
 use crate::failure::{Exit, Failure};
+use crate::objects::wait;
 use crate::workspace::{RealDisk, StateDir, sweep_unfinished_below, write_atomic};
+
+/// How long whoever drops a lease waits until it is given back.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// The lease of one environment; given back when it is dropped.
 #[derive(Debug)]
 pub struct Lease {
     /// Holds the lock.
-    _file: File,
+    file: File,
     nonce: Uuid,
     holder: Holder,
     state: StateDir,
+    /// How it was got.
+    how: String,
+    tenure: Option<Arc<Tenure>>,
+    /// Sends the heartbeats.
+    keeper: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// Who holds a lease, and for what.
@@ -53,19 +67,99 @@ impl Lease {
         let Some(file) = lock(&state.writer())? else { return Err(held(state)) };
         crash_point!("lease.locked");
         let holder = Holder { actor, since: now(), run: None, command: None };
-        let lease = Self { _file: file, nonce: Uuid::new_v4(), holder, state: state.clone() };
+        // The kernel gives a lock only when nobody holds it.
+        let (how, state) = ("free".to_owned(), state.clone());
+        let lease = Self { file, nonce: Uuid::new_v4(), holder, state, how, tenure: None, keeper: None };
         // What writers before us left unfinished may be plaintext.
-        sweep_unfinished_below(&RealDisk, state.path())?;
+        sweep_unfinished_below(&RealDisk, lease.state.path())?;
         lease.write_note()?;
         crash_point!("lease.taken");
         Ok(lease)
     }
 
+    /// Takes the lease of shared state, after that of this directory, and keeps it with heartbeats on this runtime. A
+    /// takeover is in the journal when this returns.
+    ///
+    /// # Errors
+    /// Exit 8: somebody holds it and lives, or something may still change the environment.
+    pub async fn take_shared(state: &StateDir, shared: &Shared, actor: Actor, word: Word) -> Result<Self, Failure> {
+        Ok(Self::take_unkept(state, shared, actor, word).await?.kept())
+    }
+
+    /// Takes the lease of another place with the same environment, for as long as both are held.
+    pub async fn take_beside(lease: &Self, shared: &Shared) -> Result<Self, Failure> {
+        let file = lease.file.try_clone().map_err(|error| Failure::bug("a lock cannot be shared").because(error))?;
+        let (holder, state, how) = (lease.holder.clone(), lease.state.clone(), lease.how.clone());
+        let beside = Self { file, nonce: Uuid::new_v4(), holder, state, how, tenure: None, keeper: None };
+        Ok(beside.share(shared, Word::None).await?.kept())
+    }
+
+    fn kept(mut self) -> Self {
+        if let Some(tenure) = self.tenure.clone() {
+            self.keeper = Some(tokio::spawn(async move { tenure.keep().await }));
+        }
+        self
+    }
+
+    /// As [`take_shared`](Self::take_shared), without heartbeats: the caller sees to them.
+    pub(super) async fn take_unkept(
+        state: &StateDir,
+        shared: &Shared,
+        actor: Actor,
+        word: Word,
+    ) -> Result<Self, Failure> {
+        Self::take(state, actor)?.share(shared, word).await
+    }
+
+    /// Takes the shared lease too.
+    async fn share(mut self, shared: &Shared, word: Word) -> Result<Self, Failure> {
+        let (nonce, space, holder, state) =
+            (self.nonce, shared.vantage.space(), self.holder.clone(), self.state.clone());
+        let wish = Wish { shared, state: &state, held: Held { nonce, space, holder }, word };
+        crash_point!("lease.before-sharing");
+        let Taken { tenure, how } = wish.take().await?;
+        crash_point!("lease.shared");
+        self.how = how.text(word);
+        self.tenure = Some(Arc::new(tenure));
+        if how.is_takeover()
+            && let Some(mut journal) = shared.journal().await?
+        {
+            // Once more, on the very entries that the claim follows: one that comes late makes the claim collide.
+            wish.check_in(&journal, &how)?;
+            journal.take_over(&self).await?;
+        }
+        Ok(self)
+    }
+
     /// Lets others see which run this is.
-    pub fn note_run(&mut self, run: u32, command: &str) -> Result<(), Failure> {
+    pub async fn note_run(&mut self, run: u32, command: &str) -> Result<(), Failure> {
         self.holder.run = Some(run);
         self.holder.command = Some(command.to_owned());
-        self.write_note()
+        self.write_note()?;
+        match &self.tenure {
+            Some(tenure) => tenure.tell(&self.holder).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the lease back and waits until that is done; one that is only dropped is given back as well as that can be.
+    pub async fn give_back(mut self) -> Result<(), Failure> {
+        self.keeper.take().iter().for_each(tokio::task::JoinHandle::abort);
+        match self.tenure.take() {
+            Some(tenure) => tenure.give_back().await,
+            None => Ok(()),
+        }
+    }
+
+    /// What keeps the lease, where several machines share the state.
+    pub fn tenure(&self) -> Option<&Arc<Tenure>> {
+        self.tenure.as_ref()
+    }
+
+    /// # Errors
+    /// Exit 8: the lease is lost, or so long unconfirmed that this must not begin.
+    pub(super) fn allows(&self, record: &Record) -> Result<(), Failure> {
+        self.tenure.as_ref().map_or(Ok(()), |tenure| tenure.allows(self.environment(), record))
     }
 
     /// Who holds the lease now, as far as can be seen without trying to take it. A holder on another machine is
@@ -90,9 +184,9 @@ impl Lease {
         self.nonce
     }
 
-    /// How the lease was got: the kernel gives a lock only when nobody holds it.
-    pub(super) fn how(&self) -> &'static str {
-        "free"
+    /// How the lease was got.
+    pub fn how(&self) -> &str {
+        &self.how
     }
 
     fn write_note(&self) -> Result<(), Failure> {
@@ -101,13 +195,40 @@ impl Lease {
     }
 }
 
+impl Holder {
+    /// What is done under the lease, for people: `run 0007 (`up dev`) since …, process 4711`.
+    pub fn doing(&self) -> String {
+        let run = match (self.run, &self.command) {
+            (Some(run), Some(command)) => format!("run {run:04} (`{command}`)"),
+            (Some(run), None) => format!("run {run:04}"),
+            (None, _) => "a run about to start".to_owned(),
+        };
+        let since = self.since.strftime("%Y-%m-%d %H:%M:%S UTC");
+        format!("{run} since {since}, process {}", self.actor.pid)
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.keeper.take().iter().for_each(tokio::task::JoinHandle::abort);
+        if let Some(tenure) = self.tenure.take() {
+            give_back_now(&tenure);
+        }
         // The lock goes with the file; a note that stays names a process that has ended, which readers notice.
         crash_point!("lease.before-return");
         drop(std::fs::remove_file(self.state.holder()));
         crash_point!("lease.before-unlock");
     }
+}
+
+/// Gives a lease back where nobody awaits it; one that cannot be given back ends by itself.
+fn give_back_now(tenure: &Tenure) {
+    let runtime = tokio::runtime::Handle::try_current();
+    let has_threads = runtime.is_ok_and(|it| it.runtime_flavor() == tokio::runtime::RuntimeFlavor::MultiThread);
+    if has_threads {
+        drop(wait(tokio::time::timeout(PATIENCE, tenure.give_back())));
+    }
+    tenure.lose();
 }
 
 /// Locks the file at this path; `None` when somebody else has.
@@ -140,15 +261,7 @@ fn held(state: &StateDir) -> Failure {
             .because(format!("`{}` is locked", state.writer().display()))
             .hint(hint);
     };
-    let run = match (holder.run, &holder.command) {
-        (Some(run), Some(command)) => format!("run {run:04} (`{command}`)"),
-        (Some(run), None) => format!("run {run:04}"),
-        (None, _) => "a run about to start".to_owned(),
-    };
-    let since = holder.since.strftime("%Y-%m-%d %H:%M:%S UTC");
-    Failure::new(Exit::Held, format!("`{name}` is held by {}", holder.actor))
-        .because(format!("{run} since {since}, process {}", holder.actor.pid))
-        .hint(hint)
+    held_by(name, &holder)
 }
 
 #[cfg(test)]
@@ -163,12 +276,12 @@ mod tests {
         (dir, state)
     }
 
-    #[test]
-    fn the_second_is_told_who_holds_it_with_what_and_since_when() {
+    #[tokio::test]
+    async fn the_second_is_told_who_holds_it_with_what_and_since_when() {
         let (_dir, state) = world();
         let actor = Actor { user: "ann".to_owned(), login: None, host: Actor::here().host, ..Actor::here() };
         let mut lease = Lease::take(&state, actor.clone()).expect("free");
-        lease.note_run(7, "up dev").expect("noted");
+        lease.note_run(7, "up dev").await.expect("noted");
 
         let failure = Lease::take(&state, Actor::here()).expect_err("held");
 

@@ -10,16 +10,26 @@
 
 mod actor;
 mod anchor;
+mod anchor_s3;
 mod chain;
+mod deed;
 mod entry;
 mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod history;
+mod home;
 mod identity;
 mod lease;
 mod memory;
+mod moving;
+mod obstacle;
+mod shared_identity;
+mod shared_store;
 mod store;
+mod taking;
+mod tenure;
+mod vantage;
 mod verify;
 mod writer;
 
@@ -34,14 +44,24 @@ use crate::workspace::Published;
 
 pub use actor::Actor;
 pub use anchor::{SYSLOG, tell_file, tell_syslog, told};
+pub use anchor_s3::{tell_s3, told_s3};
 pub use chain::Damage;
+pub use deed::{Deed as LeaseDeed, Held};
 pub use entry::{Claim, Deed, Entry, Intent, Record, Settled};
 pub use format::Format;
 pub use history::{PastRun, PastStage, history, line, usual};
+pub use home::Home;
 pub use identity::{load_identity, save_identity};
 pub use lease::{Holder, Lease};
 pub use memory::{Approved, Made, Memory, OpenChild, RunMemory, StageMemory, StepMemory};
+pub use moving::{Moved, Site, copy, hold_against, leave, settle};
+pub use obstacle::Obstacles;
+pub use shared_identity::{share_identity, shared_identity};
+pub use shared_store::SharedStore;
 pub use store::{LocalStore, MemoryStore, Store};
+pub use taking::{Shared, Word};
+pub use tenure::{Standing, TTL, Tenure};
+pub use vantage::{Here, Vantage};
 pub use verify::{Anchor, Verdict, verify};
 pub use writer::Writer;
 
@@ -108,6 +128,12 @@ impl Journal {
         self.memory.claim.as_ref().is_some_and(|claim| claim.nonce == lease.nonce())
     }
 
+    /// Records that a lease was taken over, before anything else is done under it. Every intent that is open here has an
+    /// unknown outcome.
+    async fn take_over(&mut self, lease: &Lease) -> Result<(), Failure> {
+        self.claim(lease, self.memory.next_run()).await
+    }
+
     /// Records that the lease changed hands: the epoch rises.
     async fn claim(&mut self, lease: &Lease, run: u32) -> Result<(), Failure> {
         self.store.sweep().await?;
@@ -129,6 +155,7 @@ impl Journal {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
+        lease.allows(&record)?;
         if lease.environment() != self.environment.name {
             let (held, wanted) = (lease.environment(), &self.environment.name);
             return Err(Failure::bug(format!("the lease of `{held}` was used to write about `{wanted}`")));

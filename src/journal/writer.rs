@@ -30,7 +30,7 @@ impl Writer {
         plan: Option<Digest>,
     ) -> Result<Self, Failure> {
         let run = journal.memory().next_run();
-        lease.note_run(run, command)?;
+        lease.note_run(run, command).await?;
         let program = env!("CARGO_PKG_VERSION").to_owned();
         journal.append(&lease, run, Record::RunStarted { command: command.to_owned(), program, plan }).await?;
         Ok(Self { lease: Arc::new(lease), run, journal: Arc::new(RwLock::new(journal)), turn: Arc::default() })
@@ -66,6 +66,10 @@ impl Writer {
     /// Records that the run has ended, and gives the lease back; tells the last entry for whoever vouches for it.
     pub async fn end(self, outcome: Outcome, why: Option<String>) -> Result<Anchor, Failure> {
         let last = self.append(Record::RunEnded { outcome, why }).await?;
+        if let Ok(lease) = Arc::try_unwrap(self.lease) {
+            // One that was not heard to come back ends by itself; the run is done.
+            drop(lease.give_back().await);
+        }
         Ok(Anchor { number: last.number, digest: last.digest })
     }
 

@@ -34,7 +34,7 @@ fn key() -> &'static Key {
 fn object(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     assert!(sealed::named(&text).is_none_or(|(name, _)| !name.contains(['/', '.'])), "a name is no path");
-    if let Ok(object) = sealed::parse(PathBuf::from("token.0001.json"), bytes, NAME, 1) {
+    if let Ok(object) = sealed::decode(bytes, FILE.to_owned(), NAME, 1) {
         assert!(object.open(key(), ENVIRONMENT).is_err(), "nobody else has sealed with this key");
     }
     let Ok(whole) = Sealed::seal(key(), ENVIRONMENT, NAME, 1, &Secret::new(VALUE)) else { unreachable!("sealed") };
@@ -49,7 +49,7 @@ fn object(bytes: &[u8]) {
     let intact = raw.clone();
     raw.iter_mut().zip(bytes).for_each(|(byte, change)| *byte ^= change);
     value[field] = base64::prelude::BASE64_STANDARD.encode(&raw).into();
-    let opened = sealed::parse(PathBuf::from("token.0001.json"), value.to_string().as_bytes(), NAME, 1)
+    let opened = sealed::decode(value.to_string().as_bytes(), FILE.to_owned(), NAME, 1)
         .and_then(|object| object.open(key(), ENVIRONMENT));
     assert_eq!(opened.is_ok(), raw == intact, "a changed value does not open");
 }

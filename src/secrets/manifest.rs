@@ -57,7 +57,7 @@ impl Secrets {
             return Err(Failure::new(Exit::NotDone, format!("secret `{name}` of `{environment}` is lost"))
                 .class(Class::NeedsPerson)
                 .because(format!("the journal knows version {} of it, and {cause}", recorded.version))
-                .hint(format!("bring `{}` back from a copy; it is not made anew", self.state.secrets().display())));
+                .hint(format!("bring `{}` back from a copy; it is not made anew", self.vault.place(""))));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! One sealed store per environment: RKE2 tokens, SSH keys, the kubeconfig.
 //!
-//! Each value is an AES-256-GCM object of its own under `.sre-provision/<name>/secrets/`, and a new value is a new
-//! version: nothing is overwritten, so a crash cannot lose what a node already knows. The key lies elsewhere. The
+//! Each value is an AES-256-GCM object of its own under `.sre-provision/<name>/secrets/`, or in S3 where several machines
+//! share the state, and a new value is a new version: nothing is overwritten, so a crash cannot lose what a node already knows. The key lies elsewhere. The
 //! journal gets a name, a version and a keyed fingerprint, never a value; children get a file on tmpfs.
 //!
 //! # Why
@@ -15,19 +15,22 @@ mod key;
 mod manifest;
 mod sealed;
 mod ssh;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::failure::{Class, Exit, Failure};
 use crate::identity::Identity;
+use crate::objects::Objects;
 use crate::secret::Secret;
-use crate::workspace::{Published, RealDisk, StateDir, TmpFile, make_dir, publish, remove_tree};
+use crate::workspace::{Published, StateDir, TmpFile};
 
 use key::Key;
 pub use key::KeySource;
 pub use manifest::{Manifest, Recorded};
 pub use ssh::SshKey;
+use vault::Vault;
 
 /// The name of the key pair that opens the nodes.
 const SSH_KEY: &str = "ssh-key";
@@ -36,7 +39,7 @@ const PIECE: usize = 32;
 
 /// The sealed store of one environment.
 pub struct Secrets {
-    state: StateDir,
+    vault: Vault,
     environment: Identity,
     source: KeySource,
     key: Mutex<Option<Arc<Key>>>,
@@ -51,8 +54,21 @@ impl Secrets {
     /// The key is missing, is another one or is open to others; an object was altered.
     pub fn open(state: &StateDir, environment: &Identity, key: KeySource) -> Result<Self, Failure> {
         key.refuse_inside(state)?;
-        let store = Self::unopened(state, environment, key);
-        let sealed = sealed::list(&state.secrets())?;
+        Self::open_in(Vault::Local(state.secrets()), environment, key)
+    }
+
+    /// Opens everything that is sealed where several machines share it. Here and later it waits for the store, so only on
+    /// a thread of the runtime of many threads.
+    ///
+    /// # Errors
+    /// Besides those of [`open`](Self::open): the store does not answer.
+    pub fn open_shared(objects: Arc<dyn Objects>, environment: &Identity, key: KeySource) -> Result<Self, Failure> {
+        Self::open_in(shared(objects, environment), environment, key)
+    }
+
+    fn open_in(vault: Vault, environment: &Identity, key: KeySource) -> Result<Self, Failure> {
+        let store = Self::unopened_in(vault, environment, key);
+        let sealed = sealed::list(&store.vault)?;
         if !sealed.is_empty() {
             let key = store.existing_key()?;
             let mut values = store.values();
@@ -67,13 +83,16 @@ impl Secrets {
     /// The store with everything in it left sealed, for who takes the environment away: it can be forgotten, and nothing
     /// in it is known.
     pub fn unopened(state: &StateDir, environment: &Identity, key: KeySource) -> Self {
-        Self {
-            state: state.clone(),
-            environment: environment.clone(),
-            source: key,
-            key: Mutex::default(),
-            values: Mutex::default(),
-        }
+        Self::unopened_in(Vault::Local(state.secrets()), environment, key)
+    }
+
+    /// As [`unopened`](Self::unopened), where several machines share it.
+    pub fn unopened_shared(objects: Arc<dyn Objects>, environment: &Identity, key: KeySource) -> Self {
+        Self::unopened_in(shared(objects, environment), environment, key)
+    }
+
+    fn unopened_in(vault: Vault, environment: &Identity, key: KeySource) -> Self {
+        Self { vault, environment: environment.clone(), source: key, key: Mutex::default(), values: Mutex::default() }
     }
 
     /// The newest version of a secret.
@@ -141,7 +160,12 @@ impl Secrets {
     /// it is; it is the person's.
     pub fn forget(&self) -> Result<(), Failure> {
         self.values().clear();
-        remove_tree(&self.state.secrets())
+        self.vault.empty()
+    }
+
+    /// The id of the environment whose secrets these are.
+    pub fn environment(&self) -> uuid::Uuid {
+        self.environment.id
     }
 
     /// The scope of this store's files on tmpfs, for [`crate::workspace::sweep_temporary`].
@@ -166,15 +190,13 @@ impl Secrets {
 
     fn seal(&self, name: &str, version: u32, value: &Secret) -> Result<Published, Failure> {
         sealed::check_name(name)?;
-        let dir = self.state.secrets();
-        make_dir(&RealDisk, &dir, 0o700)?;
         let object = sealed::Sealed::seal(&*self.key()?, self.environment.id, name, version, value)?;
-        publish(&RealDisk, &dir.join(object.file()), &object.encode()?, 0o600)
+        self.vault.publish(&object.file(), &object.encode()?)
     }
 
-    /// Reads a version back from the disk; only what was read back is used.
+    /// Reads a version back from where it lies; only what was read back is used.
     fn admit(&self, name: &str, version: u32) -> Result<Secret, Failure> {
-        let object = sealed::read(&self.state.secrets(), name, version)?;
+        let object = sealed::read(&self.vault, name, version)?;
         let value = object.open(&*self.existing_key()?, self.environment.id)?;
         let mut values = self.values();
         let versions = values.entry(name.to_owned()).or_default();
@@ -186,7 +208,7 @@ impl Secrets {
 
     /// The key, made now if there is none and nothing is sealed yet.
     fn key(&self) -> Result<Arc<Key>, Failure> {
-        if sealed::list(&self.state.secrets())?.is_empty() {
+        if sealed::list(&self.vault)?.is_empty() {
             key::create(&self.source)?;
         }
         self.existing_key()
@@ -214,6 +236,10 @@ pub fn random_token() -> Result<Secret, Failure> {
     Ok(Secret::new(hex::encode(*bytes)))
 }
 
+fn shared(objects: Arc<dyn Objects>, environment: &Identity) -> Vault {
+    Vault::Shared(objects, format!("{}/secrets/", environment.id))
+}
+
 fn pieces(value: &Secret) -> Vec<Secret> {
     let text = value.expose_str().unwrap_or_default();
     let is_key = |word: &&str| {
@@ -230,6 +256,7 @@ mod tests {
 
     use super::*;
     use crate::environment::{EnvironmentClass, Platform};
+    use crate::objects::MemoryObjects;
     use crate::workspace::Workspace;
 
     struct World {
@@ -341,6 +368,32 @@ mod tests {
         let second = two.get_or_create("token", random_token).expect("found");
 
         assert_eq!(first.expose(), second.expose());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_several_machines_share_is_sealed_and_found_by_each_that_has_the_key() {
+        let world = World::new();
+        let objects = MemoryObjects::default();
+        let open = || {
+            let key = KeySource::File(world.key_file());
+            Secrets::open_shared(Arc::new(objects.clone()), &world.identity, key)
+        };
+        let (one, two) = (open().expect("empty"), open().expect("empty"));
+        let made = one.get_or_create("token", random_token).expect("made");
+
+        let found = two.get_or_create("token", random_token).expect("found");
+        two.put("kubeconfig", &Secret::new("hunter2-hunter2")).expect("kept");
+        let third = open().expect("opened");
+
+        assert_eq!((found.expose(), third.version("kubeconfig")), (made.expose(), 1));
+        let keys: Vec<String> = objects.tamper(|all| all.keys().cloned().collect());
+        let id = world.identity.id;
+        assert_eq!(keys, [format!("{id}/secrets/kubeconfig.0001.json"), format!("{id}/secrets/token.0001.json")]);
+        let values = [b"hunter2-hunter2", &made.expose()[..15]];
+        let all = objects.tamper(|all| all.values().flat_map(|(bytes, _)| bytes.clone()).collect::<Vec<u8>>());
+        assert!(values.iter().all(|value| !all.windows(15).any(|window| window == *value)), "a value lies open");
+        third.forget().expect("forgotten");
+        assert!(objects.tamper(|all| all.is_empty()));
     }
 
     #[test]

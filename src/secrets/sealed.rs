@@ -3,8 +3,6 @@
 //! Name, version and environment are sealed in as associated data, so a file that was moved, renamed or taken from
 //! another environment does not open.
 
-use std::path::{Path, PathBuf};
-
 use aws_lc_rs::aead::{Aad, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -13,6 +11,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::key::Key;
+use super::vault::Vault;
 use crate::failure::{Exit, Failure};
 use crate::secret::Secret;
 
@@ -29,7 +28,7 @@ pub(super) struct Sealed {
     nonce: String,
     sealed: String,
     #[serde(skip)]
-    path: PathBuf,
+    place: String,
 }
 
 impl Sealed {
@@ -46,7 +45,7 @@ impl Sealed {
             key: key.id.clone(),
             nonce: BASE64.encode(nonce.as_ref()),
             sealed: BASE64.encode(&*bytes),
-            path: PathBuf::new(),
+            place: String::new(),
         })
     }
 
@@ -69,7 +68,7 @@ impl Sealed {
         }
         let altered = || {
             refused()
-                .because(format!("`{}` was altered", self.path.display()))
+                .because(format!("`{}` was altered", self.place))
                 .hint("bring the file back from a copy of the state directory")
         };
         let nonce = BASE64.decode(&self.nonce).ok().and_then(|nonce| Nonce::try_assume_unique_for_key(&nonce).ok());
@@ -80,18 +79,14 @@ impl Sealed {
     }
 }
 
-/// Everything sealed in a directory, by name and version.
-pub(super) fn list(dir: &Path) -> Result<Vec<Sealed>, Failure> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(error) => return Err(unreadable(dir, &error)),
-    };
+/// Everything sealed in a place, by name and version.
+pub(super) fn list(vault: &Vault) -> Result<Vec<Sealed>, Failure> {
+    let mut files = vault.files()?;
+    files.retain(|file| named(file).is_some());
     let mut found = Vec::new();
-    for entry in entries {
-        let file = entry.map_err(|error| unreadable(dir, &error))?.file_name().to_string_lossy().into_owned();
-        if let Some((name, version)) = named(&file) {
-            found.push(read(dir, name, version)?);
+    for (file, bytes) in files.iter().zip(vault.read(&files)?) {
+        if let Some((name, version)) = named(file) {
+            found.push(decode(&bytes, vault.place(file), name, version)?);
         }
     }
     found.sort_by(|one, two| (&one.name, one.version).cmp(&(&two.name, two.version)));
@@ -115,21 +110,20 @@ fn complete(found: &[Sealed]) -> Result<(), Failure> {
     Ok(())
 }
 
-pub(super) fn read(dir: &Path, name: &str, version: u32) -> Result<Sealed, Failure> {
-    let path = dir.join(file(name, version));
-    let bytes = std::fs::read(&path).map_err(|error| unreadable(&path, &error))?;
-    parse(path, &bytes, name, version)
+pub(super) fn read(vault: &Vault, name: &str, version: u32) -> Result<Sealed, Failure> {
+    let file = file(name, version);
+    let bytes = vault.read(std::slice::from_ref(&file))?.pop().unwrap_or_default();
+    decode(&bytes, vault.place(&file), name, version)
 }
 
-/// The sealed value in the bytes of the file at `path`.
-pub(super) fn parse(path: PathBuf, bytes: &[u8], name: &str, version: u32) -> Result<Sealed, Failure> {
+pub(super) fn decode(bytes: &[u8], place: String, name: &str, version: u32) -> Result<Sealed, Failure> {
     let refused = |cause: String| {
         Failure::new(Exit::NotDone, format!("secret `{name}` cannot be opened"))
             .because(cause)
             .hint("bring the file back from a copy of the state directory")
     };
-    let mut object: Sealed = serde_json::from_slice(bytes)
-        .map_err(|error| refused(format!("`{}` is no sealed value: {error}", path.display())))?;
+    let mut object: Sealed =
+        serde_json::from_slice(bytes).map_err(|error| refused(format!("`{place}` is no sealed value: {error}")))?;
     if object.format != FORMAT {
         return Err(Failure::new(Exit::NotDone, format!("secret `{name}` cannot be opened"))
             .because(format!("it has format {}, and this program knows format {FORMAT}", object.format))
@@ -138,7 +132,7 @@ pub(super) fn parse(path: PathBuf, bytes: &[u8], name: &str, version: u32) -> Re
     if (object.name.as_str(), object.version) != (name, version) {
         return Err(refused(format!("the file says that it is version {} of `{}`", object.version, object.name)));
     }
-    object.path = path;
+    object.place = place;
     Ok(object)
 }
 
@@ -161,8 +155,4 @@ pub(super) fn named(file: &str) -> Option<(&str, u32)> {
 
 fn associated(environment: Uuid, name: &str, version: u32) -> Vec<u8> {
     format!("sre-provision/sealed/{FORMAT}\0{environment}\0{name}\0{version}").into_bytes()
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::NotDone, format!("cannot read `{}`", path.display())).because(error)
 }

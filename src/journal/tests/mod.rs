@@ -7,6 +7,9 @@ mod formats;
 mod identity;
 mod invariants;
 mod remembering;
+mod sharing;
+mod sim;
+mod sim_wire;
 mod writing;
 
 use std::collections::BTreeMap;
