@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::state::StateBucket;
+
 /// What vouches for the journal, where whoever can write to it cannot reach.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -23,4 +25,7 @@ pub struct AnchorPlaces {
     /// The machine's syslog, facility `authpriv`.
     #[serde(default)]
     pub syslog: bool,
+    /// A bucket that keeps each object from everybody for a time (object lock with a default retention).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub s3: Option<StateBucket>,
 }

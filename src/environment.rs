@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::deadlines::Deadlines;
+pub use crate::hardening::{Hardening, HardeningProfile};
+use crate::state::{State, StatePlace};
 use crate::units::{ByteSize, Ipv4Network, Span};
 pub use crate::wanted::{NodeName, Role, WantedNode};
 
@@ -52,6 +54,16 @@ pub struct Environment {
     /// What vouches for the journal.
     #[serde(default)]
     pub audit: Audit,
+    /// Where the state is kept.
+    #[serde(default)]
+    pub state: State,
+}
+
+impl Environment {
+    /// Where in S3 the state is; `None` where it is in the workspace.
+    pub fn state_place(&self) -> Option<StatePlace> {
+        Some(self.state.s3.as_ref()?.place(&self.name, self.aws.as_ref()?))
+    }
 }
 
 /// Where an environment lives.
@@ -370,31 +382,4 @@ pub enum Rke2Profile {
     #[default]
     Cis,
     None,
-}
-
-/// The operating system's hardening.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Hardening {
-    #[serde(default)]
-    pub profile: HardeningProfile,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum HardeningProfile {
-    #[default]
-    Stig,
-    Cis,
-    None,
-}
-
-impl HardeningProfile {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Stig => "stig",
-            Self::Cis => "cis",
-            Self::None => "none",
-        }
-    }
 }

@@ -35,9 +35,11 @@ pub mod failure;
 pub mod fingerprint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+pub mod hardening;
 pub mod identity;
 pub mod refusal;
 pub mod secret;
+pub mod state;
 pub mod stop;
 pub mod units;
 pub mod wanted;

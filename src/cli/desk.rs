@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Common, Reached, members};
+use super::{Common, Reached, homes, members};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud};
 use crate::compliance::Catalogue;
@@ -19,7 +19,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
 use crate::journal::{
-    Actor, Anchor, Journal, LocalStore, Memory, SYSLOG, history, load_identity, tell_file, tell_syslog, usual,
+    Actor, Anchor, Home, Journal, Lease, Memory, SYSLOG, history, tell_file, tell_s3, tell_syslog, usual,
 };
 use crate::node::{Connections, Keys};
 use crate::plan::Releases;
@@ -60,23 +60,27 @@ pub struct Desk {
     pub env: Environment,
     /// The RKE2 release that the file asks for; `env` has the one that counts.
     asked: String,
+    /// This machine's part of what is kept.
     pub state: StateDir,
+    /// Where all of it is kept.
+    pub home: Home,
     pub tools: Tools,
 }
 
 impl Desk {
-    /// Reads the environment file; asks nobody.
-    pub fn open(common: &Common, name: &str) -> Result<Self, Failure> {
+    /// Reads the environment file; asks nobody but for credentials, where the state is in S3.
+    pub async fn open(common: &Common, name: &str) -> Result<Self, Failure> {
         let workspace = common.open()?;
         let mut env = config::load(&workspace, name)?;
         if env.rke2.release.is_none() {
             env.rke2.release = std::env::var(RELEASE_VARIABLE).ok().filter(|dir| !dir.is_empty());
         }
         let state = workspace.state(name);
+        let home = homes::home(&env, state.clone()).await?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
-        Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, tools })
+        Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
     }
 
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
@@ -98,48 +102,55 @@ impl Desk {
     }
 
     /// The identity as recorded, of the class that the file asks for now; or a new one. Neither is recorded yet.
-    pub fn identity(&self, account: &Account) -> Result<Identity, Failure> {
-        match self.recorded_identity()? {
+    pub async fn identity(&self, account: &Account) -> Result<Identity, Failure> {
+        match self.recorded_identity().await? {
             Some(identity) => Ok(of_class(identity, &self.env, Timestamp::now())),
             None => Ok(new_identity(&self.env, account, Uuid::new_v4())),
         }
     }
 
-    /// The identity, if the environment ever had one here.
+    /// The identity, if the environment ever had one.
     ///
     /// # Errors
     /// It cannot be read, or it is another environment's: the state was copied, and what it tells of is not this one's.
-    pub fn recorded_identity(&self) -> Result<Option<Identity>, Failure> {
-        let recorded = load_identity(&self.state)?;
+    pub async fn recorded_identity(&self) -> Result<Option<Identity>, Failure> {
+        let recorded = self.home.identity().await?;
         match recorded.as_ref().filter(|identity| identity.name != self.env.name) {
             Some(other) => Err(copied(&self.env.name, &other.name, &self.state)),
             None => Ok(recorded),
         }
     }
 
+    /// Takes the lease.
+    ///
+    /// # Errors
+    /// Exit 8, naming the holder.
+    pub async fn lease(&self) -> Result<Lease, Failure> {
+        self.home.lease(actor()).await
+    }
+
     /// The identity of an environment that was made.
     ///
     /// # Errors
     /// It was never made here.
-    pub fn made_identity(&self) -> Result<Identity, Failure> {
+    pub async fn made_identity(&self) -> Result<Identity, Failure> {
         let name = &self.env.name;
-        self.recorded_identity()?.ok_or_else(|| {
+        self.recorded_identity().await?.ok_or_else(|| {
             Failure::new(Exit::NotDone, format!("`{name}` was never made here"))
                 .hint(format!("sre-provision up {name}"))
         })
     }
 
     pub async fn journal(&self, identity: &Identity) -> Result<Journal, Failure> {
-        Journal::open(Box::new(LocalStore::new(&self.state)), identity).await
+        self.home.journal(identity).await
     }
 
     /// How long each stage took before, here or in the last environment of this name that was taken away. Only told to
     /// people, so that what cannot be read is left out.
     pub async fn usual(&self, journal: &Journal) -> BTreeMap<Kind, Duration> {
         let mut known = BTreeMap::new();
-        if let Some(earlier) = self.workspace.gone(&self.env.name).ok().and_then(|mut gone| gone.pop())
-            && let Ok(Some(identity)) = load_identity(&earlier)
-            && let Ok(journal) = Journal::open(Box::new(LocalStore::new(&earlier)), &identity).await
+        if let Ok(Some((home, identity))) = homes::retired(&self.workspace, &self.home).await
+            && let Ok(journal) = home.journal(&identity).await
         {
             known = usual(&history(journal.entries()));
         }
@@ -148,7 +159,11 @@ impl Desk {
     }
 
     pub fn secrets(&self, identity: &Identity) -> Result<Secrets, Failure> {
-        open_secrets(&self.state, identity)
+        let key = key_source(identity)?;
+        match self.home.shared() {
+            Some(shared) => Secrets::open_shared(Arc::clone(&shared.objects), identity, key),
+            None => Secrets::open(&self.state, identity, key),
+        }
     }
 
     /// Holds a cluster that was formed to the release that it runs, whatever the file asks for: nothing of it, and nothing
@@ -168,7 +183,11 @@ impl Desk {
     pub fn secrets_to_forget(&self, identity: &Identity, tell: impl FnOnce(&Failure)) -> Result<Secrets, Failure> {
         self.secrets(identity).or_else(|failure| {
             tell(&failure);
-            Ok(Secrets::unopened(&self.state, identity, key_source(identity)?))
+            let key = key_source(identity)?;
+            Ok(match self.home.shared() {
+                Some(shared) => Secrets::unopened_shared(Arc::clone(&shared.objects), identity, key),
+                None => Secrets::unopened(&self.state, identity, key),
+            })
         })
     }
 
@@ -219,18 +238,27 @@ impl Desk {
     }
 
     /// Tells the end of the journal where the environment file says.
-    pub fn anchor(&self, identity: &Identity, end: &Anchor) -> Result<(), Failure> {
+    pub async fn anchor(&self, identity: &Identity, end: &Anchor) -> Result<(), Failure> {
         let places = &self.env.audit.anchor;
         if let Some(file) = &places.file {
             tell_file(&self.workspace.root().join(file), identity, end)?;
         }
-        if places.syslog { tell_syslog(Path::new(SYSLOG), identity, end) } else { Ok(()) }
+        if places.syslog {
+            tell_syslog(Path::new(SYSLOG), identity, end)?;
+        }
+        match (&places.s3, &self.env.aws) {
+            (Some(s3), Some(aws)) => {
+                tell_s3(&homes::connect_s3(&s3.place(&self.env.name, aws)).await?, identity, end).await
+            }
+            (Some(_), None) | (None, _) => Ok(()),
+        }
     }
 
     /// Takes away what stopped runs left here: records of children once the run is done, and plaintext on tmpfs as soon as
     /// no child can still read it. What cannot go is told.
     pub async fn tidy(&self, children: &Children, secrets: &Secrets, is_done: bool, events: &Events) {
         let tidied = async {
+            self.home.give_roots(secrets.environment()).await?;
             if is_done {
                 children.sweep().await?;
             }
@@ -246,10 +274,11 @@ impl Desk {
     }
 }
 
-/// Where the last environment of this name is kept: as it is, or as `down` has put it aside.
+/// Where this machine keeps the logs of the last environment of this name: as it is, or as `down` has put it aside.
 pub fn last_state(workspace: &Workspace, name: &str) -> Result<Option<StateDir>, Failure> {
     let state = workspace.state(name);
-    if state.identity().exists() { Ok(Some(state)) } else { Ok(workspace.gone(name)?.pop()) }
+    let is_here = state.identity().exists() || state.path().join("runs").exists();
+    if is_here { Ok(Some(state)) } else { Ok(workspace.gone(name)?.pop()) }
 }
 
 fn not_counted(refused: &[String]) -> Option<String> {
@@ -280,10 +309,6 @@ pub fn actor() -> Actor {
     let login = variable("SUDO_USER");
     let job = variable("CI_JOB_URL").or_else(|| variable("GITHUB_RUN_ID")).or_else(|| variable("BUILD_URL"));
     Actor::here().with_name(variable("USER").as_deref()).with_login(login).with_job(job)
-}
-
-pub fn open_secrets(state: &StateDir, identity: &Identity) -> Result<Secrets, Failure> {
-    Secrets::open(state, identity, key_source(identity)?)
 }
 
 fn key_source(identity: &Identity) -> Result<KeySource, Failure> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Common;
 use super::ask::ask;
-use super::desk::{Desk, actor, connections_dir, forget_in_memory, known};
+use super::desk::{Desk, connections_dir, forget_in_memory, known};
 use super::look::Layout;
 use super::lost::Lost;
 use super::reap::still_expired;
@@ -21,7 +21,7 @@ use crate::event::{Event, Events, Outcome};
 use crate::execute::{Book, Removed, Sorted, World, down};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
-use crate::journal::{Journal, Lease, Writer, save_identity};
+use crate::journal::{Journal, Lease, Writer};
 use crate::node::{Connections, Keys};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
@@ -58,11 +58,12 @@ impl Down {
     }
 
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        let desk = Desk::open(common, &self.environment)?;
+        let desk = Desk::open(common, &self.environment).await?;
         // Without an identity nothing is written before it is known what is left.
-        let takes = !self.dry_run && desk.state.identity().exists();
-        let held = if takes { Some(Lease::take(&desk.state, actor())?) } else { None };
-        let recorded = desk.recorded_identity()?;
+        let takes = !self.dry_run && desk.recorded_identity().await?.is_some();
+        let held = if takes { Some(desk.lease().await?) } else { None };
+        // Under the lease: who held it before may have changed it.
+        let recorded = desk.recorded_identity().await?;
         if let Some(other) = self.environment_id.filter(|id| recorded.as_ref().is_some_and(|it| it.id != *id)) {
             return Err(Failure::new(Exit::Usage, format!("`{}` is not {other} here", self.environment))
                 .because("its state is not lost and names another id")
@@ -78,6 +79,7 @@ impl Down {
             }
         };
         let tags = tag_of(identity.id);
+        desk.home.bring_roots(identity.id).await?;
         if self.dry_run {
             let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
             let journal = desk.journal(&identity).await?;
@@ -91,12 +93,15 @@ impl Down {
             }
             still_expired(cloud.as_ref(), &identity).await?;
         }
-        let lease = held.map_or_else(|| Lease::take(&desk.state, actor()), Ok)?;
+        let lease = match held {
+            Some(lease) => lease,
+            None => desk.lease().await?,
+        };
         let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
         let journal = desk.journal(&identity).await?;
         Removal::of(&desk, &identity, journal.memory(), sorted)?.tell(screen);
         self.confirm(&identity, screen, stop).await?;
-        save_identity(&desk.state, &identity)?;
+        desk.home.keep_identity(&identity).await?;
         self.carry_out(&desk, (lease, journal), &identity, cloud.as_ref(), &tags, screen, stop).await
     }
 
@@ -133,12 +138,13 @@ impl Down {
         let known = known(journal.memory());
         let writer = Writer::begin(journal, lease, &format!("down {}", identity.name), None).await?;
         let run = writer.run();
+        let tenure = writer.lease().tenure().cloned();
         let book = Arc::new(Book::new(writer, identity, desk.programs()));
         let (events, received) = Events::channel();
         let follower = tokio::spawn(screen.follow(received));
         events.send(Event::RunStarted { run, environment: identity.name.clone() });
         desk.tell_refused(&events);
-        let listener = stopping::listen(stop, &events);
+        let listeners = (stopping::listen(stop, &events), stopping::fence(tenure, stop, &events));
         let result = {
             let layout = Layout {
                 desk,
@@ -159,16 +165,16 @@ impl Down {
             desk.tidy(&children, &secrets, result.is_ok(), &events).await;
             result
         };
-        drop(listener);
+        drop(listeners);
         connections.close().await;
         drop(events);
         // A report that failed has nothing more to say than the run itself.
         drop(follower.await);
         let why = result.as_ref().err().map(ToString::to_string);
         let book = Arc::into_inner(book).ok_or_else(|| Failure::bug("somebody still writes after the run"))?;
-        let anchored = desk.anchor(identity, &book.close(Outcome::of(&result), why).await?);
+        let anchored = desk.anchor(identity, &book.close(Outcome::of(&result), why).await?).await;
         let removed = result?;
-        put_away(desk, identity, &secrets)?;
+        put_away(desk, identity, &secrets).await?;
         farewell(identity, &removed, started.elapsed(), screen);
         anchored
     }
@@ -186,10 +192,21 @@ fn farewell(identity: &Identity, removed: &Removed, time: Duration, screen: Scre
 }
 
 /// Of an environment that is gone, journal and logs stay; what would open it goes, here and on tmpfs.
-fn put_away(desk: &Desk, identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
+///
+/// # Errors
+/// Exit 8: where several machines share the state, another has begun with it again.
+async fn put_away(desk: &Desk, identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
+    let lease = match desk.home.shared() {
+        Some(_) => Some(desk.lease().await?),
+        None => None,
+    };
     secrets.forget()?;
     forget_in_memory(identity, secrets)?;
-    desk.state.retire(identity.id).map(drop)
+    desk.home.retire(identity).await?;
+    match lease {
+        Some(lease) => lease.give_back().await,
+        None => Ok(()),
+    }
 }
 
 /// The stages after all that they need; `down` goes through them from the end.

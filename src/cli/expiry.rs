@@ -5,14 +5,14 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::Common;
-use super::desk::{Desk, actor};
+use super::desk::Desk;
 use super::status::expires;
 use crate::cloud::{Tags, Thing, ThingKind, Whose};
 use crate::environment::EnvironmentClass;
 use crate::event::Outcome;
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_EXPIRES, tag_of};
-use crate::journal::{Lease, Record, Writer, save_identity};
+use crate::journal::{Record, Writer};
 use crate::report::{Screen, moment};
 use crate::units::Span;
 
@@ -41,12 +41,12 @@ impl ExpiryArgs {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
         match self.what {
             What::Show { environment } => {
-                let identity = Desk::open(common, &environment)?.made_identity()?;
+                let identity = Desk::open(common, &environment).await?.made_identity().await?;
                 tell(&identity, Timestamp::now(), screen);
                 Ok(())
             }
             What::Extend { environment, by } => {
-                let desk = Desk::open(common, &environment)?;
+                let desk = Desk::open(common, &environment).await?;
                 let identity = extend(&desk, by).await?;
                 tell(&identity, Timestamp::now(), screen);
                 Ok(())
@@ -79,10 +79,10 @@ fn tell(identity: &Identity, now: Timestamp, screen: Screen) {
 /// and whoever was stopped in between and asks again for the same time gets the same end.
 async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
     let name = &desk.env.name;
-    desk.made_identity()?;
-    let lease = Lease::take(&desk.state, actor())?;
+    desk.made_identity().await?;
+    let lease = desk.lease().await?;
     // Under the lease: who held it before may have moved the end.
-    let mut identity = desk.made_identity()?;
+    let mut identity = desk.made_identity().await?;
     let until = later(&identity, by, Timestamp::now())?;
     let (cloud, _) = desk.cloud(Some(&identity)).await?;
     let journal = desk.journal(&identity).await?;
@@ -94,12 +94,12 @@ async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
         let ids: Vec<String> = things.into_iter().filter(carries_tags).map(|thing| thing.id).collect();
         cloud.tag(&ids, &Tags::from([(TAG_EXPIRES.to_owned(), until.to_string())])).await?;
         identity.expires = Some(until);
-        save_identity(&desk.state, &identity)
+        desk.home.keep_identity(&identity).await
     };
     let moved = moved.await;
     let why = moved.as_ref().err().map(ToString::to_string);
     let end = writer.end(Outcome::of(&moved), why).await?;
-    let anchored = desk.anchor(&identity, &end);
+    let anchored = desk.anchor(&identity, &end).await;
     moved.and(anchored).map(|()| identity)
 }
 

@@ -6,19 +6,17 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Common;
-use super::desk::last_state;
+use super::{Common, homes};
 use crate::config;
 use crate::event::Outcome;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
-use crate::journal::{
-    Anchor, Deed, Journal, LocalStore, PastRun, Store, Verdict, history, load_identity, told, verify,
-};
+use crate::journal::{Anchor, Deed, Home, PastRun, Verdict, history, told, told_s3, verify};
 use crate::report::{Screen, table, took};
+use crate::state::StatePlace;
 use crate::units::Span;
-use crate::workspace::{StateDir, Workspace, check_name};
+use crate::workspace::{Workspace, check_name};
 
 /// How runs end.
 const OUTCOMES: [&str; 5] = [
@@ -79,14 +77,34 @@ fn anchor(text: &str) -> Result<Anchor, String> {
 }
 
 /// Where the last environment of a name is kept, and which one it is; one that was reaped by its tags has its id as name.
-fn last(workspace: &Workspace, name: &str) -> Result<(StateDir, Identity), Failure> {
+async fn last(workspace: &Workspace, name: &str) -> Result<Last, Failure> {
     if Uuid::parse_str(name).is_err() {
         check_name(name)?;
     }
+    let home = homes::named(workspace, name).await?;
+    if let Some(identity) = home.identity().await? {
+        return Ok(Last { home, identity, is_gone: false });
+    }
     let none = || Failure::new(Exit::NotDone, format!("`{name}` has no history here"));
-    let state = last_state(workspace, name)?.ok_or_else(none)?;
-    let identity = load_identity(&state)?.ok_or_else(none)?;
-    Ok((state, identity))
+    let (home, identity) = homes::retired(workspace, &home).await?.ok_or_else(none)?;
+    Ok(Last { home, identity, is_gone: true })
+}
+
+/// The last environment of a name.
+struct Last {
+    home: Home,
+    identity: Identity,
+    is_gone: bool,
+}
+
+impl Last {
+    /// Where its journal is, for people.
+    fn place(&self, workspace: &Workspace) -> String {
+        match self.home.shared() {
+            Some(shared) => shared.objects.place(&self.identity.id.to_string()),
+            None => workspace.shown(self.home.state().path()).display().to_string(),
+        }
+    }
 }
 
 impl History {
@@ -96,9 +114,9 @@ impl History {
             return command.run(&workspace, screen).await;
         }
         let name = self.environment.as_deref().unwrap_or_default();
-        let (state, identity) = last(&workspace, name)?;
+        let last = last(&workspace, name).await?;
         // Opening verifies the whole chain: what is shown is what was written.
-        let journal = Journal::open(Box::new(LocalStore::new(&state)), &identity).await?;
+        let journal = last.home.journal(&last.identity).await?;
         let runs = history(journal.entries());
         let (text, shown): (String, Vec<&PastRun>) = match self.run {
             None => {
@@ -113,10 +131,10 @@ impl History {
                 (one(run), vec![run])
             }
         };
-        if state != workspace.state(name) {
-            screen.remark(&format!("{name} is gone; this is kept in {}", workspace.shown(state.path()).display()));
+        if last.is_gone {
+            screen.remark(&format!("{name} is gone; this is kept in {}", last.place(&workspace)));
         }
-        screen.result(&text, &json!({ "environment": name, "id": identity.id, "runs": shown }));
+        screen.result(&text, &json!({ "environment": name, "id": last.identity.id, "runs": shown }));
         Ok(())
     }
 
@@ -131,14 +149,17 @@ impl History {
 impl Verify {
     async fn run(self, workspace: &Workspace, screen: Screen) -> Result<(), Failure> {
         let name = &self.environment;
-        let (state, identity) = last(workspace, name)?;
+        let Last { home, identity, .. } = last(workspace, name).await?;
         let mut anchors = self.anchor;
         let configured = if self.anchor_file.is_none() { anchor_file(workspace, name)? } else { None };
         if let Some(file) = self.anchor_file.as_ref().or(configured.as_ref()) {
             anchors.extend(told(file, identity.id)?);
         }
-        let store = LocalStore::new(&state);
-        let verdict = verify(&store, identity.id, &anchors).await?;
+        if let (None, Some(place)) = (&self.anchor_file, anchor_place(workspace, name)?) {
+            anchors.extend(told_s3(&*homes::connect(&place).await?, identity.id).await?);
+        }
+        let store = home.entries(identity.id);
+        let verdict = verify(&*store, identity.id, &anchors).await?;
         tell(&verdict, &identity, screen);
         let Some(exit) = verdict.exit() else { return Ok(()) };
         let failure = Failure::new(exit, format!("the journal of `{name}` is not proven to be what was written"));
@@ -166,6 +187,15 @@ fn anchor_file(workspace: &Workspace, name: &str) -> Result<Option<PathBuf>, Fai
     Err(Failure::new(Exit::Unanchored, what)
         .because("`audit.anchor.file` names this file, and every run of its that ends adds a line to it")
         .hint("if it was set after the last run: `sre-provision history verify --anchor NUMBER:DIGEST`"))
+}
+
+/// The bucket that the environment file names.
+fn anchor_place(workspace: &Workspace, name: &str) -> Result<Option<StatePlace>, Failure> {
+    if !workspace.environment_file(name).exists() {
+        return Ok(None);
+    }
+    let env = config::load(workspace, name)?;
+    Ok(env.audit.anchor.s3.as_ref().zip(env.aws.as_ref()).map(|(s3, aws)| s3.place(&env.name, aws)))
 }
 
 fn tell(verdict: &Verdict, identity: &Identity, screen: Screen) {

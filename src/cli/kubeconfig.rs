@@ -23,19 +23,23 @@ pub struct Kubeconfig {
 
 impl Kubeconfig {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
-        let desk = Desk::open(common, &self.environment)?;
+        let desk = Desk::open(common, &self.environment).await?;
         let none = || {
             Failure::new(Exit::NotDone, format!("`{}` has no kubeconfig yet", self.environment))
                 .hint(format!("sre-provision up {}", self.environment))
         };
-        let identity = desk.recorded_identity()?.ok_or_else(none)?;
+        let identity = desk.recorded_identity().await?.ok_or_else(none)?;
         let sealed = desk.secrets(&identity)?.get("kubeconfig")?.ok_or_else(none)?;
         let path = match &self.to {
             // As a whole, since the line to type holds in every directory.
             Some(to) => std::path::absolute(to).map_err(|error| {
                 Failure::new(Exit::Usage, format!("`{}` is no place for a file", to.display())).because(error)
             })?,
-            None => desk.state.kubeconfig(),
+            None => {
+                // On a machine that shares the state it need not be there yet.
+                desk.state.create()?;
+                desk.state.kubeconfig()
+            }
         };
         write_atomic(&path, sealed.expose(), 0o600)?;
         let shown = desk.workspace.shown(&path).display().to_string();

@@ -32,7 +32,7 @@ impl Lost<'_> {
     /// account or region than the one it was in.
     pub async fn find(&self, id: Option<Uuid>, screen: Screen, stop: &Stop) -> Result<Option<Identity>, Failure> {
         let name = &self.desk.env.name;
-        let retired = self.retired()?;
+        let retired = self.retired().await?;
         let candidates = self.candidates(&retired).await?;
         if candidates.is_empty() && retired.is_empty() {
             let what = format!("`{name}` has left nothing in {} {}", self.account.id, self.account.region);
@@ -75,9 +75,9 @@ impl Lost<'_> {
     }
 
     /// What was taken down here under this name, in this account and region.
-    fn retired(&self) -> Result<Vec<Retired>, Failure> {
+    async fn retired(&self) -> Result<Vec<Retired>, Failure> {
         let name = &self.desk.env.name;
-        let mut retired = Vec::new();
+        let mut retired: Vec<Retired> = self.desk.home.retired().await?.into_iter().map(Retired).collect();
         for state in self.desk.workspace.gone(name)? {
             retired.extend(load_identity(&state)?.map(Retired));
         }

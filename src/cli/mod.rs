@@ -9,6 +9,7 @@ mod desk;
 mod down;
 mod expiry;
 mod history;
+mod homes;
 mod kubeconfig;
 mod logs;
 mod look;
@@ -20,8 +21,10 @@ mod reap;
 mod removal;
 mod schema;
 mod ssh;
+mod state;
 mod status;
 mod stopping;
+mod unlock;
 mod up;
 mod validate;
 
@@ -112,6 +115,10 @@ enum Command {
     Logs(logs::Logs),
     /// Show what was run, by whom, and what came of it
     History(history::History),
+    /// Show who holds an environment, and take it over from a holder that is gone
+    Unlock(unlock::Unlock),
+    /// Move what is kept of an environment
+    State(state::StateArgs),
     /// Print completions for a shell
     Completions(completions::Completions),
 }
@@ -156,6 +163,8 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
         Command::Ssh(command) => command.run(common).await,
         Command::Logs(command) => command.run(common, screen),
         Command::History(command) => command.run(common, screen).await,
+        Command::Unlock(command) => command.run(common, screen).await,
+        Command::State(command) => command.run(common, screen).await,
         Command::Completions(command) => command.run(Cli::command()),
     }
 }

@@ -32,8 +32,8 @@ struct Line {
 
 impl NodesArgs {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
-        let desk = Desk::open(common, &self.environment)?;
-        let identity = desk.made_identity()?;
+        let desk = Desk::open(common, &self.environment).await?;
+        let identity = desk.made_identity().await?;
         let journal = desk.journal(&identity).await?;
         let known = known(journal.memory());
         let access = recorded_access(&known, &self.environment)?;

@@ -28,10 +28,10 @@ pub struct PlanArgs {
 
 impl PlanArgs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        let mut desk = Desk::open(common, &self.environment)?;
-        let recorded = desk.recorded_identity()?;
+        let mut desk = Desk::open(common, &self.environment).await?;
+        let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
-        let identity = desk.identity(&account)?;
+        let identity = desk.identity(&account).await?;
         let journal = desk.journal(&identity).await?;
         desk.keep_release(journal.memory());
         let secrets = desk.secrets_known_to(&journal, &identity)?;

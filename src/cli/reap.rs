@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::ask::ask;
 use super::desk::{actor, forget_connections};
 use super::down::Down;
-use super::{Common, Reached};
+use super::{Common, Reached, homes};
 use crate::cloud::{Account, Candidate, Cloud};
 use crate::config;
 use crate::environment::{self, EnvironmentClass, Platform};
@@ -21,11 +21,11 @@ use crate::event::{Events, Outcome};
 use crate::execute::{Broom, Sorted, left_over};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
-use crate::journal::{Journal, Lease, LocalStore, Writer, load_identity, save_identity};
+use crate::journal::{Home, Writer, load_identity};
 use crate::process::running;
 use crate::report::{Screen, moment, table};
 use crate::stop::Stop;
-use crate::workspace::{StateDir, Workspace};
+use crate::workspace::{StateDir, Workspace, check_name};
 
 #[derive(Debug, clap::Args)]
 pub struct Reap {
@@ -218,10 +218,13 @@ impl Reaping<'_> {
     /// Only that we were told to stop; whatever else happens is this environment's fate.
     async fn reap(&self) -> Result<Line, Failure> {
         let name = &self.candidate.name;
-        let here = self.here()?;
+        let here = match self.here().await {
+            Ok(here) => here,
+            Err(failure) => return Ok(line(self.candidate, Fate::Left, failure.to_string())),
+        };
         let result = match &here {
             // Boxed, because a command within a command would make this future as large as both.
-            Some((state, _)) if state.name() == name && self.workspace.environment_file(name).exists() => {
+            Some((home, _)) if home.state().name() == name && self.workspace.environment_file(name).exists() => {
                 Box::pin(Down::expired(name).run(self.common, self.screen, self.stop)).await
             }
             here => self.by_tags(here.clone()).await,
@@ -233,10 +236,17 @@ impl Reaping<'_> {
         }
     }
 
-    /// The environment's state, where this workspace has it under whatever name.
-    fn here(&self) -> Result<Option<(StateDir, Identity)>, Failure> {
-        let all = remembered(self.workspace)?;
-        Ok(all.into_iter().find(|(_, identity)| identity.id.to_string() == self.candidate.id))
+    /// The environment's state, where this workspace has it under whatever name, or its file says where it is.
+    async fn here(&self) -> Result<Option<(Home, Identity)>, Failure> {
+        let is_it = |identity: &Identity| identity.id.to_string() == self.candidate.id;
+        if let Some((state, identity)) = remembered(self.workspace)?.into_iter().find(|(_, identity)| is_it(identity)) {
+            return Ok(Some((Home::local(state), identity)));
+        }
+        if check_name(&self.candidate.name).is_err() {
+            return Ok(None);
+        }
+        let home = homes::named(self.workspace, &self.candidate.name).await?;
+        Ok(home.identity().await?.filter(is_it).map(|identity| (home, identity)))
     }
 
     /// What the platform says now, whatever we believe that we did.
@@ -252,7 +262,9 @@ impl Reaping<'_> {
         let more_time = |now: &Candidate| !is_over(now, Timestamp::now());
         match looked.await {
             Ok((0, _)) if said.is_empty() => line(self.candidate, Fate::Gone, said),
-            Ok((_, Some(now))) if more_time(&now) || self.is_kept_here() => line(self.candidate, Fate::Extended, said),
+            Ok((_, Some(now))) if more_time(&now) || self.is_kept_here().await => {
+                line(self.candidate, Fate::Extended, said)
+            }
             Ok((left, _)) if said.is_empty() => line(self.candidate, Fate::Left, format!("{left} things are left")),
             Ok(_) => line(self.candidate, Fate::Left, said),
             Err(failure) => line(self.candidate, Fate::Left, failure.to_string()),
@@ -260,29 +272,29 @@ impl Reaping<'_> {
     }
 
     /// Whether the state or the file of the environment here says that it is not to go, whatever its tags say.
-    fn is_kept_here(&self) -> bool {
-        let Ok(Some((state, identity))) = self.here() else { return false };
-        let file = config::load(self.workspace, state.name());
+    async fn is_kept_here(&self) -> bool {
+        let Ok(Some((home, identity))) = self.here().await else { return false };
+        let file = config::load(self.workspace, home.state().name());
         !has_ended(&identity, Timestamp::now()) || file.is_ok_and(|env| env.class != EnvironmentClass::Ephemeral)
     }
 
     /// By tags alone: under the lease and with the journal of its state here, or of one that bears its id.
-    async fn by_tags(&self, here: Option<(StateDir, Identity)>) -> Result<(), Failure> {
-        let (state, identity) = match here {
+    async fn by_tags(&self, here: Option<(Home, Identity)>) -> Result<(), Failure> {
+        let (home, identity) = match here {
             Some(here) => here,
             None => {
                 let identity = self.identity()?;
-                (self.workspace.state(&identity.name), identity)
+                (Home::local(self.workspace.state(&identity.name)), identity)
             }
         };
-        let lease = Lease::take(&state, actor())?;
-        if let [slot, ..] = &running(&state.children())?[..] {
+        let lease = home.lease(actor()).await?;
+        if let [slot, ..] = &running(&home.state().children())?[..] {
             return Err(Failure::new(Exit::Held, format!("`{slot}` of an earlier run still works on it")));
         }
         let cloud = self.place.cloud.as_ref();
         still_expired(cloud, &Identity { name: self.candidate.name.clone(), ..identity.clone() }).await?;
-        save_identity(&state, &identity)?;
-        let journal = Journal::open(Box::new(LocalStore::new(&state)), &identity).await?;
+        home.keep_identity(&identity).await?;
+        let journal = home.journal(&identity).await?;
         let writer = Writer::begin(journal, lease, &format!("reap {}", self.candidate.name), None).await?;
         let (events, received) = Events::channel();
         let follower = tokio::spawn(self.screen.follow(received));
@@ -295,7 +307,7 @@ impl Reaping<'_> {
         writer.end(Outcome::of(&result), result.as_ref().err().map(ToString::to_string)).await?;
         result?;
         forget_connections(&identity)?;
-        state.retire(identity.id).map(drop)
+        home.retire(&identity).await
     }
 
     /// As much of an identity as its tags tell; it is called by its id, because another may have its name by now.

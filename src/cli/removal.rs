@@ -40,7 +40,8 @@ struct Line<'a> {
 
 impl<'a> Removal<'a> {
     pub fn of(desk: &Desk, identity: &'a Identity, memory: &Memory, sorted: Sorted) -> Result<Self, Failure> {
-        let known = desk.state.identity().exists().then(|| known(desk, memory)).transpose()?;
+        // Without a journal there is nothing that could know.
+        let known = memory.last_run.is_some().then(|| known(desk, memory)).transpose()?;
         Ok(Self { identity, sorted, known })
     }
 
@@ -130,10 +131,12 @@ fn known(desk: &Desk, memory: &Memory) -> Result<BTreeSet<String>, Failure> {
     }
     for kind in WITH_STATE {
         // A state that cannot be read knows nothing; what it made is told as in no state.
-        if let Ok(text) = std::fs::read(desk.state.tofu(kind).join("terraform.tfstate"))
-            && let Ok(state) = serde_json::from_slice(&text)
-        {
-            words(&state, &mut known);
+        for file in ["terraform.tfstate", "pulled.tfstate"] {
+            if let Ok(text) = std::fs::read(desk.state.tofu(kind).join(file))
+                && let Ok(state) = serde_json::from_slice(&text)
+            {
+                words(&state, &mut known);
+            }
         }
     }
     Ok(known)

@@ -22,8 +22,8 @@ pub struct Ssh {
 
 impl Ssh {
     pub async fn run(self, common: &Common) -> Result<(), Failure> {
-        let desk = Desk::open(common, &self.environment)?;
-        let identity = desk.made_identity()?;
+        let desk = Desk::open(common, &self.environment).await?;
+        let identity = desk.made_identity().await?;
         let journal = desk.journal(&identity).await?;
         let access = recorded_access(&known(journal.memory()), &self.environment)?;
         let node = NodeName(self.node);

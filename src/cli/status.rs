@@ -1,14 +1,15 @@
-//! `sre-provision status`: every environment of the workspace, from what is recorded; asks nobody.
+//! `sre-provision status`: every environment of the workspace, from what is recorded; asks nobody but a bucket that keeps
+//! what is recorded.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Common;
+use super::{Common, homes};
 use crate::artifact::{Artifact, Kind};
 use crate::event::Outcome;
 use crate::failure::Failure;
 use crate::identity::Identity;
-use crate::journal::{Journal, Lease, LocalStore, Memory, load_identity};
+use crate::journal::Memory;
 use crate::report::{Screen, ago, table};
 use crate::workspace::{Workspace, check_name};
 
@@ -81,14 +82,14 @@ impl Line {
 
 async fn line(workspace: &Workspace, name: &str, now: Timestamp) -> Result<Line, Failure> {
     check_name(name)?;
-    let state = workspace.state(name);
+    let home = homes::named(workspace, name).await?;
     let mut line = Line::new(name, "not made".to_owned());
-    let Some(identity) = load_identity(&state)? else { return Ok(line) };
-    let journal = Journal::open(Box::new(LocalStore::new(&state)), &identity).await?;
+    let Some(identity) = home.identity().await? else { return Ok(line) };
+    let journal = home.journal(&identity).await?;
     let memory = journal.memory();
     line.platform = format!("{} {}", identity.platform, identity.region);
     (line.nodes, line.rke2) = members(memory);
-    line.state = match Lease::holder(&state) {
+    line.state = match home.holder().await? {
         Some(holder) => format!("busy: {} by {}", holder.command.unwrap_or_default(), holder.actor),
         None => condition(memory, now),
     };
@@ -144,7 +145,7 @@ mod tests {
     use crate::artifact::{Agents, Joined, Node, Nodes, Servers};
     use crate::environment::{EnvironmentClass, NodeName, Platform, Role};
     use crate::fingerprint::{Digest, Reading};
-    use crate::journal::{Actor, Deed, Intent, Record, Settled, Writer, save_identity};
+    use crate::journal::{Actor, Deed, Intent, Journal, Lease, LocalStore, Record, Settled, Writer, save_identity};
     use crate::workspace::StateDir;
 
     fn identity(name: &str) -> Identity {

@@ -3,9 +3,12 @@
 //! What a level means for each program that runs is told where that program is followed; this line comes also when none
 //! runs, or when the one that does says nothing for a while.
 
+use std::sync::Arc;
+
 use tokio::task::JoinHandle;
 
 use crate::event::Events;
+use crate::journal::Tenure;
 use crate::stop::{Level, Stop};
 
 /// Listens until it is dropped.
@@ -26,6 +29,17 @@ pub fn listen(stop: &Stop, events: &Events) -> Listener {
             events.notice(words(level));
         }
     }))
+}
+
+/// Stops the run as by Ctrl-C when its lease is lost: another may work on the environment, and what this one would still
+/// write does not count. Listens until it is dropped.
+pub fn fence(tenure: Option<Arc<Tenure>>, stop: &Stop, events: &Events) -> Option<Listener> {
+    let (tenure, stop, events) = (tenure?, stop.clone(), events.clone());
+    Some(Listener(tokio::spawn(async move {
+        tenure.lost().await;
+        events.notice("the lease was lost: another may work on this environment");
+        stop.raise();
+    })))
 }
 
 fn words(level: Level) -> &'static str {

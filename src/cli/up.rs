@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Common;
 use super::ask::ask;
-use super::desk::{Desk, TOOLS, actor};
+use super::desk::{Desk, TOOLS};
 use super::look::{Layout, Looked};
 use super::plan::heading;
 use super::stopping;
@@ -21,7 +21,7 @@ use crate::event::{Event, Events, Outcome};
 use crate::execute::{Book, Report, World, up};
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
-use crate::journal::{Journal, Lease, Writer, save_identity};
+use crate::journal::{Journal, Lease, Writer};
 use crate::node::Connections;
 use crate::report::{Screen, StageLine, ago, closing_table, kept_text, moment, plan_text, took};
 use crate::secrets::Secrets;
@@ -52,7 +52,7 @@ struct Ready {
 impl Up {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let started = Instant::now();
-        let ready = Ready::new(Desk::open(common, &self.environment)?).await?;
+        let ready = Ready::new(Desk::open(common, &self.environment).await?).await?;
         let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
         let (events, received) = Events::channel();
         let stages = stages::all();
@@ -68,7 +68,7 @@ impl Up {
         }
         self.ask(&ready, &looked, screen, stop).await?;
         preflight(&ready, &looked.plan, &connections).await?;
-        save_identity(&ready.desk.state, &ready.identity)?;
+        ready.desk.home.keep_identity(&ready.identity).await?;
         let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
         connections.close().await;
         report
@@ -95,13 +95,13 @@ impl Up {
 
 impl Ready {
     async fn new(mut desk: Desk) -> Result<Self, Failure> {
-        let lease = Lease::take(&desk.state, actor())?;
-        let recorded = desk.recorded_identity()?;
+        let lease = desk.lease().await?;
+        let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         // Another class than the recorded one counts only once the plan that carries it was agreed to.
-        let identity = desk.identity(&account)?;
+        let identity = desk.identity(&account).await?;
         if recorded.is_none() {
-            save_identity(&desk.state, &identity)?;
+            desk.home.keep_identity(&identity).await?;
         }
         let journal = desk.journal(&identity).await?;
         desk.keep_release(journal.memory());
@@ -160,11 +160,12 @@ async fn carry_out(
     let command = format!("up {}", desk.env.name);
     let writer = Writer::begin(journal, lease, &command, Some(looked.plan.digest())).await?;
     let run = writer.run();
+    let tenure = writer.lease().tenure().cloned();
     let book = Arc::new(Book::new(writer, &identity, desk.programs()));
     let follower = tokio::spawn(screen.follow(received));
     events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
     desk.tell_refused(&events);
-    let listener = stopping::listen(stop, &events);
+    let listeners = (stopping::listen(stop, &events), stopping::fence(tenure, stop, &events));
     let report = {
         let layout = Layout {
             desk: &desk,
@@ -184,7 +185,7 @@ async fn carry_out(
         desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &events).await;
         report
     };
-    drop(listener);
+    drop(listeners);
     let why = report.failure().map(|failure| failure.to_string());
     let outcome = report.outcome();
     events.send(Event::RunEnded { run, outcome, took: started.elapsed() });
@@ -195,7 +196,7 @@ async fn carry_out(
         Some(book) => book.close(outcome, why).await?,
         None => return Err(Failure::bug("somebody still writes to the journal after the run")),
     };
-    let anchored = desk.anchor(&identity, &end);
+    let anchored = desk.anchor(&identity, &end).await;
     conclude(&desk, &identity, &report, run, started, screen).and(anchored)
 }
 

@@ -14,6 +14,7 @@ use crate::deadlines::Deadlines;
 use crate::environment::{
     Access, Agents, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
 };
+use crate::state::State;
 use crate::units::Span;
 
 pub struct Draft<'a> {
@@ -33,6 +34,7 @@ pub struct Draft<'a> {
     pub rke2: Option<Rke2>,
     pub deadlines: Option<Deadlines>,
     pub audit: Option<Audit>,
+    pub state: Option<State>,
 }
 
 impl<'a> Draft<'a> {
@@ -55,6 +57,7 @@ impl<'a> Draft<'a> {
             rke2: part(&value["rke2"]),
             deadlines: defaulted(root, "deadlines", value),
             audit: defaulted(root, "audit", value),
+            state: defaulted(root, "state", value),
         }
     }
 

@@ -77,6 +77,30 @@ pub fn account(text: &str) -> Option<String> {
     (!good).then(|| format!("is `{text}`; the 12 digits of an account are wanted"))
 }
 
+/// Source: "General purpose bucket naming rules", Amazon S3 user guide.
+pub fn bucket(text: &str) -> Option<String> {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    let is_end = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let fits = (3..=63).contains(&text.len())
+        && text.bytes().all(is_inner)
+        && is_end(text.as_bytes().first())
+        && is_end(text.as_bytes().last())
+        && !text.contains("..");
+    (!fits).then(|| {
+        format!("is `{text}`; the name of a bucket is wanted: 3 to 63 lower-case letters, digits, dashes and dots")
+    })
+}
+
+/// What keys begin with: parts between slashes, none of them empty or dots only.
+pub fn prefix(text: &str) -> Option<String> {
+    let is_part = |part: &str| {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        !part.is_empty() && part.bytes().all(fits) && !part.bytes().all(|byte| byte == b'.')
+    };
+    let fits = text.len() <= 200 && text.split('/').all(is_part);
+    (!fits).then(|| format!("is `{text}`; letters, digits, dashes, dots and single slashes between them are wanted"))
+}
+
 /// An id such as `vpc-0123abcd`.
 pub fn resource(text: &str, kind: &str) -> Option<String> {
     let digits = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix('-')).unwrap_or_default();

@@ -227,6 +227,16 @@ mod tests {
                 "expires_after: 72h\naudit: {anchor: {file: .sre-provision/heads}}\n",
                 "7:24 audit.anchor.file is in `.sre-provision`, beside the journal that it vouches for",
             ),
+            (
+                "expires_after: 72h\n",
+                "expires_after: 72h\nstate: {s3: {bucket: Acme, prefix: dev}}\n",
+                "7:22 state.s3.bucket is `Acme`; the name of a bucket is wanted: 3 to 63 lower-case letters, digits, dashes and dots",
+            ),
+            (
+                "expires_after: 72h\n",
+                "expires_after: 72h\nstate: {s3: {bucket: acme-state, prefix: a/../b}}\n",
+                "7:42 state.s3.prefix is `a/../b`; letters, digits, dashes, dots and single slashes between them are wanted",
+            ),
             ("aws:\n  region: eu-central-1\n", "", "3:1 aws is missing; `platform: aws` needs its region"),
             ("eu-central-1", "us-gov-west-1", "11:3 aws.partition is `aws`, but `us-gov-west-1` lies in `aws-us-gov`"),
             (

@@ -6,6 +6,7 @@ use crate::artifact::Kind;
 use crate::config::draft::Draft;
 use crate::config::forms;
 use crate::environment::{Access, Aws, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
+use crate::state::StateBucket;
 use crate::units::ByteSize;
 use crate::workspace::STATE;
 
@@ -30,6 +31,7 @@ pub fn check(draft: &mut Draft<'_>) {
     rke2(draft);
     deadlines(draft);
     audit(draft);
+    state(draft);
 }
 
 fn version(draft: &mut Draft<'_>) {
@@ -308,6 +310,32 @@ fn audit(draft: &mut Draft<'_>) {
     let Some(file) = draft.audit.as_ref().and_then(|audit| audit.anchor.file.clone()) else { return };
     if file.components().any(|part| part.as_os_str() == STATE) {
         draft.tell("audit.anchor.file", format!("is in `{STATE}`, beside the journal that it vouches for"));
+    }
+}
+
+fn state(draft: &mut Draft<'_>) {
+    let state = draft.state.as_ref().and_then(|state| state.s3.clone());
+    let anchor = draft.audit.as_ref().and_then(|audit| audit.anchor.s3.clone());
+    if state.is_some() && anchor.as_ref().map(|it| &it.bucket) == state.as_ref().map(|it| &it.bucket) {
+        draft.tell("audit.anchor.s3.bucket", "is the bucket of the journal that it vouches for");
+    }
+    for (path, bucket) in [("state.s3", state), ("audit.anchor.s3", anchor)] {
+        if let Some(bucket) = bucket {
+            bucket_place(draft, path, &bucket);
+        }
+    }
+}
+
+fn bucket_place(draft: &mut Draft<'_>, path: &str, s3: &StateBucket) {
+    let forms = [
+        ("bucket", forms::bucket(&s3.bucket)),
+        ("prefix", s3.prefix.as_deref().and_then(forms::prefix)),
+        ("region", s3.region.as_deref().and_then(forms::region)),
+    ];
+    for (key, wrong) in forms {
+        if let Some(wrong) = wrong {
+            draft.tell(&format!("{path}.{key}"), wrong);
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use object_store::{
 
 use super::credentials::Credentials;
 use super::errors::{failure, is_no_bucket};
-use super::retention::{Attentive, Retained};
+use super::retention::{Attentive, Retained, Written};
 use super::{Object, Objects, Tag};
 use crate::failure::{Exit, Failure};
 
@@ -83,7 +83,8 @@ impl S3Objects {
         let path = self.path(key);
         let mut unknown = None;
         for _ in 0..TRIES {
-            let options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
+            let mut options = PutOptions { mode: mode.clone(), ..PutOptions::default() };
+            options.extensions.insert(Written::of(bytes));
             match self.store.put_opts(&path, bytes.to_vec().into(), options).await {
                 Ok(put) => return self.tag_of(key, put).await,
                 Err(error) if is_no_bucket(&error) => return Err(failure("write", &self.place(key), &error)),

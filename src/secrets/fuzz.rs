@@ -1,6 +1,6 @@
 //! The files of a sealed store under fuzzing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -20,6 +20,7 @@ pub const TARGETS: &[Target] = &[
 
 const ENVIRONMENT: Uuid = Uuid::from_u128(1);
 const NAME: &str = "token";
+const FILE: &str = "token.0001.json";
 const VALUE: &[u8] = b"only what was sealed is opened";
 
 fn key() -> &'static Key {

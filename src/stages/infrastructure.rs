@@ -11,7 +11,7 @@ use crate::failure::{Exit, Failure};
 use crate::identity::tag_of;
 use crate::stages::Context;
 use crate::tools::ToolCx;
-use crate::tools::tofu::{self, Finder, Outputs, Root};
+use crate::tools::tofu::{self, Backend, Finder, Outputs, Root};
 
 /// The root of this stage with its values; strings among them are taken literally by OpenTofu.
 pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
@@ -27,7 +27,12 @@ pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
     if let (Value::Object(values), Value::Object(common)) = (&mut values, common) {
         values.extend(common);
     }
-    Root::of(&template, cx.state.tofu(cx.stage), values)
+    let backend = cx.env.state_place().map(|place| Backend {
+        key: format!("{}/{}/tofu/{}.tfstate", place.prefix, cx.identity.id, cx.stage),
+        bucket: place.bucket,
+        region: place.region,
+    });
+    Ok(Root::of(&template, cx.state.tofu(cx.stage), values)?.kept_in(backend))
 }
 
 /// What a running cluster lives on: no apply destroys or replaces any of it, whatever its plan says.

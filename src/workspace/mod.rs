@@ -109,7 +109,8 @@ impl Workspace {
         let mut found = Vec::new();
         for file in file_names(&dir)?.iter().filter(|file| is_gone(file, name)) {
             let path = dir.join(file);
-            let journal = path.join("journal");
+            // The journal of one that several machines shared is not here.
+            let journal = Some(path.join("journal")).filter(|journal| journal.exists()).unwrap_or_else(|| path.clone());
             let written = journal.metadata().and_then(|meta| meta.modified());
             found.push((written.map_err(|error| failed("cannot look at", &journal, &error))?, path));
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::{RealDisk, failed, make_dir, put_aside};
+use super::{RealDisk, failed, make_dir, put_aside, remove, write_atomic};
 use crate::artifact::Kind;
 use crate::failure::{Exit, Failure};
 
@@ -67,6 +67,26 @@ impl StateDir {
         Ok(to)
     }
 
+    /// Puts aside what several machines share from now on, and notes where. Stopped anywhere, it is done again.
+    pub fn move_out(&self, place: &str) -> Result<(), Failure> {
+        write_atomic(&self.moved(), format!("{place}\n").as_bytes(), 0o600)?;
+        let aside = self.0.join("moved").join(Uuid::new_v4().to_string());
+        let states = Kind::ALL.map(|stage| (self.tofu(stage).join("terraform.tfstate"), format!("{stage}.tfstate")));
+        let dirs = [(self.journal(), "journal".to_owned()), (self.secrets(), "secrets".to_owned())];
+        for (path, name) in dirs.into_iter().chain(states) {
+            if path.exists() {
+                make_dir(&RealDisk, &aside, 0o700)?;
+                put_aside(&RealDisk, &path, &aside.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets that the state was elsewhere.
+    pub fn move_in(&self) -> Result<(), Failure> {
+        if self.moved().exists() { remove(&RealDisk, &self.moved()) } else { Ok(()) }
+    }
+
     /// The environment's name.
     pub fn name(&self) -> &str {
         self.0.file_name().and_then(|name| name.to_str()).unwrap_or_default()
@@ -89,6 +109,11 @@ impl StateDir {
 
     pub fn identity(&self) -> PathBuf {
         self.0.join("identity.json")
+    }
+
+    /// Where the state was moved to, if it is not here any more.
+    pub fn moved(&self) -> PathBuf {
+        self.0.join("moved-to")
     }
 
     /// The file whose lock is the lease.

@@ -19,8 +19,10 @@ mod reap;
 mod schema;
 mod secrets;
 mod ssh;
+mod state;
 mod status;
 mod stopping;
+mod unlock;
 mod up;
 mod validate;
 

@@ -3,6 +3,7 @@
 //! S3 is moto, in the Python of the lab: `lab/lab run cargo test --test objects`.
 #![expect(clippy::disallowed_methods, reason = "the world of the test is made of files and programs")]
 
+mod commands;
 mod moto;
 mod proxy;
 mod suite;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sre_provision::failure::{Class, Exit};
+use sre_provision::fingerprint::Digest;
+use sre_provision::journal::{Anchor, tell_s3, told_s3};
 use sre_provision::objects::{Bucket, LocalObjects, MemoryObjects, Objects, S3Objects, probe};
 
 use moto::Moto;
@@ -30,6 +33,10 @@ impl World {
     }
 
     async fn objects(&self, bucket: &str) -> Arc<dyn Objects> {
+        Arc::new(self.s3(bucket).await)
+    }
+
+    async fn s3(&self, bucket: &str) -> S3Objects {
         let bucket = Bucket {
             name: bucket.to_owned(),
             prefix: "team/dev".to_owned(),
@@ -37,7 +44,7 @@ impl World {
             partition: "aws".to_owned(),
             endpoint: Some(format!("http://127.0.0.1:{}", self.proxy.port)),
         };
-        Arc::new(S3Objects::connect(bucket).await.expect("credentials, as the lab sets them"))
+        S3Objects::connect(bucket).await.expect("credentials, as the lab sets them")
     }
 }
 
@@ -145,4 +152,23 @@ async fn what_cannot_be_had_is_told_and_never_taken_for_absent() {
     assert_eq!((silent.exit(), silent.kind()), (Exit::Platform, Class::Transient));
     world.proxy.calm();
     assert!(created(&*objects, "identity.json", b"x").await);
+}
+
+#[tokio::test]
+async fn an_end_of_the_journal_counts_as_anchored_only_where_s3_says_that_it_keeps_it() {
+    let world = World::new().await;
+    let (open, locked) = (world.s3("state").await, world.s3("locked").await);
+    let identity = commands::parsed();
+    let ends = [7_u64, 12].map(|number| Anchor { number, digest: Digest::of(&number.to_be_bytes()) });
+
+    let refused = tell_s3(&open, &identity, &ends[0]).await.expect_err("anybody could take it back");
+    for end in &ends {
+        tell_s3(&locked, &identity, end).await.expect("kept");
+        tell_s3(&locked, &identity, end).await.expect("told before");
+    }
+    let told = told_s3(&locked, identity.id).await.expect("read");
+
+    assert_eq!((refused.exit(), refused.what()), (Exit::NotDone, "the end of the journal is not anchored"));
+    assert_eq!(refused.hints()[0], "turn on object lock with a default retention for the bucket of `audit.anchor.s3`");
+    assert_eq!(told, ends);
 }

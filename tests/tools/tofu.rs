@@ -21,7 +21,7 @@ use crate::{World, tools};
 impl World {
     fn root(&self, config: Value) -> Root {
         let (dir, variables) = (self.state.tofu(Kind::Network), json!({}));
-        Root { dir, config, variables, lock: None, protected: vec![], is_new: false }
+        Root { dir, config, variables, lock: None, protected: vec![], is_new: false, is_shared: false }
     }
 
     /// The id of a resource in the state.
@@ -238,6 +238,7 @@ async fn caller() {
         lock: None,
         protected: vec![],
         is_new: false,
+        is_shared: false,
     };
     tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
 }

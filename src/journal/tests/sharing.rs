@@ -15,6 +15,7 @@ fn asked(variable: &str) -> Option<u64> {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "told to whoever asks with --nocapture")]
 fn in_every_interleaving_one_commits_per_epoch_and_nobody_takes_over_what_may_still_change() {
     let seed = asked("SRE_SIM_SEED");
     let seeds = seed.map_or(1..=asked("SRE_SIM_WORLDS").unwrap_or(SAMPLE), |seed| seed..=seed);

@@ -144,7 +144,7 @@ impl World {
             outcome: Outcome::default(),
         };
         for of in 0..PROGRAMS {
-            let machine = if of == PROGRAMS - 1 && seed % 2 == 0 { 0 } else { of };
+            let machine = if of == PROGRAMS - 1 && seed.is_multiple_of(2) { 0 } else { of };
             world.programs.push(Program {
                 life: None,
                 actor: Actor { host: format!("m{machine}"), boot: format!("boot-m{machine}"), ..Actor::here() },

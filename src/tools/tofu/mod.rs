@@ -22,14 +22,14 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::failure::{Class, Exit, Failure};
-use crate::process::quick;
+use crate::process::{Output, quick};
 use crate::stop::Level;
 use crate::tools::ToolCx;
 use crate::tools::tofu::intended::Intended;
 use crate::tools::tofu::plan::Plan;
 use crate::tools::tofu::run::{Run, Verb};
 
-pub use root::Root;
+pub use root::{Backend, Root};
 
 /// Looks at the platform for what OpenTofu made but did not record.
 #[async_trait]
@@ -133,6 +133,12 @@ async fn prepare<'a>(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Run<'a>, Fail
     let run = Run::new(cx, root)?;
     run.follow_earlier().await?;
     root.write()?;
+    if root.is_shared {
+        run.init().await?;
+        run.push_errored().await?;
+        run.pull().await?;
+        return Ok(run);
+    }
     if let Some(notice) = state::recover(&root.dir)? {
         cx.events.notice(format!("{}: {notice}", cx.stage));
     }
@@ -142,12 +148,12 @@ async fn prepare<'a>(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Run<'a>, Fail
 
 /// The outputs that are recorded in the root's state; none without a state.
 pub fn outputs(cx: &ToolCx<'_>, root: &Root) -> Result<Outputs, Failure> {
-    recorded(&root.dir).map_err(|failure| failure.of(cx.stage))
+    recorded(&root.state()).map_err(|failure| failure.of(cx.stage))
 }
 
 /// Reads the outputs of a state file (format 4).
-fn recorded(dir: &Path) -> Result<Outputs, Failure> {
-    let Some(state) = state::read(&state::path(dir))? else { return Ok(Outputs::default()) };
+fn recorded(file: &Path) -> Result<Outputs, Failure> {
+    let Some(state) = state::read(file)? else { return Ok(Outputs::default()) };
     let outputs = state.get("outputs").and_then(Value::as_object);
     let values = outputs.into_iter().flatten();
     Ok(Outputs(
@@ -157,21 +163,27 @@ fn recorded(dir: &Path) -> Result<Outputs, Failure> {
 
 /// Reads the saved plan with its values. OpenTofu starts its providers for it, so it waits where it holds nobody up.
 async fn shown(cx: &ToolCx<'_>, root: &Root) -> Result<Plan, Failure> {
-    let (tofu, env) = (cx.tools.get("tofu")?.path.clone(), run::environment(cx));
-    let chdir = format!("-chdir={}", root.dir.display());
-    let args = [chdir, "show".into(), "-json".into(), "-no-color".into(), "plan.bin".into()];
-    let shown = tokio::task::spawn_blocking(move || {
-        quick(&tofu, &args.each_ref().map(String::as_str), &env, Duration::from_secs(300))
-    });
-    let output = tokio::select! {
-        shown = shown => shown.map_err(|error| Failure::bug("asking tofu for its plan ended early").because(error))??,
-        () = cx.children.stop().reached(Level::Finish) => {
-            return Err(Failure::cancelled(format!("{}: stopped while tofu was asked for its plan", cx.stage)));
-        }
-    };
+    let output = asked(cx, root, &["show", "-json", "-no-color", "plan.bin"], "its plan").await?;
     if output.code != Some(0) {
         let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no plan").to_owned();
         return Err(Failure::new(Exit::Tool, "tofu cannot show its own plan").because(said).log(cx.log()));
     }
     Plan::parse(&output.stdout)
+}
+
+/// Asks OpenTofu something that changes nothing.
+async fn asked(cx: &ToolCx<'_>, root: &Root, question: &[&'static str], what: &str) -> Result<Output, Failure> {
+    let (tofu, env) = (cx.tools.get("tofu")?.path.clone(), run::environment(cx));
+    let mut args = vec![format!("-chdir={}", root.dir.display())];
+    args.extend(question.iter().map(|word| (*word).to_owned()));
+    let asked = tokio::task::spawn_blocking(move || {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        quick(&tofu, &args, &env, Duration::from_secs(300))
+    });
+    tokio::select! {
+        asked = asked => asked.map_err(|error| Failure::bug(format!("asking tofu for {what} ended early")).because(error))?,
+        () = cx.children.stop().reached(Level::Finish) => {
+            Err(Failure::cancelled(format!("{}: stopped while tofu was asked for {what}", cx.stage)))
+        }
+    }
 }

@@ -2,12 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::tools::tofu::state;
 use crate::workspace::{RealDisk, remove, write_atomic};
+
+/// Where the state of a root is, where several machines share it: an object of S3, with OpenTofu's own lock beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub bucket: String,
+    pub key: String,
+    pub region: String,
+}
 
 /// One root: what it consists of and where it lies.
 #[derive(Clone, Debug)]
@@ -24,6 +32,8 @@ pub struct Root {
     pub protected: Vec<String>,
     /// Nothing of it can exist: the environment got its id in this run.
     pub is_new: bool,
+    /// Its state is in a [`Backend`].
+    pub is_shared: bool,
 }
 
 impl Root {
@@ -45,7 +55,25 @@ impl Root {
             }
         }
         let lock = std::fs::read_to_string(template.join(".terraform.lock.hcl")).ok();
-        Ok(Self { dir, config, variables, lock, protected: vec![], is_new: false })
+        Ok(Self { dir, config, variables, lock, protected: vec![], is_new: false, is_shared: false })
+    }
+
+    /// Keeps the state in S3 instead of in the root's directory.
+    ///
+    /// Source: "Backend Type: s3", OpenTofu's documentation; `use_lockfile` is there from 1.10.
+    pub fn kept_in(mut self, backend: Option<Backend>) -> Self {
+        let Some(Backend { bucket, key, region }) = backend else { return self };
+        self.config["terraform"]["backend"] = json!({ "s3": {
+            "bucket": bucket,
+            "key": key,
+            "region": region,
+            "use_lockfile": true,
+            "use_path_style": true,
+            "skip_region_validation": true,
+            "encrypt": true,
+        }});
+        self.is_shared = true;
+        self
     }
 
     /// Refuses every plan that would destroy or replace one of these: `aws_instance`, or `aws_instance.node`.
@@ -74,9 +102,20 @@ impl Root {
         remove(&RealDisk, &self.imports())
     }
 
-    /// Whether something may exist that the state does not know: there is no state, or an apply has not been settled.
+    /// Whether something may exist that the state does not know: there is no state, or an apply has not been settled. Of one
+    /// that several machines share nobody can say here whether another has begun an apply.
     pub(super) fn is_unsure(&self) -> bool {
-        self.unsettled().exists() || (!self.is_new && !state::path(&self.dir).exists())
+        self.unsettled().exists() || (!self.is_new && (self.is_shared || !self.state().exists()))
+    }
+
+    /// The state as a file: OpenTofu's own, or what was read of a shared one last.
+    pub(super) fn state(&self) -> PathBuf {
+        if self.is_shared { self.dir.join("pulled.tfstate") } else { state::path(&self.dir) }
+    }
+
+    /// Whether the directory was initialised for a state that is elsewhere; OpenTofu writes down which.
+    pub(super) fn was_shared(&self) -> bool {
+        self.dir.join(".terraform/terraform.tfstate").exists()
     }
 
     /// Notes that an apply begins; [`Root::settle`] takes the note back.

@@ -9,13 +9,14 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::{Cancel, Ended, Stream as From};
 use crate::tools::refusals::refused;
+use crate::tools::tofu::asked;
 use crate::tools::tofu::intended::Intended;
 use crate::tools::tofu::mend::Mends;
 use crate::tools::tofu::root::{Root, write_json};
 use crate::tools::tofu::state;
 use crate::tools::tofu::stream::Stream;
 use crate::tools::{Call, ToolCx};
-use crate::workspace::{RealDisk, make_dir, tree_digest, write_atomic};
+use crate::workspace::{RealDisk, make_dir, put_aside, remove, tree_digest, write_atomic};
 
 /// What is planned and carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(super) struct Run<'a> {
 }
 
 /// The slots, in the order in which an earlier run may have left a child in one.
-const VERBS: [&str; 5] = ["init", "plan", "untaint", "apply", "destroy"];
+const VERBS: [&str; 6] = ["init", "push", "plan", "untaint", "apply", "destroy"];
 
 impl<'a> Run<'a> {
     pub(super) fn new(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Self, Failure> {
@@ -65,7 +66,10 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let readonly = self.root.lock.is_some().then_some("-lockfile=readonly");
-        let args = ["init", "-input=false", "-no-color", "-json-into=@here@/events"].into_iter().chain(readonly);
+        // The state is where it is; OpenTofu is not to move it.
+        let reconfigure = (self.root.is_shared || self.root.was_shared()).then_some("-reconfigure");
+        let args = ["init", "-input=false", "-no-color", "-json-into=@here@/events"].into_iter();
+        let args = args.chain(readonly).chain(reconfigure);
         let (ended, stream) = self.call("init", args, Cancel::Group, 0).await?;
         self.judge(&ended, &stream, None)?;
         // Without any provider `init` makes no directory.
@@ -136,13 +140,53 @@ impl<'a> Run<'a> {
         kept
     }
 
+    /// Reads a shared state into a file, as it is now.
+    pub(super) async fn pull(&self) -> Result<(), Failure> {
+        let output = asked(self.cx, self.root, &["state", "pull"], "its state").await?;
+        if output.code != Some(0) {
+            let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no state").to_owned();
+            let failure = Failure::new(Exit::Platform, "tofu cannot read its state in S3").because(said);
+            return Err(failure.log(self.cx.log()));
+        }
+        match output.stdout.trim() {
+            "" => remove(&RealDisk, &self.root.state()),
+            state => write_atomic(&self.root.state(), state.as_bytes(), 0o600),
+        }
+    }
+
+    /// Gives a state to S3 that an earlier run could not write there. OpenTofu takes it only if it is newer and of the same
+    /// lineage; one that it does not take is put aside, and what it knows is looked for.
+    pub(super) async fn push_errored(&self) -> Result<(), Failure> {
+        let errored = self.root.dir.join("errored.tfstate");
+        if !errored.exists() {
+            return Ok(());
+        }
+        let args = ["state", "push", "-lock-timeout=60s", "errored.tfstate"];
+        let (ended, _) = self.call("push", args, Cancel::Finish, 0).await?;
+        let notice = if ended.code == Some(0) {
+            remove(&RealDisk, &errored)?;
+            "took over the state that tofu could not write last time"
+        } else {
+            put_aside(&RealDisk, &errored, &self.root.dir.join("errored.tfstate.refused"))?;
+            "a state that tofu could not write last time is older than the one in S3; it was put aside"
+        };
+        self.cx.events.notice(format!("{}: {notice}", self.cx.stage));
+        Ok(())
+    }
+
     /// Makes a copy of the state durable and has it written down.
     ///
     /// # Errors
-    /// One of the two could not be written; the root stays unsettled, so that the next run does both. A broken state is
-    /// none: it is told, and put right before the next plan.
+    /// One of the two could not be written; the root stays unsettled, so that the next run does both. A state that is
+    /// broken or out of reach is none: it is told, and put right before the next plan.
     pub(super) async fn keep_state(&self, verb: &str) -> Result<(), Failure> {
-        let state = match state::whole(&self.root.dir) {
+        if self.root.is_shared
+            && let Err(failure) = self.pull().await
+        {
+            self.cx.events.notice(format!("{}: {failure}", self.cx.stage));
+            return Ok(());
+        }
+        let state = match state::whole(&self.root.dir, &self.root.state()) {
             Ok(Some(state)) => state,
             Ok(None) => return Ok(()),
             Err(failure) => {
@@ -192,6 +236,16 @@ impl<'a> Run<'a> {
             return Err(self.cx.failure("tofu", ended));
         }
         let what = format!("tofu {}{progress}", ended.how());
+        if let Some(lock) = stream.errors.iter().find_map(|error| lock_of(error)) {
+            return Err(Failure::new(Exit::Held, "another tofu holds its state")
+                .because(&lock.1)
+                .hint(format!(
+                    "wait until it ends; where it was killed: tofu -chdir={} force-unlock {}",
+                    self.root.dir.display(),
+                    lock.0
+                ))
+                .log(&ended.log));
+        }
         let failure = refused(what, &stream.errors).log(&ended.log);
         Err(ended.hint().into_iter().fold(failure, Failure::hint))
     }
@@ -202,6 +256,13 @@ fn read(stream: &mut Stream<'_>, from: From, line: &str) {
         From::Events => stream.line(line),
         From::Stdout | From::Stderr => {}
     }
+}
+
+/// The id and the owner of a lock that could not be had.
+fn lock_of(error: &str) -> Option<(String, String)> {
+    let info = error.contains("Error acquiring the state lock").then(|| error.split_once("Lock Info:"))??.1;
+    let field = |name: &str| info.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
+    Some((field("ID:")?.to_owned(), format!("{} holds it", field("Who:").unwrap_or("somebody"))))
 }
 
 fn own_variables() -> BTreeMap<String, OsString> {

@@ -51,14 +51,14 @@ pub(super) struct Whole {
     bytes: Vec<u8>,
 }
 
-/// The state of a root; `None` when there is none.
+/// The state of a root, in `file`; `None` when there is none.
 ///
 /// # Errors
 /// It is no state.
-pub(super) fn whole(dir: &Path) -> Result<Option<Whole>, Failure> {
-    let Some(state) = read(&path(dir))? else { return Ok(None) };
-    let bytes = std::fs::read(path(dir)).map_err(|error| {
-        Failure::new(Exit::NotDone, format!("state in `{}` cannot be read", dir.display())).because(error)
+pub(super) fn whole(dir: &Path, file: &Path) -> Result<Option<Whole>, Failure> {
+    let Some(state) = read(file)? else { return Ok(None) };
+    let bytes = std::fs::read(file).map_err(|error| {
+        Failure::new(Exit::NotDone, format!("state `{}` cannot be read", file.display())).because(error)
     })?;
     Ok(Some(Whole { dir: dir.to_owned(), serial: serial(&state), bytes }))
 }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn keep(dir: &Path) {
-        whole(dir).expect("whole").expect("a state").keep().expect("kept");
+        whole(dir, &path(dir)).expect("whole").expect("a state").keep().expect("kept");
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
     fn beside_a_broken_state_only_kin_of_the_last_copy_is_taken_over() {
         let serials = ["\"a\"", "\"b\""].map(|lineage| {
             let dir = dir(&[("terraform.tfstate", &state(7))]);
-            keep(dir.path()).expect("kept");
+            keep(dir.path());
             std::fs::write(path(dir.path()), "{").expect("written");
             std::fs::write(dir.path().join("errored.tfstate"), state(8).replace("\"a\"", lineage)).expect("written");
             recover(dir.path()).expect("recovered");
