@@ -17,7 +17,7 @@ use crate::objects::Objects;
 
 /// Machines; the last program shares the first one in every second world.
 const PROGRAMS: usize = 3;
-const STEPS: usize = 700;
+const STEPS: usize = 1_200;
 /// Of these leases, so that a world is small.
 pub const LEASE: Duration = Duration::from_secs(60);
 
@@ -105,10 +105,25 @@ struct Program {
 pub struct Outcome {
     pub entries: usize,
     pub takeovers: usize,
+    /// Of these, from a holder that was only silent; and of those, with something open.
+    pub expired: usize,
+    pub on_a_word: usize,
     /// Entries that arrived after their program had been killed or had given up waiting.
     pub late: usize,
     pub kills: usize,
     pub refused: usize,
+}
+
+impl Outcome {
+    pub fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.takeovers += other.takeovers;
+        self.expired += other.expired;
+        self.on_a_word += other.on_a_word;
+        self.late += other.late;
+        self.kills += other.kills;
+        self.refused += other.refused;
+    }
 }
 
 pub struct World {
@@ -198,16 +213,16 @@ impl World {
 
     fn disturb(&mut self) {
         let of = usize::try_from(self.dice.below(PROGRAMS as u64)).expect("an index");
-        let until = self.now() + Duration::from_secs(self.dice.below(150));
+        let until = self.now() + Duration::from_secs(self.dice.below(400));
         match self.dice.below(100) {
             0 => self.kill(of),
             1..=2 => self.programs[of].held_up_until = until,
             3..=4 => self.programs[of].cut_off_until = until,
             5..=8 => self.arrive_late(),
-            9..=30 => self.sky.lock().expect("sky").now += Duration::from_millis(self.dice.below(5_000)),
+            9..=36 => self.sky.lock().expect("sky").now += Duration::from_millis(self.dice.below(5_000)),
             _ => {}
         }
-        if self.programs[of].life.is_none() && self.dice.below(20) == 0 {
+        if self.programs[of].life.is_none() && self.dice.below(60) == 0 {
             let word = if self.dice.below(8) == 0 { Word::Given } else { Word::None };
             self.start(of, word);
         }
@@ -276,6 +291,8 @@ impl World {
         let lost = || Err(Failure::new(Exit::Platform, "no answer").transient());
         let answer = match self.dice.below(100) {
             _ if self.programs[of].cut_off_until > now => lost(),
+            // A look is repeated until it is answered; what is written may be done or not.
+            1.. if ask.is_look() => Ok(self.wires.carry_out(&ask)),
             0..=2 => lost(),
             3..=5 => {
                 self.wires.carry_out(&ask);
@@ -348,6 +365,8 @@ impl World {
             match &entry.record {
                 Record::Lease(claim) => {
                     self.outcome.takeovers += usize::from(claim.how != "free");
+                    self.outcome.expired += usize::from(claim.how.contains("not heard of"));
+                    self.outcome.on_a_word += usize::from(!open.is_empty() && claim.how.contains("--take-over"));
                     let is_sure = claim.how == "free" || claim.how.contains("has ended");
                     assert!(
                         open.is_empty() || is_sure || claim.how.contains("--take-over"),
@@ -394,7 +413,7 @@ async fn live(
         for step in 0..dice.below(6) {
             let step = format!("{of}-{step}");
             journal.append(&lease, run, intent(Some(&step), Deed::Make)).await?;
-            shared.vantage.sleep(Duration::from_millis(dice.below(20_000))).await;
+            shared.vantage.sleep(Duration::from_millis(dice.below(60_000))).await;
             journal.append(&lease, run, settled(Some(&step), Deed::Make, crate::event::Outcome::Succeeded)).await?;
         }
         let ended = Record::RunEnded { outcome: crate::event::Outcome::Succeeded, why: None };

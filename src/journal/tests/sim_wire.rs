@@ -20,6 +20,10 @@ pub enum Ask {
 }
 
 impl Ask {
+    pub fn is_look(&self) -> bool {
+        matches!(self, Self::Get(_) | Self::List(_))
+    }
+
     pub fn is_entry(&self) -> bool {
         matches!(self, Self::Create(key, _) if key.contains("/journal/"))
     }

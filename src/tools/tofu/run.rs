@@ -148,9 +148,13 @@ impl<'a> Run<'a> {
             let failure = Failure::new(Exit::Platform, "tofu cannot read its state in S3").because(said);
             return Err(failure.log(self.cx.log()));
         }
-        match output.stdout.trim() {
-            "" => remove(&RealDisk, &self.root.state()),
-            state => write_atomic(&self.root.state(), state.as_bytes(), 0o600),
+        // Where there is none it tells of one without a lineage.
+        let lineage = serde_json::from_str::<Value>(&output.stdout)
+            .ok()
+            .and_then(|mut state| Some(state.get_mut("lineage")?.take()));
+        match lineage.as_ref().and_then(Value::as_str) {
+            None | Some("") => remove(&RealDisk, &self.root.state()),
+            Some(_) => write_atomic(&self.root.state(), output.stdout.as_bytes(), 0o600),
         }
     }
 
@@ -276,4 +280,23 @@ pub(super) fn environment(cx: &ToolCx<'_>) -> BTreeMap<String, OsString> {
     let mut env = cx.tools.environment().variables().clone();
     env.extend(own_variables());
     env
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_another_tofu_holds_is_told_with_its_id_and_owner() {
+        // As OpenTofu 1.12.6 says it.
+        let error = "Error acquiring the state lock: Error message: operation error S3: PutObject, api error \
+                     PreconditionFailed: At least one of the pre-conditions you specified did not hold Lock Info: \
+                     ID: 11111111-2222-3333-4444-555555555555 Path: x Operation: OperationTypeApply Who: root@far";
+
+        let told = lock_of(error);
+
+        let id = "11111111-2222-3333-4444-555555555555".to_owned();
+        assert_eq!(told, Some((id, "root@far holds it".to_owned())));
+        assert_eq!(lock_of("no such bucket"), None);
+    }
 }
