@@ -36,11 +36,6 @@ impl Dice {
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % limit
     }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
-        let count = u64::try_from(from.len()).expect("a few");
-        (count > 0).then(|| from[usize::try_from(self.below(count)).expect("an index")])
-    }
 }
 
 /// What all programs of a world see.
@@ -222,8 +217,8 @@ impl World {
             9..=36 => self.sky.lock().expect("sky").now += Duration::from_millis(self.dice.below(5_000)),
             _ => {}
         }
-        if self.programs[of].life.is_none() && self.dice.below(60) == 0 {
-            let word = if self.dice.below(8) == 0 { Word::Given } else { Word::None };
+        if self.programs[of].life.is_none() && self.dice.below(15) == 0 {
+            let word = if self.dice.below(4) == 0 { Word::Given } else { Word::None };
             self.start(of, word);
         }
     }
@@ -256,7 +251,7 @@ impl World {
         }
     }
 
-    /// Decides on one call, then lets every program that can go on do so.
+    /// Decides on some calls, then lets every program that can go on do so.
     fn step(&mut self) {
         let now = self.now();
         let open: Vec<usize> = {
@@ -266,8 +261,10 @@ impl World {
             });
             open.map(|(number, _)| number).collect()
         };
-        if let Some(number) = self.dice.pick(&open) {
-            self.decide(number, now);
+        for number in open {
+            if self.dice.below(2) == 0 {
+                self.decide(number, now);
+            }
         }
         for of in 0..PROGRAMS {
             if self.programs[of].held_up_until > self.now() {
@@ -415,6 +412,7 @@ async fn live(
             journal.append(&lease, run, intent(Some(&step), Deed::Make)).await?;
             shared.vantage.sleep(Duration::from_millis(dice.below(60_000))).await;
             journal.append(&lease, run, settled(Some(&step), Deed::Make, crate::event::Outcome::Succeeded)).await?;
+            shared.vantage.sleep(Duration::from_millis(dice.below(60_000))).await;
         }
         let ended = Record::RunEnded { outcome: crate::event::Outcome::Succeeded, why: None };
         journal.append(&lease, run, ended).await.map(drop)
