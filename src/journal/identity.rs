@@ -1,6 +1,5 @@
 //! The identity file: which environment this directory is about.
 
-use std::path::Path;
 
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
