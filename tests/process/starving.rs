@@ -1,4 +1,4 @@
-//! What memory does to children and children to memory: a kill by the kernel is named, and output of any size costs little.
+//! What a want of memory does to children: a kill by the kernel is named.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -8,32 +8,20 @@ use sre_provision::stop::Stop;
 
 use crate::{World, children, invocation};
 
-/// Not a test: runs a script as a child and tells how it ended, how much it said, and the most memory that it took here.
+/// Not a test: runs a script as a child and tells how it ended.
 #[tokio::test]
 #[ignore = "started by other tests"]
 async fn caller() {
     let place = |name: &str| PathBuf::from(std::env::var_os(name).expect(name));
     let (children, mut events) = children(&place("WORLD"), &place("SPOOL"), Stop::default(), Arc::default());
     let listens = tokio::spawn(async move { while events.recv().await.is_some() {} });
-    let (mut lines, mut longest) = (0_u64, 0);
     let ended = children
-        .run(invocation(&place("WORLD"), &std::env::var("SCRIPT").expect("SCRIPT")), &mut |_, line| {
-            lines += 1;
-            longest = longest.max(line.len());
-        })
+        .run(invocation(&place("WORLD"), &std::env::var("SCRIPT").expect("SCRIPT")), &mut |_, _| {})
         .await
         .expect("an end");
     drop(children);
     listens.await.expect("no more events");
-    println!("how {}\nhint {}\nlines {lines}\nlongest {longest}", ended.how(), ended.hint().unwrap_or_default());
-    println!("here {}", most_memory("/proc/self/status"));
-}
-
-/// In KiB.
-fn most_memory(status: &str) -> u64 {
-    let text = std::fs::read_to_string(status).expect("a status");
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
+    println!("how {}\nhint {}", ended.how(), ended.hint().unwrap_or_default());
 }
 
 impl World {
@@ -102,30 +90,4 @@ fn a_tool_that_the_kernel_killed_for_want_of_memory_is_told_so() {
     assert!(how.ends_with("with exit code 137: the kernel killed for want of memory, of its control group"), "{how}");
     assert!(told(&output, "hint").starts_with("give it more memory: "), "{how}");
     assert!(world.log().trim_end().ends_with(": the kernel killed for want of memory, of its control group"));
-}
-
-#[test]
-fn a_line_without_an_end_and_lines_without_number_take_no_memory() {
-    let world = World::new();
-
-    let script = "head -c 128M /dev/zero | tr '\\0' x; echo; yes 'a line of output' | head -c 64M; \
-                  cp /proc/$PPID/status supervisor";
-    let output = world.called("", script);
-
-    let here: u64 = told(&output, "here").parse().expect("a number");
-    let supervisor = most_memory(&world.path("supervisor").display().to_string());
-    assert!(here < 64 << 10 && supervisor < 64 << 10, "{here} KiB here, {supervisor} KiB in the supervisor");
-    assert!(told(&output, "how").starts_with("ended after "), "{}", told(&output, "how"));
-    let lines: u64 = told(&output, "lines").parse().expect("a number");
-    assert!(lines > 1_000, "{lines}");
-    let log = std::fs::metadata(world.path("runs/0001/network.log")).expect("a log").len();
-    assert!(log < 70 << 20, "{log}");
-    // What is left of the raw output: its beginning and its end.
-    let raw = Command::new("du").arg("-sk").arg(world.spool()).output().expect("du");
-    let raw: u64 = String::from_utf8_lossy(&raw.stdout)
-        .split_whitespace()
-        .next()
-        .and_then(|size| size.parse().ok())
-        .expect("a size");
-    assert!(raw < 48 << 10, "{raw} KiB");
 }
