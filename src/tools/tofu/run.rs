@@ -52,7 +52,10 @@ impl<'a> Run<'a> {
                 .follow(&slot, &self.cx.redact, &mut |from, line| read(&mut stream, from, line))
                 .await?;
             if let Some(ended) = followed {
-                self.keep_state(verb).await?;
+                // A shared one is read once the directory is initialised, which an `init` that was killed has not seen to.
+                if !self.root.is_shared {
+                    self.keep_state(verb).await?;
+                }
                 self.cx.children.discard(&ended)?;
             }
         }
