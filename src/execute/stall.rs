@@ -47,9 +47,9 @@ mod tests {
 
     async fn silence(received: &mut UnboundedReceiver<Event>) -> (Kind, Duration, String) {
         loop {
-            match received.recv().await.expect("events go on") {
-                Event::StageSilent { stage, silent, last, .. } => return (stage, silent, last),
-                _ => {}
+            let event = received.recv().await.expect("events go on");
+            if let Event::StageSilent { stage, silent, last, .. } = event {
+                return (stage, silent, last);
             }
         }
     }

@@ -1,6 +1,5 @@
 //! The identity file: which environment this directory is about.
 
-
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
 use crate::workspace::{StateDir, write_atomic};

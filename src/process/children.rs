@@ -16,7 +16,7 @@ use crate::fingerprint::Digest;
 use crate::process::cancel;
 use crate::process::follow::Tail;
 use crate::process::launch::launch;
-use crate::process::record::{Child, End, Record, Standing, Started, half_made, records};
+use crate::process::record::{Child, End, Record, Standing, Started, half_made, records, running};
 use crate::process::redact::Redactor;
 use crate::process::spool;
 use crate::process::{Ended, Invocation, Stream, Witness};
@@ -160,7 +160,7 @@ impl Children {
         Ok(())
     }
 
-    fn remove(&self, record: &Record, here: &std::path::Path) -> Result<(), Failure> {
+    fn remove(&self, record: &Record, here: &Path) -> Result<(), Failure> {
         crash_point!("child.before-discarding-output", at here, b"");
         if let Err(error) = std::fs::remove_dir_all(here)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -387,15 +387,4 @@ fn lost(record: &Record, slot: &str) -> Result<String, Failure> {
 
 fn stopped_before(slot: &str) -> Failure {
     Failure::cancelled(format!("stopped before `{slot}` was started"))
-}
-
-/// The slots of the children below a directory that still run.
-pub fn running(dir: &Path) -> Result<Vec<String>, Failure> {
-    let mut slots = vec![];
-    for record in records(dir)? {
-        if let (Standing::Running, Some(child)) = (record.standing()?, record.child()?) {
-            slots.push(child.slot);
-        }
-    }
-    Ok(slots)
 }

@@ -45,8 +45,9 @@ use crate::fingerprint::Digest;
 use crate::secret::Secret;
 
 pub use attach::attach;
-pub use children::{Children, running};
+pub use children::Children;
 pub use quick::{Output, quick};
+pub use record::running;
 pub use redact::Redactor;
 pub use supervise::supervise;
 

@@ -244,6 +244,17 @@ pub(super) fn began_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// The slots of the children below a directory that still run.
+pub fn running(dir: &Path) -> Result<Vec<String>, Failure> {
+    let mut slots = vec![];
+    for record in records(dir)? {
+        if let (Standing::Running, Some(child)) = (record.standing()?, record.child()?) {
+            slots.push(child.slot);
+        }
+    }
+    Ok(slots)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,8 +15,11 @@ use crate::crash_point;
 
 pub const VARIABLE: &str = "SRE_DISK_FAULT";
 
-/// The value of [`VARIABLE`], and what of it is for this process: a fault and at which operation.
-static ARMED: OnceLock<(Option<OsString>, Option<(Kind, usize)>)> = OnceLock::new();
+/// A fault, and at which operation.
+type Told = Option<(Kind, usize)>;
+
+/// The value of [`VARIABLE`], and what of it is for this process.
+static ARMED: OnceLock<(Option<OsString>, Told)> = OnceLock::new();
 static PASSED: AtomicUsize = AtomicUsize::new(0);
 
 /// What an operation does.
@@ -51,7 +54,7 @@ pub fn passed_on() -> Option<(&'static str, OsString)> {
 }
 
 /// What strikes the program, or the supervisor of this child.
-fn read(text: &str, child: Option<&str>) -> Option<(Kind, usize)> {
+fn read(text: &str, child: Option<&str>) -> Told {
     let (text, slot) = text.split_once('@').map_or((text, None), |(text, slot)| (text, Some(slot)));
     let is_ours = match (child, slot) {
         (None, None) => true,

@@ -11,6 +11,7 @@ use crate::{World, children, invocation};
 /// Not a test: runs a script as a child and tells how it ended.
 #[tokio::test]
 #[ignore = "started by other tests"]
+#[expect(clippy::disallowed_macros, reason = "a process that is started tells by what it prints")]
 async fn caller() {
     let place = |name: &str| PathBuf::from(std::env::var_os(name).expect(name));
     let (children, mut events) = children(&place("WORLD"), &place("SPOOL"), Stop::default(), Arc::default());
