@@ -27,6 +27,8 @@ pub struct Removed {
 /// A stage that fails to destroy does not keep the others from being destroyed: the sweep by tag comes after all of
 /// them, and what it cannot remove is named.
 pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World<'_>) -> Result<Removed, Failure> {
+    // A build that a killed run left would make things behind our back.
+    world.children.wind_down(&world.secrets.known()).await?;
     let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events };
     let seen = broom.look().await?;
     let held = seen.held();

@@ -31,7 +31,7 @@ pub type OnLine<'a> = &'a mut (dyn FnMut(Stream, &str) + Send);
 
 /// The children of one environment.
 pub struct Children {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     spool: PathBuf,
     supervisor: PathBuf,
     events: Events,

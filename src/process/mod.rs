@@ -32,6 +32,7 @@ mod redact;
 mod spool;
 mod starved;
 mod supervise;
+mod wind_down;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -246,13 +246,18 @@ pub(super) fn began_in(stat: &str) -> Option<u64> {
 
 /// The slots of the children below a directory that still run.
 pub fn running(dir: &Path) -> Result<Vec<String>, Failure> {
-    let mut slots = vec![];
+    Ok(alive(dir)?.into_iter().map(|child| child.slot).collect())
+}
+
+/// The children below a directory that still run.
+pub(super) fn alive(dir: &Path) -> Result<Vec<Child>, Failure> {
+    let mut alive = vec![];
     for record in records(dir)? {
         if let (Standing::Running, Some(child)) = (record.standing()?, record.child()?) {
-            slots.push(child.slot);
+            alive.push(child);
         }
     }
-    Ok(slots)
+    Ok(alive)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use sre_provision::process::{Cancel, Invocation};
 use sre_provision::stop::Stop;
 
 use crate::notes::until;
@@ -17,18 +18,29 @@ async fn caller() {
     let spool = PathBuf::from(std::env::var_os("SPOOL").expect("SPOOL"));
     let (children, _events) = children(&dir, &spool, Stop::default(), Arc::default());
     let script = std::env::var("SCRIPT").expect("SCRIPT");
-    let (ended, _) = run(&children, invocation(&dir, &script)).await;
+    let cancel = if std::env::var_os("CANCEL").is_some() { Cancel::Group } else { Cancel::Finish };
+    let (ended, _) = run(&children, Invocation { cancel, ..invocation(&dir, &script) }).await;
     ended.expect("an end");
 }
 
 impl World {
     /// Starts a caller in a process of its own, waits for the file `begun` and kills it with SIGKILL.
     fn killed_caller(&self, script: &str) {
+        self.killed(script, &[]);
+    }
+
+    /// The same with a child that cancels cleanly.
+    fn killed_caller_of_a_build(&self, script: &str) {
+        self.killed(script, &[("CANCEL", "group")]);
+    }
+
+    fn killed(&self, script: &str, variables: &[(&str, &str)]) {
         let mut caller = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "outliving::caller", "--ignored"])
             .env("WORLD", self.dir.path())
             .env("SPOOL", self.spool())
             .env("SCRIPT", script)
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .spawn()
             .expect("a caller");
@@ -72,6 +84,32 @@ async fn a_child_that_ended_after_its_callers_death_is_not_started_again() {
     assert!(ended.expect("an end").adopted);
     assert_eq!(lines, ["Stdout one", "Stdout two"]);
     assert_eq!(std::fs::read_to_string(world.path("effects")).expect("effects"), "x\n");
+}
+
+#[tokio::test]
+async fn whoever_takes_all_away_cancels_a_build_that_was_left_and_waits_until_it_has_cleaned_up() {
+    let world = World::new();
+    world.killed_caller_of_a_build("trap 'echo x >>cleaned; exit 1' INT; echo >begun; while :; do sleep 0.05; done");
+    let (children, _events) = world.children();
+
+    children.wind_down(&[]).await.expect("wound down");
+
+    assert_eq!(std::fs::read_to_string(world.path("cleaned")).expect("cleaned up"), "x\n");
+    assert_eq!((children.running().expect("slots"), world.leftovers()), (vec![], 0));
+}
+
+#[tokio::test]
+async fn whoever_takes_all_away_leaves_alone_what_an_interrupt_would_damage() {
+    let world = World::new();
+    world.killed_caller(SLOW);
+    let (children, _events) = world.children();
+
+    children.wind_down(&[]).await.expect("nothing to wind down");
+
+    assert_eq!(children.running().expect("slots"), ["network-apply"]);
+    std::fs::write(world.path("go"), "").expect("go");
+    let ended = children.follow("network-apply", &[], &mut |_, _| {}).await.expect("followed").expect("an end");
+    assert_eq!(ended.code, Some(0));
 }
 
 #[tokio::test]
