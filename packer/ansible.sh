@@ -1,7 +1,7 @@
 #!/bin/bash
-# ansible.sh PLAYBOOK - runs a playbook on the machine that Packer builds; called by shell-local in packer/*/build.pkr.hcl, which sets
+# ansible.sh PLAYBOOK <KEY - runs a playbook on the machine that Packer builds; called by shell-local in packer/*/build.pkr.hcl,
+# which gives the machine's private key, kept in a 0600 file on tmpfs while the playbook runs, and sets
 #   SRE_HOST SRE_PORT SRE_USER      the machine
-#   SRE_PRIVATE_KEY                 the key itself; kept in a 0600 file on tmpfs while the playbook runs
 #   TMPDIR                          where that file lies, if it is on tmpfs: whoever set it takes away what a kill left; else below /dev/shm
 #   SRE_HOST_KEY_FILE               the machine's public host key, which Packer's own connection has fetched; nothing else is accepted
 #   SRE_BASTION                     JSON: null, or host, port, username, private_key_file, known_hosts_file
@@ -19,8 +19,9 @@ is_tmpfs "$place" || { echo "ansible: neither TMPDIR nor /dev/shm is on tmpfs, r
 work=$(mktemp -d "$place/play.XXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 143' TERM INT HUP
-printf '%s\n' "$SRE_PRIVATE_KEY" >"$work/key"
-unset SRE_PRIVATE_KEY
+# Never in a variable: whoever may look at a process may read its environment.
+cat >"$work/key"
+exec </dev/null
 printf '%s\n' "$SRE_VARS" >"$work/vars.json"
 
 read -r key_type key _ <"$SRE_HOST_KEY_FILE"

@@ -64,12 +64,9 @@ build {
       "SRE_VARS_FILE=${var.ansible_vars_file}",
       "SRE_VARS=${jsonencode({ image_seal_manifest = local.image_manifest, os_hardening_fips = var.fips })}",
     ]
-    # What stands above becomes part of a command line, which everybody may read; this becomes a file in TMPDIR, 0700.
-    inline = [
-      "SRE_PRIVATE_KEY=$(cat <<'KEY'\n${build.SSHPrivateKey}\nKEY\n)",
-      "export SRE_PRIVATE_KEY",
-      "\"$SRE_ANSIBLE_SCRIPT\" base.yml",
-    ]
+    # What stands above becomes part of a command line, which everybody may read; this becomes a file in TMPDIR, 0700,
+    # that gives the key through a pipe.
+    inline = ["\"$SRE_ANSIBLE_SCRIPT\" base.yml <<'KEY'\n${build.SSHPrivateKey}\nKEY\n"]
   }
 
   # Once more over Packer's own connection, as the very last deed on the machine.

@@ -98,12 +98,9 @@ build {
       "SRE_VARS_FILE=${var.ansible_vars_file}",
       "SRE_VARS=${jsonencode(local.ansible_vars)}",
     ]
-    # What stands above becomes part of a command line, which everybody may read; this becomes a file in TMPDIR, 0700.
-    inline = [
-      "SRE_PRIVATE_KEY=$(cat <<'KEY'\n${build.SSHPrivateKey}\nKEY\n)",
-      "export SRE_PRIVATE_KEY",
-      "\"$SRE_ANSIBLE_SCRIPT\" node-image.yml",
-    ]
+    # What stands above becomes part of a command line, which everybody may read; this becomes a file in TMPDIR, 0700,
+    # that gives the key through a pipe.
+    inline = ["\"$SRE_ANSIBLE_SCRIPT\" node-image.yml <<'KEY'\n${build.SSHPrivateKey}\nKEY\n"]
   }
 
   # Once more over Packer's own connection, as the very last deed on the machine.

@@ -98,10 +98,12 @@ async fn a_stop_cancels_packer_at_once() {
     assert!(at.elapsed().as_secs() < 30, "{:?}", at.elapsed());
 }
 
-/// In place of ansible-playbook: tells where the private key lies and what it is, and kills the script that wrote it.
+/// In place of ansible-playbook: tells where the private key lies, what it is and in how many environments it stands, and
+/// kills the script that wrote it.
 const DEADLY: &str = r#"#!/bin/bash
 while [ "$1" != --private-key ]; do shift; done
-printf '%s\n' "$2" "$(cat "$2")" "$ANSIBLE_SSH_CONTROL_PATH_DIR" >"${0%/*}/told"
+seen=$(cat "/proc/$PPID/environ" /proc/self/environ | grep -ac s3cr3t)
+printf '%s\n' "$2" "$(cat "$2")" "$ANSIBLE_SSH_CONTROL_PATH_DIR" "$seen" >"${0%/*}/told"
 kill -9 "$PPID"
 "#;
 
@@ -113,7 +115,7 @@ async fn the_key_of_a_build_goes_with_its_child_also_when_the_script_that_wrote_
     std::fs::set_permissions(&playbook, Permissions::from_mode(0o755)).expect("mode");
     std::fs::write(&host_key, "ecdsa-sha2-nistp256 AAAA\n").expect("written");
     let command = format!(
-        "SRE_HOST=192.0.2.1 SRE_PORT=22 SRE_USER=rocky SRE_PRIVATE_KEY=s3cr3t SRE_BASTION=null SRE_VARS='{{}}' SRE_VARS_FILE= \
+        "echo s3cr3t | SRE_HOST=192.0.2.1 SRE_PORT=22 SRE_USER=rocky SRE_BASTION=null SRE_VARS='{{}}' SRE_VARS_FILE= \
          SRE_HOST_KEY_FILE={} SRE_ANSIBLE_DIR=/nowhere SRE_ANSIBLE_PLAYBOOK={} {} base.yml",
         host_key.display(),
         playbook.display(),
@@ -124,8 +126,8 @@ async fn the_key_of_a_build_goes_with_its_child_also_when_the_script_that_wrote_
 
     assert!(failure.causes()[0].contains("exit status: 137"), "{failure}");
     let told = std::fs::read_to_string(world.path("told")).expect("the playbook was run");
-    let [key, value, sockets] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
-    assert_eq!(value, "s3cr3t");
+    let [key, value, sockets, seen] = told.lines().collect::<Vec<_>>()[..] else { panic!("{told}") };
+    assert_eq!((value, seen), ("s3cr3t", "0"));
     assert!(Path::new(key).starts_with(&world.spool) && !Path::new(key).exists(), "{key}");
     assert_eq!(std::fs::read_dir(&world.spool).expect("the spool").count(), 0);
     // SSH's socket with the name that Ansible gives it and the end that SSH adds while it makes it.
