@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::driver::{Course, Reference};
 use crate::handle::Handle;
 use crate::lane::{DISK, Ran};
-use crate::matrix::{lanes, to_the_end};
+use crate::matrix::{in_lanes, to_the_end};
 use crate::verdict::{last_words, problems};
 
 /// What becomes of the nth operation: `src/workspace/fault.rs`.
@@ -57,11 +57,7 @@ impl<'a> Disk<'a> {
     }
 
     pub fn carry_out(&self) {
-        std::thread::scope(|scope| {
-            for _ in 0..lanes() {
-                scope.spawn(|| self.work());
-            }
-        });
+        in_lanes(|| self.work());
     }
 
     fn work(&self) {

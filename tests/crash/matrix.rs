@@ -90,11 +90,7 @@ impl<'a> Matrix<'a> {
     }
 
     pub fn carry_out(&self) {
-        std::thread::scope(|scope| {
-            for _ in 0..lanes() {
-                scope.spawn(|| self.work());
-            }
-        });
+        in_lanes(|| self.work());
     }
 
     fn work(&self) {
@@ -205,6 +201,15 @@ impl<'a> Matrix<'a> {
         let is_whole = left(1) == 0 && found.runs.contains_key(&1);
         u8::from(!found.failed.is_empty() || !is_whole)
     }
+}
+
+/// Does the same in every lane at once.
+pub fn in_lanes(work: impl Fn() + Sync) {
+    std::thread::scope(|scope| {
+        for _ in 0..lanes() {
+            scope.spawn(&work);
+        }
+    });
 }
 
 pub fn lanes() -> usize {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::driver::Course;
 use crate::handle::Handle;
-use crate::matrix::{lanes, to_the_end};
+use crate::matrix::{in_lanes, to_the_end};
 use crate::verdict::{differences, last_words};
 
 /// The one that is killed.
@@ -53,11 +53,7 @@ impl<'a> Two<'a> {
     }
 
     pub fn carry_out(&self) {
-        std::thread::scope(|scope| {
-            for _ in 0..lanes() {
-                scope.spawn(|| self.work());
-            }
-        });
+        in_lanes(|| self.work());
     }
 
     fn work(&self) {
