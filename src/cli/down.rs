@@ -79,7 +79,6 @@ impl Down {
             }
         };
         let tags = tag_of(identity.id);
-        desk.home.bring_roots(identity.id).await?;
         if self.dry_run {
             let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
             let journal = desk.journal(&identity).await?;
@@ -97,6 +96,7 @@ impl Down {
             Some(lease) => lease,
             None => desk.lease().await?,
         };
+        desk.home.bring_roots(identity.id).await?;
         let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
         let journal = desk.journal(&identity).await?;
         Removal::of(&desk, &identity, journal.memory(), sorted)?.tell(screen);

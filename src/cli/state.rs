@@ -134,7 +134,12 @@ async fn carry(from: &End, to: &End, identity: &Identity, has_arrived: bool) -> 
     };
     // Opening verifies the whole chain where it lies now.
     to.home.journal(identity).await?;
-    settle(&to.site, identity).await?;
+    for lease in [Some(&lease), other.as_ref()].into_iter().flatten() {
+        lease.ensure()?;
+    }
+    if !has_arrived {
+        settle(&to.site, identity).await?;
+    }
     leave(&from.site).await?;
     if let Some(other) = other {
         other.give_back().await?;

@@ -38,7 +38,10 @@ pub fn fence(tenure: Option<Arc<Tenure>>, stop: &Stop, events: &Events) -> Optio
     Some(Listener(tokio::spawn(async move {
         tenure.lost().await;
         events.notice("the lease was lost: another may work on this environment");
-        stop.raise();
+        // A person who has asked for it already did not ask for more.
+        if !stop.is_asked() {
+            stop.raise();
+        }
     })))
 }
 

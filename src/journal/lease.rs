@@ -125,8 +125,15 @@ impl Lease {
             && let Some(mut journal) = shared.journal().await?
         {
             // Once more, on the very entries that the claim follows: one that comes late makes the claim collide.
-            wish.check_in(&journal, &how)?;
-            journal.take_over(&self).await?;
+            let taken = match wish.check_in(&journal, &how) {
+                Ok(()) => journal.take_over(&self).await,
+                Err(failure) => Err(failure),
+            };
+            if let (Err(_), Some(tenure)) = (&taken, &self.tenure) {
+                // Not given back: a free lease would say that nothing is open.
+                tenure.lose();
+            }
+            taken?;
         }
         Ok(self)
     }
@@ -160,6 +167,12 @@ impl Lease {
     /// Exit 8: the lease is lost, or so long unconfirmed that this must not begin.
     pub(super) fn allows(&self, record: &Record) -> Result<(), Failure> {
         self.tenure.as_ref().map_or(Ok(()), |tenure| tenure.allows(self.environment(), record))
+    }
+
+    /// # Errors
+    /// Exit 8: the lease is lost, or so long unconfirmed that nothing may begin.
+    pub fn ensure(&self) -> Result<(), Failure> {
+        self.tenure.as_ref().map_or(Ok(()), |tenure| tenure.ensure(self.environment()))
     }
 
     /// Who holds the lease now, as far as can be seen without trying to take it. A holder on another machine is

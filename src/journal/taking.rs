@@ -8,7 +8,7 @@ use super::deed::{Deed, Held, LEASE};
 use super::obstacle::Obstacles;
 use super::tenure::{TTL, Tenure};
 use super::vantage::{Here, Vantage};
-use super::{Holder, Journal, SharedStore, shared_identity};
+use super::{Actor, Holder, Journal, Record, SharedStore, shared_identity};
 use crate::failure::{Class, Exit, Failure};
 use crate::objects::{Objects, Tag, probe};
 use crate::workspace::StateDir;
@@ -71,7 +71,7 @@ pub(super) struct Taken {
 pub(super) enum How {
     Free,
     /// From a holder that this machine knows to be dead.
-    Dead(String),
+    Dead(String, Actor),
     /// From one that was not heard of for the whole time of its lease.
     Expired(String),
 }
@@ -85,7 +85,7 @@ impl How {
     pub fn text(&self, word: Word) -> String {
         match (self, word) {
             (Self::Free, _) => "free".to_owned(),
-            (Self::Dead(why), _) => why.clone(),
+            (Self::Dead(why, _), _) => why.clone(),
             (Self::Expired(why), Word::None) => why.clone(),
             (Self::Expired(why), Word::Given) => format!("{why}; taken over by `--take-over`"),
         }
@@ -147,7 +147,8 @@ impl Wish<'_> {
         let vantage = &self.shared.vantage;
         if held.space == vantage.space() && vantage.has_ended(&held.holder.actor) {
             let Holder { actor, .. } = &held.holder;
-            return Ok(Some(How::Dead(format!("process {} of {actor} has ended", actor.pid))));
+            let ended = format!("process {} of {actor} has ended", actor.pid);
+            return Ok(Some(How::Dead(ended, actor.clone())));
         }
         let now = vantage.now();
         let Watched { first, since } = watched.get_or_insert(Watched { first: deed.counter, since: now });
@@ -173,8 +174,13 @@ impl Wish<'_> {
     /// As [`check`](Self::check), by a journal that was read.
     pub fn check_in(&self, journal: &Journal, how: &How) -> Result<(), Failure> {
         let obstacles = Obstacles::of(journal, self.state, &*self.shared.vantage);
-        let is_expired = matches!(how, How::Expired(_));
-        obstacles.refuse(self.state.name(), is_expired, self.word)
+        let is_unsure = match how {
+            How::Free => false,
+            How::Expired(_) => true,
+            // It may have died before its own taking over was done: what is open is then another's.
+            How::Dead(_, dead) => last_to_begin(journal).is_some_and(|actor| actor != dead),
+        };
+        obstacles.refuse(self.state.name(), is_unsure, self.word)
     }
 
     /// Writes the deed of our taking where nobody was quicker.
@@ -196,6 +202,12 @@ impl Wish<'_> {
     fn tenure(&self, deed: (Deed, Tag), sent: Duration) -> Tenure {
         Tenure::begin(Arc::clone(&self.shared.objects), Arc::clone(&self.shared.vantage), deed, sent)
     }
+}
+
+/// Who wrote the last intent.
+fn last_to_begin(journal: &Journal) -> Option<&Actor> {
+    let intents = journal.entries().iter().rev().find(|entry| matches!(entry.record, Record::Intent(_)));
+    intents.map(|entry| &entry.actor)
 }
 
 pub(super) fn held_by(name: &str, holder: &Holder) -> Failure {

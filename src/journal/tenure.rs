@@ -78,7 +78,17 @@ impl Tenure {
 
     /// # Errors
     /// Exit 8: the lease is lost, or so long unconfirmed that this must not begin.
+    pub(super) fn ensure(&self, environment: &str) -> Result<(), Failure> {
+        self.sure(environment, true)
+    }
+
+    /// # Errors
+    /// As with [`ensure`](Self::ensure), unless the record only tells of what has begun before.
     pub(super) fn allows(&self, environment: &str, record: &Record) -> Result<(), Failure> {
+        self.sure(environment, begins(record))
+    }
+
+    fn sure(&self, environment: &str, begins: bool) -> Result<(), Failure> {
         let refused = |what: String| {
             Failure::new(Exit::Held, what)
                 .class(Class::Conflict)
@@ -87,7 +97,7 @@ impl Tenure {
         let age = self.vantage.now().saturating_sub(self.kept().confirmed).as_secs();
         match self.standing() {
             Standing::Sure => Ok(()),
-            Standing::Fading if !begins(record) => Ok(()),
+            Standing::Fading if !begins => Ok(()),
             Standing::Fading => Err(refused(format!("the lease of `{environment}` is not confirmed"))
                 .because(format!("the last heartbeat was {age} s ago: nothing new is begun"))),
             Standing::Lost => Err(refused(format!("the lease of `{environment}` was lost")).because(format!(
@@ -104,8 +114,13 @@ impl Tenure {
             let every = self.ttl / BEATS;
             let age = self.vantage.now().saturating_sub(self.kept().confirmed);
             self.vantage.sleep(if age < every { every - age } else { every / BEATS }).await;
-            // What failed is tried again; what matters is when the last one was confirmed.
-            drop(self.beat().await);
+            // What failed is tried again; what matters is when the last one was confirmed, and that nobody waits for an
+            // answer beyond the lease's end.
+            let left = self.ttl.saturating_sub(self.vantage.now().saturating_sub(self.kept().confirmed));
+            tokio::select! {
+                beaten = self.beat() => drop(beaten),
+                () = self.vantage.sleep(left) => {}
+            }
             if self.standing() == Standing::Lost {
                 self.lose();
                 return;

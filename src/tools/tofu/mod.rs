@@ -163,7 +163,7 @@ fn recorded(file: &Path) -> Result<Outputs, Failure> {
 
 /// Reads the saved plan with its values. OpenTofu starts its providers for it, so it waits where it holds nobody up.
 async fn shown(cx: &ToolCx<'_>, root: &Root) -> Result<Plan, Failure> {
-    let output = asked(cx, root, &["show", "-json", "-no-color", "plan.bin"], "its plan").await?;
+    let output = asked(cx, root, (&["show", "-json", "-no-color", "plan.bin"], "its plan"), Level::Finish).await?;
     if output.code != Some(0) {
         let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no plan").to_owned();
         return Err(Failure::new(Exit::Tool, "tofu cannot show its own plan").because(said).log(cx.log()));
@@ -171,8 +171,13 @@ async fn shown(cx: &ToolCx<'_>, root: &Root) -> Result<Plan, Failure> {
     Plan::parse(&output.stdout)
 }
 
-/// Asks OpenTofu something that changes nothing.
-async fn asked(cx: &ToolCx<'_>, root: &Root, question: &[&'static str], what: &str) -> Result<Output, Failure> {
+/// Asks OpenTofu something that changes nothing, unless we are told to stop at this level.
+async fn asked(
+    cx: &ToolCx<'_>,
+    root: &Root,
+    (question, what): (&[&'static str], &str),
+    until: Level,
+) -> Result<Output, Failure> {
     let (tofu, env) = (cx.tools.get("tofu")?.path.clone(), run::environment(cx));
     let mut args = vec![format!("-chdir={}", root.dir.display())];
     args.extend(question.iter().map(|word| (*word).to_owned()));
@@ -182,7 +187,7 @@ async fn asked(cx: &ToolCx<'_>, root: &Root, question: &[&'static str], what: &s
     });
     tokio::select! {
         asked = asked => asked.map_err(|error| Failure::bug(format!("asking tofu for {what} ended early")).because(error))?,
-        () = cx.children.stop().reached(Level::Finish) => {
+        () = cx.children.stop().reached(until) => {
             Err(Failure::cancelled(format!("{}: stopped while tofu was asked for {what}", cx.stage)))
         }
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::process::{Cancel, Ended, Stream as From};
+use crate::stop::Level;
 use crate::tools::refusals::refused;
 use crate::tools::tofu::asked;
 use crate::tools::tofu::intended::Intended;
@@ -143,9 +144,10 @@ impl<'a> Run<'a> {
         kept
     }
 
-    /// Reads a shared state into a file, as it is now.
+    /// Reads a shared state into a file, as it is now; also after a first stop, since what an apply that was let finish has
+    /// made is wanted.
     pub(super) async fn pull(&self) -> Result<(), Failure> {
-        let output = asked(self.cx, self.root, &["state", "pull"], "its state").await?;
+        let output = asked(self.cx, self.root, (&["state", "pull"], "its state"), Level::Interrupt).await?;
         if output.code != Some(0) {
             let said = output.stderr.lines().find(|line| line.contains("Error")).unwrap_or("no state").to_owned();
             let failure = Failure::new(Exit::Platform, "tofu cannot read its state in S3").because(said);
@@ -161,21 +163,32 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Gives a state to S3 that an earlier run could not write there. OpenTofu takes it only if it is newer and of the same
-    /// lineage; one that it does not take is put aside, and what it knows is looked for.
+    /// Gives a state to S3 that an earlier run could not write there, if it is newer than the one there and of the same
+    /// lineage; any other is put aside, and what it knows is looked for.
+    ///
+    /// # Errors
+    /// It could not be given, as before; it stays where it is.
     pub(super) async fn push_errored(&self) -> Result<(), Failure> {
         let errored = self.root.dir.join("errored.tfstate");
         if !errored.exists() {
             return Ok(());
         }
-        let args = ["state", "push", "-lock-timeout=60s", "errored.tfstate"];
-        let (ended, _) = self.call("push", args, Cancel::Finish, 0).await?;
-        let notice = if ended.code == Some(0) {
+        self.pull().await?;
+        let there = state::read(&self.root.state())?;
+        // What cannot be read is nothing that could be given.
+        let ours = state::read(&errored).unwrap_or_default();
+        let is_newer = ours.is_some_and(|ours| {
+            there.is_none_or(|there| state::is_kin(&ours, &there) && state::serial(&ours) > state::serial(&there))
+        });
+        let notice = if is_newer {
+            let args = ["state", "push", "-lock-timeout=60s", "errored.tfstate"];
+            let (ended, stream) = self.call("push", args, Cancel::Finish, 0).await?;
+            self.judge(&ended, &stream, None)?;
             remove(&RealDisk, &errored)?;
             "took over the state that tofu could not write last time"
         } else {
             put_aside(&RealDisk, &errored, &self.root.dir.join("errored.tfstate.refused"))?;
-            "a state that tofu could not write last time is older than the one in S3; it was put aside"
+            "a state that tofu could not write last time is no newer than the one in S3; it was put aside"
         };
         self.cx.events.notice(format!("{}: {notice}", self.cx.stage));
         Ok(())
@@ -184,14 +197,11 @@ impl<'a> Run<'a> {
     /// Makes a copy of the state durable and has it written down.
     ///
     /// # Errors
-    /// One of the two could not be written; the root stays unsettled, so that the next run does both. A state that is
-    /// broken or out of reach is none: it is told, and put right before the next plan.
+    /// A shared state is out of reach, or one of the two could not be written; the root stays unsettled, so that the next
+    /// run does both. A broken state is none: it is told, and put right before the next plan.
     pub(super) async fn keep_state(&self, verb: &str) -> Result<(), Failure> {
-        if self.root.is_shared
-            && let Err(failure) = self.pull().await
-        {
-            self.cx.events.notice(format!("{}: {failure}", self.cx.stage));
-            return Ok(());
+        if self.root.is_shared {
+            self.pull().await?;
         }
         let state = match state::whole(&self.root.dir, &self.root.state()) {
             Ok(Some(state)) => state,
