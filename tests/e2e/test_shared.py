@@ -44,7 +44,7 @@ class Shared(unittest.TestCase):
         self.assertFalse((one.state / "identity.json").exists() or (one.state / "journal").exists())
         self.assertEqual([], list(one.state.glob("tofu/*/terraform.tfstate")))
         there = keys()
-        for part in ("/journal/0000000001.json", "/secrets/server-token.0001.json", "/tofu/network.tfstate"):
+        for part in ("/journal/0000000001.json", "/secrets/rke2-server-token.0001.json", "/tofu/network.tfstate"):
             self.assertTrue(any(key.endswith(part) for key in there), f"{part}: {there}")
         self.assertFalse([key for key in there if key.endswith(".tflock")], "a lock stayed")
 
@@ -57,8 +57,9 @@ class Shared(unittest.TestCase):
         ended = two.up()
 
         self.assertEqual(keyless.code, 4, keyless.said)
-        here = {stage for stage, decision in stages.items() if decision["verdict"] != "reuse"}
-        self.assertLessEqual(here, {"bundle", "access"}, stages)
+        # The verified release, the settings of its connections, and the inventory.
+        here = {stage for stage, decision in stages.items() if decision["verdict"] == "run"}
+        self.assertEqual(here, {"bundle", "access", "servers"}, stages)
         self.assertEqual(ended.code, 0, ended.said)
         self.assertEqual(made, inventory())
 
@@ -77,7 +78,7 @@ class Shared(unittest.TestCase):
         for ended in told:
             self.assertEqual(ended.code, 0, ended.said)
             commands = [run["command"] for run in json.loads(ended.out.splitlines()[-1])["runs"]]
-            self.assertEqual(["up small", "down small"], commands)
+            self.assertEqual(["up small", "up small", "down small"], commands)
 
 
 if __name__ == "__main__":
