@@ -151,6 +151,7 @@ mod tests {
     fn values_that_cannot_be_are_refused_with_what_is_wanted() {
         let cases = [
             ("version: 1", "version: 2", "3:10 version is 2; this sre-provision reads version 1"),
+            ("version: 1", "version: 4294967296", "3:10 version is 4294967296; at most 4294967295 is wanted"),
             (
                 "72h",
                 "72",

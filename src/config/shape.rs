@@ -164,8 +164,9 @@ fn integer(text: &str, plain: bool, schema: &Json) -> Result<Json, String> {
         false => None,
     };
     let number = number.ok_or_else(|| format!("is `{text}`; a whole number is wanted"))?;
-    let (least, most) =
-        (schema["minimum"].as_i64().unwrap_or(i64::MIN), schema["maximum"].as_i64().unwrap_or(i64::MAX));
+    // The schema bounds the smaller kinds itself.
+    let held = if schema["format"] == "uint32" { i64::from(u32::MAX) } else { i64::MAX };
+    let (least, most) = (schema["minimum"].as_i64().unwrap_or(i64::MIN), schema["maximum"].as_i64().unwrap_or(held));
     if number < least {
         return Err(format!("is {number}; at least {least} is wanted"));
     }
