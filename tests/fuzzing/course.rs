@@ -11,13 +11,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use sre_provision::fuzz::Target;
 
 use crate::corpus;
 use crate::coverage::{self, Seen};
 use crate::mutate::{Random, dictionary, mutate};
 
-/// An input that takes longer is a finding.
+/// An input that takes longer, of the processor's time and not of a busy machine's, is a finding.
 const SLOW: Duration = Duration::from_millis(500);
 /// One that takes this long ends the process.
 const HANGS: Duration = Duration::from_secs(20);
@@ -88,9 +89,9 @@ impl Course {
         self.current.write_all_at(&note, 0).expect("noted");
         BEGUN.fetch_add(1, Ordering::Relaxed);
         coverage::forget();
-        let begun = Instant::now();
+        let begun = spent();
         let panicked = outcome(self.target, input);
-        let took = begun.elapsed();
+        let took = spent().saturating_sub(begun);
         self.slowest = self.slowest.max(took);
         let is_new = self.seen.learn();
         let finding = panicked.or_else(|| (took > SLOW).then(|| "it takes long".to_owned()));
@@ -129,6 +130,12 @@ fn outcome(target: &Target, input: &[u8]) -> Option<String> {
     let panic = PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
     // Numbers and texts of the input differ from one to the next: the place and the first words tell findings apart.
     Some(panic.chars().take(160).collect())
+}
+
+/// What this thread has had of the processor.
+fn spent() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Ends the process when one input takes too long; it stands in the note.
