@@ -57,9 +57,9 @@ class Shared(unittest.TestCase):
         ended = two.up()
 
         self.assertEqual(keyless.code, 4, keyless.said)
-        # The verified release, the settings of its connections, and the inventory.
+        # The verified release, the settings of its connections, the inventory and the kubeconfig.
         here = {stage for stage, decision in stages.items() if decision["verdict"] == "run"}
-        self.assertEqual(here, {"bundle", "access", "servers"}, stages)
+        self.assertEqual(here, {"bundle", "access", "servers", "health"}, stages)
         self.assertEqual(ended.code, 0, ended.said)
         self.assertEqual(made, inventory())
 
