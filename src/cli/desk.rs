@@ -23,14 +23,14 @@ use crate::journal::{
 };
 use crate::node::{Connections, Keys};
 use crate::plan::Releases;
-use crate::process::{Children, Witness};
+use crate::process::{Children, Witness, has_records};
 use crate::rke2;
 use crate::secret::Secret;
 use crate::secrets::{KeySource, Secrets};
 use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
 use crate::tools::{ToolEnvironment, Tools};
-use crate::workspace::{StateDir, Workspace, forget_temporary, sweep_temporary, tmpfs_dir};
+use crate::workspace::{StateDir, Workspace, forget_temporary, has_temporary, sweep_temporary, tmpfs_dir};
 
 /// A directory that holds a release, in the variable that RKE2's own installer knows.
 const RELEASE_VARIABLE: &str = "INSTALL_RKE2_ARTIFACT_PATH";
@@ -267,6 +267,11 @@ impl Desk {
         if let Err(failure) = tidied.await {
             events.notice(format!("left behind: {failure}"));
         }
+    }
+
+    /// Whether no stopped run left anything here that [`Desk::tidy`] would take away.
+    pub fn is_tidy(&self, secrets: &Secrets) -> Result<bool, Failure> {
+        Ok(!has_records(&self.state.children())? && !has_temporary(&secrets.scope())?)
     }
 
     pub fn children(&self, events: &Events, stop: &Stop, witness: Arc<dyn Witness>) -> Children {

@@ -53,6 +53,7 @@ impl Up {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let started = Instant::now();
         let ready = Ready::new(Desk::open(common, &self.environment).await?).await?;
+        let is_tidy = ready.desk.is_tidy(&ready.secrets)?;
         let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
         let (events, received) = Events::channel();
         let stages = stages::all();
@@ -63,11 +64,15 @@ impl Up {
             return Err(failure);
         }
         if looked.plan.is_noop() {
-            connections.close().await;
-            return as_described(&ready, &looked, started, screen);
+            if is_tidy {
+                connections.close().await;
+                return as_described(&ready, &looked, started, screen);
+            }
+            // A run was killed after its last outcome: what it left is taken away under the journal, and nobody is asked.
+        } else {
+            self.ask(&ready, &looked, screen, stop).await?;
+            preflight(&ready, &looked.plan, &connections).await?;
         }
-        self.ask(&ready, &looked, screen, stop).await?;
-        preflight(&ready, &looked.plan, &connections).await?;
         ready.desk.home.keep_identity(&ready.identity).await?;
         let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
         connections.close().await;

@@ -48,7 +48,7 @@ use crate::secret::Secret;
 pub use attach::attach;
 pub use children::Children;
 pub use quick::{Output, quick};
-pub use record::running;
+pub use record::{has_records, running};
 pub use redact::Redactor;
 pub use supervise::supervise;
 

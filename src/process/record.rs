@@ -192,6 +192,11 @@ pub(super) fn half_made(dir: &Path) -> Result<Vec<Record>, Failure> {
     Ok(all(dir)?.into_iter().filter(|record| !record.is_whole()).collect())
 }
 
+/// Whether anything is left of children, be it half a record.
+pub fn has_records(dir: &Path) -> Result<bool, Failure> {
+    Ok(!all(dir)?.is_empty())
+}
+
 fn all(dir: &Path) -> Result<Vec<Record>, Failure> {
     let failure = |error| Failure::new(Exit::NotDone, format!("`{}` cannot be read", dir.display())).because(error);
     let entries = match std::fs::read_dir(dir) {

@@ -26,7 +26,7 @@ pub(crate) use disk::tests::Dies;
 pub use disk::{Disk, RealDisk};
 pub use incoming::Incoming;
 pub use state_dir::StateDir;
-pub use temporary::{TmpFile, forget_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
+pub use temporary::{TmpFile, forget_temporary, has_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
     Published, make_dir, publish, put_aside, remove, remove_empty, remove_tree, sweep_unfinished,

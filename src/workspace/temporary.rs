@@ -105,6 +105,11 @@ pub fn sweep_temporary(scope: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether programs that use this scope, or used it before they were killed, have temporary files in it.
+pub fn has_temporary(scope: &str) -> Result<bool, Failure> {
+    Ok(!super::file_names(&scope_dir(scope)?)?.is_empty())
+}
+
 /// Removes a directory of this user's on tmpfs with all that is in it: nobody uses it any more.
 pub fn forget_temporary(name: &str) -> Result<(), Failure> {
     super::remove_tree(&tmpfs_dir()?.join(name))
