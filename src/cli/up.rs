@@ -17,7 +17,7 @@ use crate::artifact::{Health, Kind};
 use crate::cloud::Cloud;
 use crate::decision::{Plan, Verdict};
 use crate::environment::Via;
-use crate::event::{Event, Events, Outcome};
+use crate::event::{Event, Events, Outcome, Received};
 use crate::execute::{Book, Report, World, up};
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
@@ -151,7 +151,7 @@ async fn carry_out(
     looked: &Looked,
     stages: &[Box<dyn Stage>],
     connections: &Connections,
-    (events, received): (Events, tokio::sync::mpsc::UnboundedReceiver<Event>),
+    (events, received): (Events, Received),
     screen: Screen,
     stop: &Stop,
 ) -> Result<(), Failure> {

@@ -284,6 +284,7 @@ impl Children {
         let mut raised = Level::Go;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_behind = false;
         let standing = loop {
             match &mut process {
                 None => {
@@ -291,25 +292,39 @@ impl Children {
                     if !matches!(standing, Standing::Running) {
                         break standing;
                     }
-                    tick.tick().await;
+                    if !is_behind {
+                        tick.tick().await;
+                    }
                 }
                 Some(supervisor) => tokio::select! {
+                    biased;
                     // However it ended: the record says how the child did.
                     _ = supervisor.wait() => process = None,
+                    () = std::future::ready(()), if is_behind => {}
                     _ = tick.tick() => {}
                 },
             }
-            for tail in &mut tails {
-                let stream = tail.stream;
-                tail.advance(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
-            }
+            is_behind = self.carry(&mut tails, child, on_line).await?;
             raised = self.raise(raised, record, child)?;
         };
+        while self.carry(&mut tails, child, on_line).await? {}
         for tail in &mut tails {
             let stream = tail.stream;
-            tail.finish(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
+            tail.finish(&mut |line| self.pass_on(&child.slot, stream, line, on_line));
         }
+        self.events.tool_ended(&child.slot);
         self.end(record, child, standing).await
+    }
+
+    /// Reads a piece of what a child has said and lets others go on; whether there is more.
+    async fn carry(&self, tails: &mut [Tail], child: &Child, on_line: OnLine<'_>) -> Result<bool, Failure> {
+        let mut is_more = false;
+        for tail in tails {
+            let stream = tail.stream;
+            is_more |= tail.advance(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
+        }
+        tokio::task::yield_now().await;
+        Ok(is_more)
     }
 
     /// Gives a line to whoever reads it, and to whoever wants to see everything.

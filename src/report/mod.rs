@@ -22,9 +22,8 @@ pub use time::{ago, clock, moment, took};
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::event::Event;
+use crate::event::Received;
 use crate::failure::Failure;
 
 /// How output is written.
@@ -106,7 +105,7 @@ impl Screen {
     }
 
     /// Shows events until their senders are gone.
-    pub async fn follow(self, mut events: UnboundedReceiver<Event>) {
+    pub async fn follow(self, mut events: Received) {
         let mut live = self.live.then(|| Live::new(self.color, self.detail));
         while let Some(event) = events.recv().await {
             match (self.format, &mut live) {

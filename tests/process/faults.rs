@@ -81,7 +81,7 @@ async fn planted_values_of_every_kind_are_in_no_log_line_event_record_or_foreign
         ("the lines".to_owned(), lines.join("\n")),
         (
             "the events".to_owned(),
-            std::iter::from_fn(|| events.try_recv().ok()).map(|event| format!("{event:?}\n")).collect(),
+            std::iter::from_fn(|| events.try_recv()).map(|event| format!("{event:?}\n")).collect(),
         ),
         ("what is told in the end".to_owned(), format!("{ended:?} {}", ended.how())),
     ]);
