@@ -15,6 +15,7 @@ use crate::compliance::Catalogue;
 use crate::config;
 use crate::environment::{Environment, EnvironmentClass};
 use crate::event::Events;
+use crate::execute::Book;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
@@ -256,9 +257,9 @@ impl Desk {
 
     /// Takes away what stopped runs left here: records of children once the run is done, and plaintext on tmpfs as soon as
     /// no child can still read it. What cannot go is told.
-    pub async fn tidy(&self, children: &Children, secrets: &Secrets, is_done: bool, events: &Events) {
+    pub async fn tidy(&self, children: &Children, secrets: &Secrets, is_done: bool, book: &Book, events: &Events) {
         let tidied = async {
-            self.home.give_roots(secrets.environment()).await?;
+            self.home.give_roots(secrets.environment(), book.writer()).await?;
             if is_done {
                 children.sweep().await?;
             }

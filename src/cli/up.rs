@@ -182,7 +182,7 @@ async fn carry_out(
         let view = layout.view(run, &looked.known, &reader, book.as_ref(), &children);
         let world = World { view, book: book.clone() };
         let report = up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await;
-        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &events).await;
+        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &book, &events).await;
         report
     };
     drop(listeners);

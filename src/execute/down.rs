@@ -29,7 +29,7 @@ pub struct Removed {
 pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World<'_>) -> Result<Removed, Failure> {
     // A build that a killed run left would make things behind our back.
     world.children.wind_down(&world.secrets.known()).await?;
-    let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events };
+    let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events, book: &world.book };
     let seen = broom.look().await?;
     let held = seen.held();
     let Sorted { going, foreign, .. } = seen;
