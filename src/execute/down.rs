@@ -83,7 +83,7 @@ async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(
     let cx = world.context(kind);
     let result = tokio::select! {
         result = stage.destroy(world.known.artifact(kind), &cx) => result,
-        never = stall::watch(kind, silence(kind), world.events) => match never {},
+        never = stall::watch(kind, silence(kind, world.env.deadlines.of(kind)), world.events) => match never {},
     };
     world.book.destroy_ended(kind, Outcome::of(&result), result.as_ref().err()).await?;
     if result.is_ok() {

@@ -55,10 +55,11 @@ pub enum Detail {
 }
 
 impl Screen {
-    /// `color` is what flags and `NO_COLOR` allow; a missing terminal overrules it.
-    pub fn new(format: Format, color: bool, ci: bool, detail: Detail) -> Self {
+    /// `color` is what flags and `NO_COLOR` allow; a missing terminal overrules it. `still` says that nothing is redrawn,
+    /// whatever there is.
+    pub fn new(format: Format, color: bool, still: bool, detail: Detail) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let live = terminal && !ci && format == Format::Human;
+        let live = terminal && !still && format == Format::Human;
         Self { format, live, color: color && terminal, detail }
     }
 
