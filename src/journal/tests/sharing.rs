@@ -29,7 +29,8 @@ fn in_every_interleaving_one_commits_per_epoch_and_nobody_takes_over_what_may_st
     println!("{all:?}");
     if seed.is_none() {
         let is_rough = all.expired > 10 && all.on_a_word > 0 && all.late > 3 && all.kills > 50;
-        assert!(is_rough, "the worlds are too kind: {all:?}");
+        let is_waited = all.proven > 10 && all.waited[1] >= super::sim::LEASE;
+        assert!(is_rough && is_waited, "the worlds are too kind: {all:?}");
     }
 }
 
