@@ -25,6 +25,7 @@ use crate::journal::{
 use crate::node::{Connections, Keys};
 use crate::plan::Releases;
 use crate::process::{Children, Witness};
+use crate::report::Screen;
 use crate::rke2;
 use crate::secret::Secret;
 use crate::secrets::{KeySource, Secrets};
@@ -239,7 +240,7 @@ impl Desk {
     }
 
     /// Tells the end of the journal where the environment file says.
-    pub async fn anchor(&self, identity: &Identity, end: &Anchor) -> Result<(), Failure> {
+    pub async fn anchor(&self, identity: &Identity, end: &Anchor, screen: Screen) -> Result<(), Failure> {
         let places = &self.env.audit.anchor;
         if let Some(file) = &places.file {
             tell_file(&self.workspace.root().join(file), identity, end)?;
@@ -249,7 +250,9 @@ impl Desk {
         }
         match (&places.s3, &self.env.aws) {
             (Some(s3), Some(aws)) => {
-                tell_s3(&homes::connect_s3(&s3.place(&self.env.name, aws)).await?, identity, end).await
+                let bucket = homes::connect_s3(&s3.place(&self.env.name, aws)).await?;
+                tell_s3(&bucket, identity, end).await?.iter().for_each(|warning| screen.remark(warning));
+                Ok(())
             }
             (Some(_), None) | (None, _) => Ok(()),
         }

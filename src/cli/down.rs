@@ -173,7 +173,7 @@ impl Down {
         let why = result.as_ref().err().map(ToString::to_string);
         let book = Arc::into_inner(book).ok_or_else(|| Failure::bug("somebody still writes after the run"))?;
         let end = book.close(Outcome::of(&result), why).await?;
-        let anchored = desk.anchor(identity, &end).await;
+        let anchored = desk.anchor(identity, &end, screen).await;
         let removed = result?;
         put_away(desk, identity, &secrets, &end).await?;
         farewell(identity, &removed, started.elapsed(), screen);

@@ -196,7 +196,7 @@ async fn carry_out(
         Some(book) => book.close(outcome, why).await?,
         None => return Err(Failure::bug("somebody still writes to the journal after the run")),
     };
-    let anchored = desk.anchor(&identity, &end).await;
+    let anchored = desk.anchor(&identity, &end, screen).await;
     conclude(&desk, &identity, &report, run, started, screen).and(anchored)
 }
 

@@ -25,6 +25,7 @@ use crate::failure::{Exit, Failure};
 
 pub use local::LocalObjects;
 pub use memory::MemoryObjects;
+pub use retention::Retained;
 pub use s3::{Bucket, S3Objects};
 
 /// Which content of an object was seen.
