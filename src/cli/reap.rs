@@ -247,11 +247,7 @@ impl Reaping<'_> {
         if check_name(&self.candidate.name).is_err() {
             return Ok(None);
         }
-        // Its file says where its lease is: one that cannot be read lets nobody go on.
-        if self.workspace.environment_file(&self.candidate.name).exists() {
-            config::load(self.workspace, &self.candidate.name)?;
-        }
-        let home = homes::named(self.workspace, &self.candidate.name).await?;
+        let home = homes::named_for_certain(self.workspace, &self.candidate.name).await?;
         Ok(home.identity().await?.filter(is_it).map(|identity| (home, identity)))
     }
 
