@@ -16,7 +16,7 @@ use crate::fingerprint::Digest;
 use crate::process::cancel;
 use crate::process::follow::Tail;
 use crate::process::launch::launch;
-use crate::process::record::{Child, End, Record, Standing, Started, half_made, records, running};
+use crate::process::record::{Child, End, Record, Standing, Started, half_made, lost, records, running};
 use crate::process::redact::Redactor;
 use crate::process::spool;
 use crate::process::{Ended, Invocation, Stream, Witness};
@@ -388,16 +388,6 @@ impl Children {
             log: child.log.clone(),
         })
     }
-}
-
-/// What became of a child whose end nobody saw, as far as can be told.
-fn lost(record: &Record, slot: &str) -> Result<String, Failure> {
-    let why = match record.started()? {
-        Some(started) if !started.is_of_this_boot() => "the machine was restarted while it ran",
-        Some(_) => "it was killed with its supervisor",
-        None => return Ok(format!("{slot}: was not begun when its supervisor ended")),
-    };
-    Ok(format!("{slot}: {why}; what it had made by then is looked for"))
 }
 
 fn stopped_before(slot: &str) -> Failure {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sre_provision::artifact::Kind;
-use sre_provision::event::{Event, Events, Received};
+use sre_provision::event::{Events, Received};
 use sre_provision::process::Children;
 use sre_provision::stop::Stop;
 use sre_provision::tools::{ToolCx, ToolEnvironment, Tools};
