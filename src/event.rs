@@ -1,7 +1,7 @@
 //! Something that happened, as data: what `report/` shows and `--output json` prints.
 //!
 //! Rooms send events and never print. Sending cannot fail and never waits: a report that has gone away loses events,
-//! not the run.
+//! not the run. One that is slower than a tool prints loses lines of it, and is told how many; the log has them all.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -125,6 +125,11 @@ pub enum Event {
         slot: String,
         line: String,
     },
+    /// Lines that came faster than they were taken; they stand in the log.
+    ToolSaidMore {
+        slot: String,
+        lines: u64,
+    },
     /// Something a person should read that belongs to no stage.
     Notice {
         text: String,
@@ -151,6 +156,7 @@ impl Event {
             | Self::StageReused { .. }
             | Self::StageSilent { .. }
             | Self::StageEnded { .. }
+            | Self::ToolSaidMore { .. }
             | Self::Notice { .. }
             | Self::RunEnded { .. } => return None,
         })
@@ -158,7 +164,16 @@ impl Event {
 
     /// Whether it only tells what a tool is called with or says.
     pub fn is_of_a_tool(&self) -> bool {
-        matches!(self, Self::ToolStarted { .. } | Self::ToolSaid { .. })
+        matches!(self, Self::ToolStarted { .. } | Self::ToolSaid { .. } | Self::ToolSaidMore { .. })
+    }
+
+    /// What it takes up until somebody takes it, where it comes from what a tool says: that has no bound.
+    fn weight(&self) -> usize {
+        match self {
+            Self::ToolSaid { slot, line } => size_of::<Self>() + slot.len() + line.len(),
+            Self::Progress { text, .. } => size_of::<Self>() + text.len(),
+            _ => 0,
+        }
     }
 }
 
@@ -194,26 +209,100 @@ impl Heard {
     }
 }
 
+/// Of lines of tools that nobody has taken yet.
+const MOST_WAITING: usize = 4 << 20;
+
+/// Lines of tools between the two ends: their bytes, and how many were left out by slot.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: usize,
+    left_out: BTreeMap<String, u64>,
+}
+
 /// Where events go; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
     sender: mpsc::UnboundedSender<Event>,
+    waiting: Arc<Mutex<Waiting>>,
     heard: Arc<Mutex<BTreeMap<Kind, Heard>>>,
+}
+
+/// The end that a report reads.
+#[derive(Debug)]
+pub struct Received {
+    receiver: mpsc::UnboundedReceiver<Event>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl Received {
+    /// The next event; `None` when nobody is left to send one.
+    pub async fn recv(&mut self) -> Option<Event> {
+        let event = self.receiver.recv().await;
+        self.taken(event.as_ref());
+        event
+    }
+
+    /// The next event, if it was sent already.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        let event = self.receiver.try_recv().ok();
+        self.taken(event.as_ref());
+        event
+    }
+
+    fn taken(&self, event: Option<&Event>) {
+        if let (Some(event), Ok(mut waiting)) = (event, self.waiting.lock()) {
+            waiting.bytes = waiting.bytes.saturating_sub(event.weight());
+        }
+    }
 }
 
 impl Events {
     /// A sender and the end that a report reads.
-    pub fn channel() -> (Self, mpsc::UnboundedReceiver<Event>) {
+    pub fn channel() -> (Self, Received) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender, heard: Arc::default() }, receiver)
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        (Self { sender, waiting: waiting.clone(), heard: Arc::default() }, Received { receiver, waiting })
     }
 
     pub fn send(&self, event: Event) {
         if let (Some((stage, from, text)), Ok(mut heard)) = (event.sign(), self.heard.lock()) {
             heard.entry(stage).or_default().hear(from, text);
         }
-        // A report that has gone away must not stop the run.
-        drop(self.sender.send(event));
+        if self.finds_room(&event) {
+            // A report that has gone away must not stop the run.
+            drop(self.sender.send(event));
+        }
+    }
+
+    /// Counts what has weight as waiting, or as left out where too much waits already. How many lines of a tool were left
+    /// out is told before its next one that finds room; progress is replaced by later progress anyway.
+    fn finds_room(&self, event: &Event) -> bool {
+        let (weight, Ok(mut waiting)) = (event.weight(), self.waiting.lock()) else { return true };
+        let has_room = weight == 0 || waiting.bytes + weight <= MOST_WAITING;
+        if has_room {
+            waiting.bytes += weight;
+        }
+        if let Event::ToolSaid { slot, .. } = event {
+            if has_room {
+                self.tell_left_out(slot, &mut waiting);
+            } else {
+                *waiting.left_out.entry(slot.clone()).or_default() += 1;
+            }
+        }
+        has_room
+    }
+
+    fn tell_left_out(&self, slot: &str, waiting: &mut Waiting) {
+        if let Some(lines) = waiting.left_out.remove(slot) {
+            drop(self.sender.send(Event::ToolSaidMore { slot: slot.to_owned(), lines }));
+        }
+    }
+
+    /// A tool says no more: tells how many of its lines were left out since the last that was not.
+    pub fn tool_ended(&self, slot: &str) {
+        if let Ok(mut waiting) = self.waiting.lock() {
+            self.tell_left_out(slot, &mut waiting);
+        }
     }
 
     /// What came from a stage so far.
@@ -237,6 +326,26 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_of_a_tool_that_nobody_takes_are_counted_and_all_else_is_kept() {
+        let (events, mut received) = Events::channel();
+        let say =
+            |length: usize| events.send(Event::ToolSaid { slot: "nodes-apply".to_owned(), line: "x".repeat(length) });
+
+        (0..9).for_each(|_| say(1 << 20));
+        events.notice("kept");
+        events.tool_ended("nodes-apply");
+        say(1 << 20);
+        let taken: Vec<_> = std::iter::from_fn(|| received.try_recv()).collect();
+        say(1);
+
+        let lines = taken.iter().filter(|event| event.is_of_a_tool()).count();
+        let left_out = |lines| Event::ToolSaidMore { slot: "nodes-apply".to_owned(), lines };
+        assert_eq!((lines, &taken[3..]), (4, &[Event::Notice { text: "kept".to_owned() }, left_out(6)][..]));
+        assert_eq!(received.try_recv(), Some(left_out(1)));
+        assert!(matches!(received.try_recv(), Some(Event::ToolSaid { .. })));
+    }
 
     #[test]
     fn what_nodes_say_again_in_turn_is_nothing_new() {

@@ -11,15 +11,19 @@ use sre_provision::failure::Exit;
 use sre_provision::stop::{Ear, Stop, Told};
 
 fn main() -> ExitCode {
-    without_cores();
+    withhold_memory();
     guarded(|| cli::supervisor().unwrap_or_else(work))
 }
 
-/// Nothing of what is in memory goes to the disk when the program, or a tool that it becomes, is ended by a signal.
-fn without_cores() {
+/// Nothing of what is in memory goes to the disk when the program, or a tool that it becomes, is ended by a signal; and no
+/// other process of the same user may read the memory or the environment of this one (`PR_SET_DUMPABLE`), where it is not
+/// root. A program that is started from here is as it was, but for the cores.
+fn withhold_memory() {
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     // Where that is not allowed the limit is lower already.
     rustix::process::setrlimit(rustix::process::Resource::Core, none).ok();
+    // It fails for a wrong argument only.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).ok();
 }
 
 /// Gives a bug its own exit code; what it says and where stands on standard error by then.

@@ -136,6 +136,34 @@ fn the_policy_grants_every_call_that_the_program_can_make() {
 }
 
 #[test]
+fn the_policy_of_a_shared_state_grants_what_the_room_of_objects_calls_and_no_more() {
+    let policy: serde_json::Value = serde_json::from_str(&page("docs/aws-iam-policy-state.json")).expect("JSON");
+    let granted = |sid: &str| -> BTreeSet<String> {
+        let statements = policy["Statement"].as_array().expect("statements");
+        let one = statements.iter().find(|statement| statement["Sid"] == sid).expect("a statement");
+        let actions = one["Action"].as_array().cloned().unwrap_or_else(|| vec![one["Action"].clone()]);
+        actions.iter().map(|action| action.as_str().expect("an action").to_owned()).collect()
+    };
+    let source: String = page("src/objects/s3.rs").split_whitespace().collect();
+    let called = [
+        (".put_opts(", "s3:PutObject"),
+        (".get(&", "s3:GetObject"),
+        (".delete(&", "s3:DeleteObject"),
+        (".list(", "s3:ListBucket"),
+    ];
+    let called: BTreeSet<String> =
+        called.iter().filter(|(call, _)| source.contains(call)).map(|(_, right)| (*right).to_owned()).collect();
+
+    let state: BTreeSet<String> = granted("State").union(&granted("Find")).cloned().collect();
+
+    assert_eq!(state, called);
+    let anchor = ["s3:GetObject", "s3:GetObjectRetention", "s3:PutObject"].map(str::to_owned);
+    assert_eq!(granted("Anchor"), BTreeSet::from(anchor));
+    let told = page("docs/state.md");
+    assert!(state.iter().chain(&granted("Anchor")).all(|right| told.contains(&format!("`{right}`"))), "{state:?}");
+}
+
+#[test]
 fn every_link_of_a_page_leads_to_a_file() {
     let dead: Vec<String> = pages().iter().flat_map(|path| dead_links(path)).collect();
 

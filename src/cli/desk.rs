@@ -15,6 +15,7 @@ use crate::compliance::Catalogue;
 use crate::config;
 use crate::environment::{Environment, EnvironmentClass};
 use crate::event::Events;
+use crate::execute::Book;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
@@ -24,6 +25,7 @@ use crate::journal::{
 use crate::node::{Connections, Keys};
 use crate::plan::Releases;
 use crate::process::{Children, Witness, has_records};
+use crate::report::Screen;
 use crate::rke2;
 use crate::secret::Secret;
 use crate::secrets::{KeySource, Secrets};
@@ -238,7 +240,7 @@ impl Desk {
     }
 
     /// Tells the end of the journal where the environment file says.
-    pub async fn anchor(&self, identity: &Identity, end: &Anchor) -> Result<(), Failure> {
+    pub async fn anchor(&self, identity: &Identity, end: &Anchor, screen: Screen) -> Result<(), Failure> {
         let places = &self.env.audit.anchor;
         if let Some(file) = &places.file {
             tell_file(&self.workspace.root().join(file), identity, end)?;
@@ -248,7 +250,9 @@ impl Desk {
         }
         match (&places.s3, &self.env.aws) {
             (Some(s3), Some(aws)) => {
-                tell_s3(&homes::connect_s3(&s3.place(&self.env.name, aws)).await?, identity, end).await
+                let bucket = homes::connect_s3(&s3.place(&self.env.name, aws)).await?;
+                tell_s3(&bucket, identity, end).await?.iter().for_each(|warning| screen.remark(warning));
+                Ok(())
             }
             (Some(_), None) | (None, _) => Ok(()),
         }
@@ -256,9 +260,9 @@ impl Desk {
 
     /// Takes away what stopped runs left here: records of children once the run is done, and plaintext on tmpfs as soon as
     /// no child can still read it. What cannot go is told.
-    pub async fn tidy(&self, children: &Children, secrets: &Secrets, is_done: bool, events: &Events) {
+    pub async fn tidy(&self, children: &Children, secrets: &Secrets, is_done: bool, book: &Book, events: &Events) {
         let tidied = async {
-            self.home.give_roots(secrets.environment()).await?;
+            self.home.give_roots(secrets.environment(), book.writer()).await?;
             if is_done {
                 children.sweep().await?;
             }

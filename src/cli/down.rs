@@ -21,7 +21,7 @@ use crate::event::{Event, Events, Outcome};
 use crate::execute::{Book, Removed, Sorted, World, down};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
-use crate::journal::{Journal, Lease, Writer};
+use crate::journal::{Anchor, Journal, Lease, Writer};
 use crate::node::{Connections, Keys};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
@@ -162,7 +162,7 @@ impl Down {
             let world = World { view, book: book.clone() };
             let stages = stages::all();
             let result = down(&in_order(&stages, desk)?, tags, self.images, &world).await;
-            desk.tidy(&children, &secrets, result.is_ok(), &events).await;
+            desk.tidy(&children, &secrets, result.is_ok(), &book, &events).await;
             result
         };
         drop(listeners);
@@ -172,9 +172,10 @@ impl Down {
         drop(follower.await);
         let why = result.as_ref().err().map(ToString::to_string);
         let book = Arc::into_inner(book).ok_or_else(|| Failure::bug("somebody still writes after the run"))?;
-        let anchored = desk.anchor(identity, &book.close(Outcome::of(&result), why).await?).await;
+        let end = book.close(Outcome::of(&result), why).await?;
+        let anchored = desk.anchor(identity, &end, screen).await;
         let removed = result?;
-        put_away(desk, identity, &secrets).await?;
+        put_away(desk, identity, &secrets, &end).await?;
         farewell(identity, &removed, started.elapsed(), screen);
         anchored
     }
@@ -194,12 +195,13 @@ fn farewell(identity: &Identity, removed: &Removed, time: Duration, screen: Scre
 /// Of an environment that is gone, journal and logs stay; what would open it goes, here and on tmpfs.
 ///
 /// # Errors
-/// Exit 8: where several machines share the state, another has begun with it again.
-async fn put_away(desk: &Desk, identity: &Identity, secrets: &Secrets) -> Result<(), Failure> {
+/// Exit 8: another has begun with it again since the run has ended; all stays as it is.
+async fn put_away(desk: &Desk, identity: &Identity, secrets: &Secrets, end: &Anchor) -> Result<(), Failure> {
     let lease = match desk.home.shared() {
         Some(_) => Some(desk.lease().await?),
         None => None,
     };
+    desk.home.ensure_ended(identity, end).await?;
     secrets.forget()?;
     forget_in_memory(identity, secrets)?;
     desk.home.retire(identity).await?;

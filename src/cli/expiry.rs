@@ -47,7 +47,7 @@ impl ExpiryArgs {
             }
             What::Extend { environment, by } => {
                 let desk = Desk::open(common, &environment).await?;
-                let identity = extend(&desk, by).await?;
+                let identity = extend(&desk, by, screen).await?;
                 tell(&identity, Timestamp::now(), screen);
                 Ok(())
             }
@@ -77,7 +77,7 @@ fn tell(identity: &Identity, now: Timestamp, screen: Screen) {
 
 /// Moves the end: in the tags of everything first, then in the identity. `reap` takes nothing away before both are over,
 /// and whoever was stopped in between and asks again for the same time gets the same end.
-async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
+async fn extend(desk: &Desk, by: Span, screen: Screen) -> Result<Identity, Failure> {
     let name = &desk.env.name;
     desk.made_identity().await?;
     let lease = desk.lease().await?;
@@ -99,7 +99,7 @@ async fn extend(desk: &Desk, by: Span) -> Result<Identity, Failure> {
     let moved = moved.await;
     let why = moved.as_ref().err().map(ToString::to_string);
     let end = writer.end(Outcome::of(&moved), why).await?;
-    let anchored = desk.anchor(&identity, &end).await;
+    let anchored = desk.anchor(&identity, &end, screen).await;
     moved.and(anchored).map(|()| identity)
 }
 

@@ -31,17 +31,26 @@ pub async fn home(env: &Environment, state: StateDir) -> Result<Home, Failure> {
     }
 }
 
-/// The home of an environment by its name; one without a file is looked for in the workspace.
+/// The home of an environment by its name, to read there; one without a file is looked for in the workspace, and so is one
+/// whose file cannot be read: what is here can be, whatever became of it.
 pub async fn named(workspace: &Workspace, name: &str) -> Result<Home, Failure> {
-    let state = workspace.state(name);
-    if !workspace.environment_file(name).exists() {
-        return Ok(Home::local(state));
+    match described(workspace, name) {
+        Ok(Some(env)) => home(&env, workspace.state(name)).await,
+        Ok(None) | Err(_) => Ok(Home::local(workspace.state(name))),
     }
-    match config::load(workspace, name) {
-        Ok(env) => home(&env, state).await,
-        // What is here can be read, whatever became of its file.
-        Err(_) => Ok(Home::local(state)),
+}
+
+/// As [`named`], to change something: a file says where the lease is, so one that cannot be read ends it.
+pub async fn named_for_certain(workspace: &Workspace, name: &str) -> Result<Home, Failure> {
+    match described(workspace, name)? {
+        Some(env) => home(&env, workspace.state(name)).await,
+        None => Ok(Home::local(workspace.state(name))),
     }
+}
+
+/// What the file of an environment says; `None` where there is none.
+fn described(workspace: &Workspace, name: &str) -> Result<Option<Environment>, Failure> {
+    workspace.environment_file(name).exists().then(|| config::load(workspace, name)).transpose()
 }
 
 /// The last environment of this name that was taken down.

@@ -181,7 +181,10 @@ impl Common {
         let format = if self.output == "json" { Format::Json } else { Format::Human };
         let color = !self.no_color && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let detail = if self.verbose { Detail::Everything } else { Detail::Settled };
-        Screen::new(format, color, std::env::var_os("CI").is_some_and(|value| !value.is_empty()), detail)
+        let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+        // Nothing can be redrawn on such a terminal.
+        let is_dumb = std::env::var_os("TERM").is_none_or(|name| name.is_empty() || name == "dumb");
+        Screen::new(format, color, is_ci || is_dumb, detail)
     }
 }
 

@@ -4,6 +4,8 @@
 //! taken away under its own lease and looked at again under it, so that two of these at once, or one beside an `up` or an
 //! `expiry extend`, harm nobody.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
@@ -18,7 +20,7 @@ use crate::cloud::{Account, Candidate, Cloud};
 use crate::config;
 use crate::environment::{self, EnvironmentClass, Platform};
 use crate::event::{Events, Outcome};
-use crate::execute::{Broom, Sorted, left_over};
+use crate::execute::{Book, Broom, Sorted, left_over};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
 use crate::journal::{Home, Writer, load_identity};
@@ -245,11 +247,7 @@ impl Reaping<'_> {
         if check_name(&self.candidate.name).is_err() {
             return Ok(None);
         }
-        // Its file says where its lease is: one that cannot be read lets nobody go on.
-        if self.workspace.environment_file(&self.candidate.name).exists() {
-            config::load(self.workspace, &self.candidate.name)?;
-        }
-        let home = homes::named(self.workspace, &self.candidate.name).await?;
+        let home = homes::named_for_certain(self.workspace, &self.candidate.name).await?;
         Ok(home.identity().await?.filter(is_it).map(|identity| (home, identity)))
     }
 
@@ -303,15 +301,24 @@ impl Reaping<'_> {
         let (events, received) = Events::channel();
         let follower = tokio::spawn(self.screen.follow(received));
         let tags = tag_of(&self.candidate.id);
-        let result = Broom { cloud, tags: &tags, images: false, stop: self.stop, events: &events }.sweep().await;
+        let book = Book::new(writer, &identity, BTreeMap::new());
+        let broom = Broom { cloud, tags: &tags, images: false, stop: self.stop, events: &events, book: &book };
+        let result = broom.sweep().await;
         drop(events);
         // A report that failed has nothing more to say than the run itself.
         drop(follower.await);
         let result = result.and_then(|left| if left.is_empty() { Ok(()) } else { Err(left_over(&left, &[])) });
-        writer.end(Outcome::of(&result), result.as_ref().err().map(ToString::to_string)).await?;
+        let end = book.close(Outcome::of(&result), result.as_ref().err().map(ToString::to_string)).await?;
         result?;
+        // What is kept of it elsewhere is put aside under the lease, which ended with the run.
+        let lease = if home.shared().is_some() { Some(home.lease(actor()).await?) } else { None };
+        home.ensure_ended(&identity, &end).await?;
         forget_connections(&identity)?;
-        home.retire(&identity).await
+        home.retire(&identity).await?;
+        match lease {
+            Some(lease) => lease.give_back().await,
+            None => Ok(()),
+        }
     }
 
     /// As much of an identity as its tags tell; it is called by its id, because another may have its name by now.

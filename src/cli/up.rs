@@ -17,7 +17,7 @@ use crate::artifact::{Health, Kind};
 use crate::cloud::Cloud;
 use crate::decision::{Plan, Verdict};
 use crate::environment::Via;
-use crate::event::{Event, Events, Outcome};
+use crate::event::{Event, Events, Outcome, Received};
 use crate::execute::{Book, Report, World, up};
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
@@ -156,7 +156,7 @@ async fn carry_out(
     looked: &Looked,
     stages: &[Box<dyn Stage>],
     connections: &Connections,
-    (events, received): (Events, tokio::sync::mpsc::UnboundedReceiver<Event>),
+    (events, received): (Events, Received),
     screen: Screen,
     stop: &Stop,
 ) -> Result<(), Failure> {
@@ -187,7 +187,7 @@ async fn carry_out(
         let view = layout.view(run, &looked.known, &reader, book.as_ref(), &children);
         let world = World { view, book: book.clone() };
         let report = up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await;
-        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &events).await;
+        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &book, &events).await;
         report
     };
     drop(listeners);
@@ -201,7 +201,7 @@ async fn carry_out(
         Some(book) => book.close(outcome, why).await?,
         None => return Err(Failure::bug("somebody still writes to the journal after the run")),
     };
-    let anchored = desk.anchor(&identity, &end).await;
+    let anchored = desk.anchor(&identity, &end, screen).await;
     conclude(&desk, &identity, &report, run, started, screen).and(anchored)
 }
 

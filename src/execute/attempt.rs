@@ -36,7 +36,7 @@ pub async fn make(stage: &dyn Stage, given: &Given, reading: &Reading, world: &W
     let work = attempts(stage, given, reading, world, &cx);
     let result = tokio::select! {
         result = within(patience(deadline), &stop, overdue(stage, deadline), work) => result,
-        never = stall::watch(kind, silence(kind), world.events) => match never {},
+        never = stall::watch(kind, silence(kind, deadline), world.events) => match never {},
     };
     let outcome = outcome_of(&result);
     let took = started.elapsed();

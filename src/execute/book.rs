@@ -79,6 +79,45 @@ impl Book {
         self.settle(Settled { why, class, ..settled(stage, Deed::Remove, outcome) }).await
     }
 
+    /// Removes what is found by its tag, which is no stage's own: told before as a step of the network, which it lies in,
+    /// and after with what became of it. `work` gives what is left, with the reasons.
+    pub async fn removal<T>(
+        &self,
+        part: &str,
+        work: impl Future<Output = Result<Vec<T>, Failure>>,
+    ) -> Result<Vec<T>, Failure> {
+        let (stage, step) = (Kind::Network, Some(part.to_owned()));
+        let reading = Reading::default();
+        self.intend(stage, step.clone(), Deed::Remove, 1, &reading, self.tag.clone()).await?;
+        let begun = Instant::now();
+        let result = work.await;
+        let outcome = match &result {
+            Ok(left) if !left.is_empty() => Outcome::Partial,
+            Ok(_) | Err(_) => Outcome::of(&result),
+        };
+        let why = match &result {
+            Ok(left) if left.is_empty() => None,
+            Ok(left) => Some(format!("{} things are left", left.len())),
+            Err(failure) => Some(failure.to_string()),
+        };
+        let class = result.as_ref().err().map(Failure::kind);
+        let settled = Settled { step, why, class, took: begun.elapsed(), ..settled(stage, Deed::Remove, outcome) };
+        let told = self.settle(settled).await;
+        let left = result?;
+        told.map(|()| left)
+    }
+
+    /// # Errors
+    /// Exit 8: the lease is lost, or so long unconfirmed that nothing may begin.
+    pub fn ensure(&self) -> Result<(), Failure> {
+        self.writer.lease().ensure()
+    }
+
+    /// The journal itself, for what is no stage's.
+    pub fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
     async fn intend(
         &self,
         stage: Kind,
@@ -193,6 +232,64 @@ impl Witness for Book {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::environment::{EnvironmentClass, Platform};
+    use crate::journal::{Actor, Home, history};
+    use crate::workspace::Workspace;
+
+    /// What a journal tells of the network's steps, in its order.
+    async fn told(home: &Home, identity: &Identity) -> Vec<String> {
+        let journal = home.journal(identity).await.expect("intact");
+        let told = journal.entries().iter().filter_map(|entry| match &entry.record {
+            Record::Intent(intent) => Some(format!("{:?} {:?}", intent.deed, intent.step.as_ref()?)),
+            Record::Outcome(settled) => {
+                Some(format!("{:?} {:?} {:?}", settled.step.as_ref()?, settled.outcome, settled.why))
+            }
+            _ => None,
+        });
+        told.collect()
+    }
+
+    #[tokio::test]
+    async fn a_removal_by_tag_stands_in_the_journal_before_it_begins_and_with_what_came_of_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let home = Home::local(Workspace::open(dir.path()).expect("a workspace").state("dev"));
+        let identity = Identity {
+            version: 1,
+            id: uuid::Uuid::from_u128(7),
+            name: "dev".to_owned(),
+            platform: Platform::Aws,
+            class: EnvironmentClass::Standard,
+            account: "123456789012".to_owned(),
+            region: "eu-central-1".to_owned(),
+            created: jiff::Timestamp::UNIX_EPOCH,
+            created_by: "ann".to_owned(),
+            expires: None,
+        };
+        let journal = home.journal(&identity).await.expect("empty");
+        let lease = home.lease(Actor::here()).await.expect("free");
+        let writer = Writer::begin(journal, lease, "down dev", None).await.expect("begun");
+        let book = Book::new(writer, &identity, BTreeMap::new());
+
+        let meanwhile = book.removal("sweep", async { Ok(told(&home, &identity).await) }).await.expect("seen");
+        book.removal::<()>("drain", async { Err(Failure::cancelled("stopped")) }).await.expect_err("stopped");
+        book.removal::<()>("drain", async { Ok(vec![]) }).await.expect("nothing is left");
+
+        assert_eq!(meanwhile, [r#"Remove "sweep""#]);
+        assert_eq!(
+            told(&home, &identity).await,
+            [
+                r#"Remove "sweep""#,
+                r#""sweep" Partial Some("1 things are left")"#,
+                r#"Remove "drain""#,
+                r#""drain" Interrupted Some("stopped")"#,
+                r#"Remove "drain""#,
+                r#""drain" Succeeded None"#,
+            ]
+        );
+        let runs = history(home.journal(&identity).await.expect("intact").entries());
+        let stages: Vec<_> = runs[0].stages.iter().map(|stage| (stage.stage, stage.deed, stage.outcome)).collect();
+        assert_eq!(stages, [(Kind::Network, Deed::Remove, Outcome::Succeeded)]);
+    }
 
     #[test]
     fn an_intent_tells_only_the_programs_that_its_stage_may_start() {

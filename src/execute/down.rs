@@ -29,7 +29,7 @@ pub struct Removed {
 pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World<'_>) -> Result<Removed, Failure> {
     // A build that a killed run left would make things behind our back.
     world.children.wind_down(&world.secrets.known()).await?;
-    let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events };
+    let broom = Broom { cloud: world.cloud, tags, images, stop: world.stop, events: world.events, book: &world.book };
     let seen = broom.look().await?;
     let held = seen.held();
     let Sorted { going, foreign, .. } = seen;
@@ -83,7 +83,7 @@ async fn destroy(stage: &dyn Stage, images: bool, world: &World<'_>) -> Result<(
     let cx = world.context(kind);
     let result = tokio::select! {
         result = stage.destroy(world.known.artifact(kind), &cx) => result,
-        never = stall::watch(kind, silence(kind), world.events) => match never {},
+        never = stall::watch(kind, silence(kind, world.env.deadlines.of(kind)), world.events) => match never {},
     };
     world.book.destroy_ended(kind, Outcome::of(&result), result.as_ref().err()).await?;
     if result.is_ok() {

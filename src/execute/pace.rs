@@ -29,8 +29,8 @@ pub fn backoff(next: u32, spread: f64, told: Option<Duration>) -> Duration {
 
 /// How long a stage may neither say anything nor get on before it is told as silent. Longer than what its kind of work
 /// is silent for when all is well: Packer while an image is made, Ansible in a long task, a console that AWS brings up to
-/// date every few minutes.
-pub fn silence(stage: Kind) -> Duration {
+/// date every few minutes. Where it has little time, a third of that: who is told at the end has no time to look.
+pub fn silence(stage: Kind, deadline: Duration) -> Duration {
     let minutes = match stage {
         Kind::Bundle | Kind::Health => 2,
         Kind::Network | Kind::LoadBalancer | Kind::Nodes => 3,
@@ -38,12 +38,13 @@ pub fn silence(stage: Kind) -> Duration {
         Kind::Hardening => 10,
         Kind::BaseImage | Kind::NodeImage => 15,
     };
-    Duration::from_secs(minutes * 60)
+    Duration::from_secs(minutes * 60).min(deadline / 3)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deadlines::Deadlines;
 
     #[test]
     fn each_wait_lies_anywhere_below_twice_the_last_limit() {
@@ -51,6 +52,15 @@ mod tests {
 
         assert_eq!([2, 3, 4].map(|next| seconds(next, 1.0)), [4, 8, 16]);
         assert_eq!((seconds(4, 0.0), seconds(4, 0.5), seconds(40, 1.0)), (0, 8, 32));
+    }
+
+    #[test]
+    fn a_stage_is_told_as_silent_after_its_budget_or_a_third_of_a_short_deadline() {
+        let usual = Deadlines::default();
+        let minutes = |stage| silence(stage, usual.of(stage)).as_secs_f64() / 60.0;
+
+        assert_eq!(Kind::ALL.map(minutes), [2.0, 15.0, 15.0, 3.0, 3.0, 3.0, 6.0, 10.0, 6.0, 6.0, 2.0]);
+        assert_eq!(silence(Kind::Network, Duration::from_secs(30)), Duration::from_secs(10));
     }
 
     #[test]

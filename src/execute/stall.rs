@@ -39,13 +39,13 @@ fn before(silent: Duration) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc::UnboundedReceiver;
 
     use super::*;
+    use crate::event::Received;
 
     const BUDGET: Duration = Duration::from_millis(120);
 
-    async fn silence(received: &mut UnboundedReceiver<Event>) -> (Kind, Duration, String) {
+    async fn silence(received: &mut Received) -> (Kind, Duration, String) {
         loop {
             let event = received.recv().await.expect("events go on");
             if let Event::StageSilent { stage, silent, last, .. } = event {

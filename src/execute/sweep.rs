@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cloud::{Cloud, Tags, Thing, ThingKind, Whose};
 use crate::event::Events;
+use crate::execute::Book;
 use crate::failure::{Exit, Failure};
 use crate::stop::Stop;
 
@@ -85,6 +86,8 @@ pub struct Broom<'a> {
     pub images: bool,
     pub stop: &'a Stop,
     pub events: &'a Events,
+    /// Says whether more may be removed, and is told what is.
+    pub book: &'a Book,
 }
 
 impl Broom<'_> {
@@ -96,19 +99,34 @@ impl Broom<'_> {
     ///
     /// Called when the machines are gone, because a controller that lives makes anew what is removed.
     pub async fn drain(&self) -> Result<(), Failure> {
-        let things = self.look().await?.going;
-        for thing in things.iter().filter(|thing| thing.whose == Whose::Cluster) {
-            self.remove(thing, "of the cluster").await?;
+        let mut things = self.look().await?.going;
+        things.retain(|thing| thing.whose == Whose::Cluster);
+        if things.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let work = async {
+            let mut left = Vec::new();
+            for thing in &things {
+                left.extend(self.remove(thing, "of the cluster").await?);
+            }
+            Ok(left)
+        };
+        self.book.removal("drain", work).await.map(drop)
     }
 
     /// Removes what still carries the tags, again and again while something disappears; gives what stays.
     pub async fn sweep(&self) -> Result<Vec<Left>, Failure> {
+        let seen = self.look().await?;
+        if seen.going.is_empty() {
+            return Ok(vec![]);
+        }
+        self.book.removal("sweep", self.sweep_from(seen)).await
+    }
+
+    async fn sweep_from(&self, mut seen: Sorted) -> Result<Vec<Left>, Failure> {
         let mut before: Option<BTreeSet<Thing>> = None;
         let mut reasons = BTreeMap::new();
         loop {
-            let seen = self.look().await?;
             let held = seen.held();
             let things: BTreeSet<Thing> = seen.going.into_iter().collect();
             let nothing_went = before.as_ref().is_some_and(|before| before.is_subset(&things));
@@ -126,6 +144,7 @@ impl Broom<'_> {
                 }
             }
             before = Some(things);
+            seen = self.look().await?;
         }
     }
 
@@ -134,6 +153,7 @@ impl Broom<'_> {
         if self.stop.is_asked() {
             return Err(Failure::cancelled(format!("stopped with {} left", describe(thing))));
         }
+        self.book.ensure()?;
         match self.cloud.remove(thing).await {
             Ok(()) => {
                 self.events.notice(format!("  ✓ {what}: {} removed", describe(thing)));

@@ -146,14 +146,21 @@ impl PastRun {
                 stage.took = Some(stage.took.unwrap_or_default() + settled.took);
                 stage.made = settled.artifact.as_ref().map(|artifact| artifact.summary());
             }
+            // What was removed by its tag alone, by no stage.
+            Record::Outcome(settled) => {
+                let stage = self.stage(settled.stage, settled.deed);
+                if stage.attempts == 0 {
+                    (stage.outcome, stage.why) = (settled.outcome, settled.why.clone());
+                    stage.took = Some(stage.took.unwrap_or_default() + settled.took);
+                }
+            }
             Record::Approval { by, what, .. } => self.approvals.push(format!("{by}: {what}")),
             Record::RunEnded { outcome, why } => {
                 self.ended = Some(entry.time);
                 self.outcome = *outcome;
                 self.why = why.clone();
             }
-            Record::Outcome(_)
-            | Record::Fact { .. }
+            Record::Fact { .. }
             | Record::Lease(_)
             | Record::ChildStarted { .. }
             | Record::ChildEnded { .. }

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::taking::{Shared, Word};
 use super::{
-    Actor, Holder, Journal, Lease, LocalStore, SharedStore, Store, load_identity, save_identity, share_identity,
-    shared_identity,
+    Actor, Anchor, Holder, Journal, Lease, LocalStore, SharedStore, Store, Writer, load_identity, save_identity,
+    share_identity, shared_identity,
 };
 use crate::artifact::Kind;
-use crate::failure::{Exit, Failure};
+use crate::failure::{Class, Exit, Failure};
 use crate::identity::Identity;
 use crate::workspace::{RealDisk, StateDir, make_dir, write_atomic};
 
@@ -127,21 +127,45 @@ impl Home {
         Ok(())
     }
 
-    /// Gives the values of OpenTofu's roots to other machines.
-    pub async fn give_roots(&self, id: Uuid) -> Result<(), Failure> {
+    /// Gives the values of OpenTofu's roots to other machines, as the run that may write now.
+    ///
+    /// # Errors
+    /// Exit 8: another may, or has; what it gave stays.
+    pub async fn give_roots(&self, id: Uuid, writer: &Writer) -> Result<(), Failure> {
         let Some(shared) = &self.shared else { return Ok(()) };
         for stage in Kind::ALL {
             let Ok(bytes) = std::fs::read(self.state.tofu(stage).join(VALUES)) else { continue };
             let key = values(id, stage);
-            if shared.objects.create(&key, &bytes).await?.is_none()
-                && let Some(there) = shared.objects.get(&key).await?
-                && there.bytes != bytes
-            {
-                // One that another wrote meanwhile is as good: it had the lease.
-                shared.objects.replace(&key, &bytes, &there.tag).await?;
+            // Looked at before it is known that nobody has begun after us: what another gives later is then not replaced.
+            let there = shared.objects.get(&key).await?;
+            if there.as_ref().is_some_and(|there| there.bytes == bytes) {
+                continue;
             }
+            writer.confirm().await?;
+            match there {
+                None => shared.objects.create(&key, &bytes).await?,
+                Some(there) => shared.objects.replace(&key, &bytes, &there.tag).await?,
+            };
         }
         Ok(())
+    }
+
+    /// Sees that the journal ends where a run of ours has ended it: nobody has begun with the environment since.
+    ///
+    /// # Errors
+    /// Exit 8: somebody has.
+    pub async fn ensure_ended(&self, identity: &Identity, end: &Anchor) -> Result<(), Failure> {
+        let journal = self.journal(identity).await?;
+        if journal.head().as_ref() == Some(end) {
+            return Ok(());
+        }
+        let name = &identity.name;
+        let last = journal.entries().last();
+        let by = last.map_or_else(String::new, |last| format!(" by {} in run {:04}", last.actor, last.run));
+        Err(Failure::new(Exit::Held, format!("`{name}` was begun with again while it was put away"))
+            .class(Class::Conflict)
+            .because(format!("its journal ended with entry {}, and was written to since{by}", end.number))
+            .hint(format!("sre-provision down {name}   takes away what was made since")))
     }
 
     /// Puts an environment that is gone aside; its journal stays readable.

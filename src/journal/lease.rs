@@ -175,6 +175,14 @@ impl Lease {
         self.tenure.as_ref().map_or(Ok(()), |tenure| tenure.ensure(self.environment()))
     }
 
+    /// As [`ensure`](Self::ensure), after a heartbeat that asks.
+    pub(super) async fn confirm(&self) -> Result<(), Failure> {
+        if let Some(tenure) = &self.tenure {
+            tenure.beat().await?;
+        }
+        self.ensure()
+    }
+
     /// Who holds the lease now, as far as can be seen without trying to take it. A holder on another machine is
     /// believed; one on this machine is looked for.
     pub fn holder(state: &StateDir) -> Option<Holder> {

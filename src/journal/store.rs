@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 
 use crate::failure::{Exit, Failure};
+use crate::objects::blocking;
 use crate::workspace::{Disk, Published, RealDisk, StateDir, make_dir, publish, sweep_unfinished};
 
 /// A place for entries.
@@ -62,8 +63,7 @@ impl LocalStore {
         work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        done.unwrap_or_else(|error| Err(Failure::bug("writing the journal ended early").because(error)))
+        blocking("the journal", move || work(&store)).await
     }
 }
 

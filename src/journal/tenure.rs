@@ -148,26 +148,34 @@ impl Tenure {
     /// Nobody knows whether it arrived; one that shows that the lease is another's is no error here.
     pub async fn beat(&self) -> Result<(), Failure> {
         let _turn = self.turn.lock().await;
+        if let Some((deed, tag, sent)) = self.put(Deed::beaten).await? {
+            let mut kept = self.kept();
+            (kept.deed, kept.tag, kept.confirmed) = (deed, tag, sent);
+        }
+        Ok(())
+    }
+
+    /// Puts in the place of our deed what follows from it; tells when it was sent. Nothing is put where the lease is lost,
+    /// and it is where another's deed lies there.
+    async fn put(&self, next: impl Fn(&Deed) -> Deed) -> Result<Option<(Deed, Tag, Duration)>, Failure> {
         for _ in 0..3 {
             let (next, tag) = {
                 let kept = self.kept();
                 if kept.is_lost {
-                    return Ok(());
+                    return Ok(None);
                 }
-                (kept.deed.beaten(), kept.tag.clone())
+                (next(&kept.deed), kept.tag.clone())
             };
             let sent = self.vantage.now();
             if let Some(tag) = self.objects.replace(LEASE, &next.encode()?, &tag).await? {
-                let mut kept = self.kept();
-                (kept.deed, kept.tag, kept.confirmed) = (next, tag, sent);
-                return Ok(());
+                return Ok(Some((next, tag, sent)));
             }
             if !self.adopt().await? {
                 self.lose();
-                return Ok(());
+                return Ok(None);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes up what lies there, where it is ours: the answer to an earlier heartbeat was lost. It confirms nothing by
@@ -188,18 +196,7 @@ impl Tenure {
     /// Nobody knows whether it arrived. If it did not, the lease ends by itself.
     pub(super) async fn give_back(&self) -> Result<(), Failure> {
         let _turn = self.turn.lock().await;
-        for _ in 0..3 {
-            let (free, tag) = {
-                let kept = self.kept();
-                if kept.is_lost {
-                    return Ok(());
-                }
-                (kept.deed.free(), kept.tag.clone())
-            };
-            if self.objects.replace(LEASE, &free.encode()?, &tag).await?.is_some() || !self.adopt().await? {
-                break;
-            }
-        }
+        self.put(Deed::free).await?;
         self.lose();
         Ok(())
     }

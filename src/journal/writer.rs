@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::Mutex;
 
-use super::{Anchor, Entry, Journal, Lease, Memory, Record};
+use super::{Anchor, Entry, Journal, Lease, Memory, Record, fenced};
 use crate::event::Outcome;
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
@@ -61,6 +61,24 @@ impl Writer {
             settled.map(|()| entry)
         });
         written.await.unwrap_or_else(|error| Err(Failure::bug("writing the journal ended early").because(error)))
+    }
+
+    /// Sees that this run may still write, now and not only when it wrote last: its lease is confirmed once more, and nobody
+    /// has written after it.
+    ///
+    /// # Errors
+    /// Exit 8: another has the lease, or may have.
+    pub async fn confirm(&self) -> Result<(), Failure> {
+        let _turn = self.turn.lock().await;
+        self.lease.confirm().await?;
+        let (store, name, next) = {
+            let journal = self.journal();
+            (Arc::clone(&journal.store), journal.environment.name.clone(), journal.chain.number + 1)
+        };
+        match store.read(next..=next).await?.pop().flatten() {
+            None => Ok(()),
+            Some(there) => Err(fenced(&name, next, Some(&there))),
+        }
     }
 
     /// Records that the run has ended, and gives the lease back; tells the last entry for whoever vouches for it.

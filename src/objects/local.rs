@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use rustix::fs::{FlockOperation, flock};
 use walkdir::WalkDir;
 
-use super::{Object, Objects, Tag};
+use super::{Object, Objects, Tag, blocking};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::workspace::{Published, RealDisk, make_dir, publish, remove, write_atomic};
@@ -79,8 +79,7 @@ impl LocalObjects {
         work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let objects = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&objects)).await;
-        done.unwrap_or_else(|error| Err(Failure::bug("writing the state ended early").because(error)))
+        blocking("the state", move || work(&objects)).await
     }
 }
 

@@ -25,6 +25,7 @@ use crate::failure::{Exit, Failure};
 
 pub use local::LocalObjects;
 pub use memory::MemoryObjects;
+pub use retention::Retained;
 pub use s3::{Bucket, S3Objects};
 
 /// Which content of an object was seen.
@@ -96,6 +97,15 @@ async fn ignored(objects: &dyn Objects, key: &str) -> Result<Option<&'static str
     objects.replace(key, b"fourth", &first.tag).await?;
     let is_third = there().await?.is_some_and(|it| it.bytes == b"third");
     Ok((!is_third).then_some("If-Match"))
+}
+
+/// Does what blocks on a thread where it may; it is done even when this future is dropped.
+pub async fn blocking<T: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Failure::bug(format!("writing {what} ended early")).because(error)))
 }
 
 /// Waits for a store where no future can be awaited; for what happens a few times in the life of an environment. Only on

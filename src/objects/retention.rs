@@ -17,9 +17,16 @@ const MD5: &str = "content-md5";
 /// Source: "GetObject", Amazon S3 API reference; told to whoever may `s3:GetObjectRetention`.
 const UNTIL: &str = "x-amz-object-lock-retain-until-date";
 
-/// Until when an object is retained, in S3's words.
+/// Told with it.
+const MODE: &str = "x-amz-object-lock-mode";
+
+/// How S3 keeps an object from everybody, in its words.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Retained(pub String);
+pub struct Retained {
+    pub until: String,
+    /// `COMPLIANCE`, or `GOVERNANCE`, which some are let around; absent where it is not told.
+    pub mode: Option<String>,
+}
 
 /// The MD5 of what a request writes.
 #[derive(Clone, Debug)]
@@ -51,9 +58,10 @@ impl HttpService for Reading {
             request.headers_mut().insert(MD5, digest);
         }
         let mut answer = self.0.execute(request).await?;
-        let until = answer.headers().get(UNTIL).and_then(|until| until.to_str().ok()).map(str::to_owned);
-        if let Some(until) = until {
-            answer.extensions_mut().insert(Retained(until));
+        let told = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if let Some(until) = told(UNTIL) {
+            let mode = told(MODE);
+            answer.extensions_mut().insert(Retained { until, mode });
         }
         Ok(answer)
     }

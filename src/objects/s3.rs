@@ -63,11 +63,11 @@ impl S3Objects {
         Ok(Self { store, bucket })
     }
 
-    /// Until when S3 itself keeps an object from everybody; `None` where it does not, or does not tell us.
-    pub async fn retained_until(&self, key: &str) -> Result<Option<String>, Failure> {
+    /// Whether and how S3 itself keeps an object from everybody; `None` where it does not, or does not tell us.
+    pub async fn retained(&self, key: &str) -> Result<Option<Retained>, Failure> {
         let got = self.store.get(&self.path(key)).await;
         let got = got.map_err(|error| failure("read", &self.place(key), &error))?;
-        Ok(got.extensions.get::<Retained>().map(|retained| retained.0.clone()))
+        Ok(got.extensions.get::<Retained>().cloned())
     }
 
     fn key(&self, key: &str) -> String {

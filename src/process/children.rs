@@ -16,7 +16,7 @@ use crate::fingerprint::Digest;
 use crate::process::cancel;
 use crate::process::follow::Tail;
 use crate::process::launch::launch;
-use crate::process::record::{Child, End, Record, Standing, Started, half_made, records, running};
+use crate::process::record::{Child, End, Record, Standing, Started, half_made, lost, records, running};
 use crate::process::redact::Redactor;
 use crate::process::spool;
 use crate::process::{Ended, Invocation, Stream, Witness};
@@ -284,6 +284,7 @@ impl Children {
         let mut raised = Level::Go;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_behind = false;
         let standing = loop {
             match &mut process {
                 None => {
@@ -291,25 +292,39 @@ impl Children {
                     if !matches!(standing, Standing::Running) {
                         break standing;
                     }
-                    tick.tick().await;
+                    if !is_behind {
+                        tick.tick().await;
+                    }
                 }
                 Some(supervisor) => tokio::select! {
+                    biased;
                     // However it ended: the record says how the child did.
                     _ = supervisor.wait() => process = None,
+                    () = std::future::ready(()), if is_behind => {}
                     _ = tick.tick() => {}
                 },
             }
-            for tail in &mut tails {
-                let stream = tail.stream;
-                tail.advance(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
-            }
+            is_behind = self.carry(&mut tails, child, on_line).await?;
             raised = self.raise(raised, record, child)?;
         };
+        while self.carry(&mut tails, child, on_line).await? {}
         for tail in &mut tails {
             let stream = tail.stream;
-            tail.finish(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
+            tail.finish(&mut |line| self.pass_on(&child.slot, stream, line, on_line));
         }
+        self.events.tool_ended(&child.slot);
         self.end(record, child, standing).await
+    }
+
+    /// Reads a piece of what a child has said and lets others go on; whether there is more.
+    async fn carry(&self, tails: &mut [Tail], child: &Child, on_line: OnLine<'_>) -> Result<bool, Failure> {
+        let mut is_more = false;
+        for tail in tails {
+            let stream = tail.stream;
+            is_more |= tail.advance(&mut |line| self.pass_on(&child.slot, stream, line, on_line))?;
+        }
+        tokio::task::yield_now().await;
+        Ok(is_more)
     }
 
     /// Gives a line to whoever reads it, and to whoever wants to see everything.
@@ -373,16 +388,6 @@ impl Children {
             log: child.log.clone(),
         })
     }
-}
-
-/// What became of a child whose end nobody saw, as far as can be told.
-fn lost(record: &Record, slot: &str) -> Result<String, Failure> {
-    let why = match record.started()? {
-        Some(started) if !started.is_of_this_boot() => "the machine was restarted while it ran",
-        Some(_) => "it was killed with its supervisor",
-        None => return Ok(format!("{slot}: was not begun when its supervisor ended")),
-    };
-    Ok(format!("{slot}: {why}; what it had made by then is looked for"))
 }
 
 fn stopped_before(slot: &str) -> Failure {

@@ -9,6 +9,9 @@ use crate::process::Stream;
 use crate::process::lines::Lines;
 use crate::process::redact::Redactor;
 
+/// What one look reads at most: whoever follows a tool that prints without pause has other work in between.
+const STEP: usize = 256 << 10;
+
 /// One stream from its beginning.
 pub(super) struct Tail {
     file: File,
@@ -31,28 +34,29 @@ impl Tail {
             .collect()
     }
 
-    /// Gives the lines that have come since the last call.
-    pub(super) fn advance(&mut self, on_line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
+    /// Gives lines that have come since the last call; whether there may be more already.
+    pub(super) fn advance(&mut self, on_line: &mut dyn FnMut(&str)) -> Result<bool, Failure> {
         let mut buffer = vec![0; 64 << 10];
-        loop {
+        let mut seen = 0;
+        while seen < STEP {
             let length = self
                 .file
                 .read(&mut buffer)
                 .map_err(|error| Failure::new(Exit::NotDone, "the output of a child cannot be read").because(error))?;
             if length == 0 {
-                return Ok(());
+                return Ok(false);
             }
+            seen += length;
             self.read += u64::try_from(length).unwrap_or(0);
             self.lines.feed(&self.redactor.feed(&buffer[..length]), on_line);
         }
+        Ok(true)
     }
 
-    /// The child has ended: gives the rest.
-    pub(super) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) -> Result<(), Failure> {
-        self.advance(on_line)?;
+    /// The child has ended and all was read: gives what was held back.
+    pub(super) fn finish(&mut self, on_line: &mut dyn FnMut(&str)) {
         let rest = self.redactor.finish();
         self.lines.feed(&rest, on_line);
         self.lines.finish(on_line);
-        Ok(())
     }
 }

@@ -249,6 +249,16 @@ pub(super) fn began_in(stat: &str) -> Option<u64> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
+/// What became of a child whose end nobody saw, as far as can be told.
+pub(super) fn lost(record: &Record, slot: &str) -> Result<String, Failure> {
+    let why = match record.started()? {
+        Some(started) if !started.is_of_this_boot() => "the machine was restarted while it ran",
+        Some(_) => "it was killed with its supervisor",
+        None => return Ok(format!("{slot}: was not begun when its supervisor ended")),
+    };
+    Ok(format!("{slot}: {why}; what it had made by then is looked for"))
+}
+
 /// The slots of the children below a directory that still run.
 pub fn running(dir: &Path) -> Result<Vec<String>, Failure> {
     Ok(alive(dir)?.into_iter().map(|child| child.slot).collect())

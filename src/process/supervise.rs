@@ -28,6 +28,8 @@ use crate::process::supervise::log::Log;
 
 /// How often the child's output is carried into the log.
 const TICK: Duration = Duration::from_millis(200);
+/// How many pieces of it at a time: the child's end is seen however much it prints.
+const STEPS: usize = 256;
 /// How long processes of the child's group may outlive it; packer's plugins need some of it after a crash.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -91,7 +93,11 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
             status = child.wait() => break status?,
             _ = tick.tick() => {
                 tell_start(record, &mut untold);
-                carry(&mut tails, &mut freed, &letter.here, &mut log)?;
+                for _ in 0..STEPS {
+                    if !carry(&mut tails, &mut freed, &letter.here, &mut log)? {
+                        break;
+                    }
+                }
             }
         }
     };
@@ -102,8 +108,9 @@ async fn attend(record: &Record, letter: &Opened) -> Result<End, Box<dyn std::er
         Some(group) => sweep(group).await,
         None => 0,
     };
+    while carry(&mut tails, &mut freed, &letter.here, &mut log)? {}
     for tail in &mut tails {
-        tail.finish(&mut |line| log.line(line))?;
+        tail.finish(&mut |line| log.line(line));
     }
     let mut end = End { starved: starved.map(str::to_owned), ..end_of(status, took, left) };
     log.line(&epilogue(&end));
@@ -134,15 +141,17 @@ fn start(letter: &Opened) -> Result<tokio::process::Child, Box<dyn std::error::E
         .map_err(|error| format!("`{program}` cannot be started in `{}`: {error}", letter.cwd.display()).into())
 }
 
-fn carry(tails: &mut [Tail], freed: &mut [u64], here: &Path, log: &mut Log) -> Result<(), Failure> {
+/// Carries a piece of the output into the log and gives its memory back; whether there is more.
+fn carry(tails: &mut [Tail], freed: &mut [u64], here: &Path, log: &mut Log) -> Result<bool, Failure> {
+    let mut is_more = false;
     for (tail, freed) in tails.iter_mut().zip(freed) {
-        tail.advance(&mut |line| log.line(line))?;
+        is_more |= tail.advance(&mut |line| log.line(line))?;
         let name = if tail.stream == crate::process::Stream::Stdout { "stdout" } else { "stderr" };
         if let Ok(file) = std::fs::OpenOptions::new().write(true).open(here.join(name)) {
             spool::trim(&file, tail.read, freed);
         }
     }
-    Ok(())
+    Ok(is_more)
 }
 
 /// Waits a moment for what is left of the child's group, then kills it; gives how many processes that were.

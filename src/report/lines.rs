@@ -29,6 +29,9 @@ pub fn line(event: &Event, detail: Detail) -> Option<String> {
         Event::StageEnded { stage, outcome, took: time, summary } => ended(*stage, *outcome, *time, summary),
         Event::ToolStarted { slot, command } if detail == Detail::Everything => format!("    {slot} $ {command}"),
         Event::ToolSaid { slot, line } if detail == Detail::Everything => format!("    {slot} | {line}"),
+        Event::ToolSaidMore { slot, lines } if detail == Detail::Everything => {
+            format!("    {slot} | … {lines} lines left out: they stand in the log")
+        }
         Event::Notice { text } => text.clone(),
         Event::RunStarted { run, environment } => {
             format!("run {run:04} of {environment} · Ctrl-C stops it, the same command resumes it")
@@ -37,6 +40,7 @@ pub fn line(event: &Event, detail: Detail) -> Option<String> {
         | Event::NodeProgress { .. }
         | Event::ToolStarted { .. }
         | Event::ToolSaid { .. }
+        | Event::ToolSaidMore { .. }
         | Event::RunEnded { .. } => return None,
     })
 }

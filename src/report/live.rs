@@ -49,6 +49,7 @@ impl Live {
             | Event::StageSilent { .. }
             | Event::ToolStarted { .. }
             | Event::ToolSaid { .. }
+            | Event::ToolSaidMore { .. }
             | Event::Notice { .. }
             | Event::RunStarted { .. }
             | Event::RunEnded { .. } => self.print(event),

@@ -22,9 +22,8 @@ pub use time::{ago, clock, moment, took};
 use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
-use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::event::Event;
+use crate::event::Received;
 use crate::failure::Failure;
 
 /// How output is written.
@@ -56,10 +55,11 @@ pub enum Detail {
 }
 
 impl Screen {
-    /// `color` is what flags and `NO_COLOR` allow; a missing terminal overrules it.
-    pub fn new(format: Format, color: bool, ci: bool, detail: Detail) -> Self {
+    /// `color` is what flags and `NO_COLOR` allow; a missing terminal overrules it. `still` says that nothing is redrawn,
+    /// whatever there is.
+    pub fn new(format: Format, color: bool, still: bool, detail: Detail) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let live = terminal && !ci && format == Format::Human;
+        let live = terminal && !still && format == Format::Human;
         Self { format, live, color: color && terminal, detail }
     }
 
@@ -106,7 +106,7 @@ impl Screen {
     }
 
     /// Shows events until their senders are gone.
-    pub async fn follow(self, mut events: UnboundedReceiver<Event>) {
+    pub async fn follow(self, mut events: Received) {
         let mut live = self.live.then(|| Live::new(self.color, self.detail));
         while let Some(event) = events.recv().await {
             match (self.format, &mut live) {

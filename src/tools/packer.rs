@@ -265,7 +265,7 @@ mod tests {
         let mut output = Output::new(Kind::BaseImage, &events);
         text.lines().for_each(|line| output.line(Stream::Stdout, line));
         let mut said = vec![];
-        while let Ok(Event::Progress { text, .. }) = received.try_recv() {
+        while let Some(Event::Progress { text, .. }) = received.try_recv() {
             said.push(text);
         }
         (output.artifacts.clone(), output.causes(), said)

@@ -30,7 +30,7 @@ apply)
   [ "$stage" = network ] || exit 1
   for signal in HUP TERM QUIT TSTP; do trap "echo tofu $signal >>'$dir/signals'" $signal; done
   trap 'echo tofu INT >>"$dir/signals"; [ -e "$dir/deaf" ] || exit 1' INT
-  echo $$ >"$dir/tofu.pid"; echo tofu >>"$dir/began"
+  echo $$ >"$dir/tofu.pid"; echo 'aws_vpc.this: Creating...'; echo tofu >>"$dir/began"
   until [ -e "$dir/go" ]; do sleep 0.05; done
   cat "$dir/state" >terraform.tfstate; summary apply ;;
 -chdir=*) echo '{"resource_changes":[]}' ;;
@@ -119,6 +119,16 @@ impl World {
     /// `up` as the leader of a session with a terminal of its own; who kills `script` closes it.
     fn up_in_a_terminal(&self) -> Up<'_> {
         self.working(&format!("script -qefc 'exec {PROGRAM} up dev --yes' /dev/null"))
+    }
+
+    /// `up` in the foreground of a shell with job control, which goes on when it is suspended, and resumes it when the file
+    /// `resume` is there.
+    fn up_in_a_shell(&self) -> Up<'_> {
+        let shell = format!(
+            "set -m\nexport TERM=xterm\nstty rows 40 cols 120\n{PROGRAM} up dev --yes\necho suspended with $?\nuntil [ -e resume ]; do sleep 0.05; done\nfg >/dev/null\n"
+        );
+        std::fs::write(self.path("shell"), shell).expect("written");
+        self.working("script -qefc 'bash shell' /dev/null")
     }
 
     fn working(&self, line: &str) -> Up<'_> {
@@ -408,6 +418,10 @@ fn a_ctrl_c_at_the_terminal_reaches_the_program_and_none_of_its_tools() {
 
     assert_eq!(up.ends().code(), Some(130), "{}", world.text("told"));
     assert_eq!(world.signals(), ["packer INT"]);
+    // This terminal has no name, so nothing can be redrawn on it: what happens is told line by line all the same.
+    for line in ["→ network        started", HEARD, "✓ network        made in"] {
+        assert!(world.text("told").contains(line), "no `{line}`: {}", world.text("told"));
+    }
 }
 
 #[test]
@@ -441,6 +455,54 @@ fn tools_go_on_while_the_program_is_suspended_and_it_goes_on_with_what_they_did(
     up.signal("CONT");
     up.ends();
 
+    assert_eq!((world.outcome("network"), world.signals()), (json!("succeeded"), vec![]));
+}
+
+#[test]
+fn a_ctrl_z_suspends_the_program_and_no_tool_and_in_the_foreground_again_it_shows_what_was_done() {
+    use std::io::Write;
+    let world = World::scripted();
+    let mut up = world.up_in_a_shell();
+
+    up.child.stdin.as_mut().expect("the keyboard").write_all(&[0x1a]).expect("Ctrl-Z is typed");
+    up.hears("suspended with 148");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", up.pid)).expect("it is there");
+    let tofu = std::fs::read_to_string(format!("/proc/{}/stat", world.text("tofu.pid").trim())).expect("it is there");
+    world.go();
+    up.wait_for("tofu has ended", |world| !world.tofu_runs());
+    std::fs::write(world.path("resume"), "").expect("written");
+    up.ends();
+
+    assert!(stat.contains(") T ") && !tofu.contains(") T "), "{stat}{tofu}");
+    assert_eq!((world.outcome("network"), world.signals()), (json!("succeeded"), vec![]));
+    let told = world.text("told");
+    let (before, after) = told.split_once("suspended with 148").expect("it was suspended");
+    assert!(!before.contains("network        made in"), "{told}");
+    // What it settled is told once, and then in the closing table; nothing that moved stays below it.
+    assert_eq!(after.matches("✓ network        made in").count(), 1, "{told}");
+    let table = after.split_once("✓ network        made   ").expect("a closing table").1;
+    assert!(!["⠁", "⠋", "⠙"].iter().any(|spinner| table.contains(spinner)), "{told}");
+    assert!(!told.contains("\u{1b}[?25l"), "the cursor is never hidden, so the shell has it: {told}");
+}
+
+#[test]
+fn a_stage_that_says_nothing_is_told_with_since_when_and_its_last_line_and_goes_on() {
+    let world = World::scripted();
+    world.describe("  region: eu-central-1\n", "  region: eu-central-1\ndeadlines: {network: 45s}\n");
+    let mut up = world.working(&format!("{PROGRAM} up dev --yes --output json"));
+    let begun = jiff::Timestamp::now();
+
+    up.hears("stage-silent");
+    world.go();
+    up.ends();
+
+    let told = world.text("told");
+    let silent = told.lines().find(|line| line.contains("stage-silent")).expect("a line");
+    let silent: Value = serde_json::from_str(silent).expect("JSON");
+    assert_eq!((&silent["stage"], &silent["last"]), (&json!("network"), &json!("aws_vpc.this: Creating...")));
+    let since: jiff::Timestamp = silent["since"].as_str().and_then(|since| since.parse().ok()).expect("a time");
+    let apart = since.duration_since(begun).abs();
+    assert!(apart < jiff::SignedDuration::from_secs(15), "silent since {since}, and tofu began to wait at {begun}");
     assert_eq!((world.outcome("network"), world.signals()), (json!("succeeded"), vec![]));
 }
 

@@ -35,10 +35,7 @@ impl Wanted {
         match self {
             Self::Stage(stage) => is_intent && entry["stage"] == stage.as_str(),
             Self::Step(stage, step) => is_intent && entry["stage"] == stage.as_str() && entry["step"] == step.as_str(),
-            Self::Removal => {
-                let is_down = entry["command"].as_str().is_some_and(|command| command.starts_with("down "));
-                is_intent && entry["deed"] == "remove" || is_down
-            }
+            Self::Removal => is_intent && entry["deed"] == "remove",
         }
     }
 }

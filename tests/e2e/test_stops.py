@@ -8,9 +8,10 @@ environment that nobody disturbed.
 import os
 import random
 import time
+import unittest
 
 from striking import STAGES, FromNothing, Striking, missed, stage_of
-from world import NAME, Blow, World, inventory, world_that_is_up
+from world import LIMIT, NAME, Blow, World, entries_of, inventory, left_behind, world_that_is_up
 
 # What the journal tells of a fresh `up`, in its order: intents of stages and steps, and tools that were started.
 ROAD = [
@@ -61,6 +62,41 @@ class Stops(FromNothing):
 
     def test_ctrl_c_in_every_stage(self):
         self.stopped_everywhere("interrupted", [Blow.CTRL_C, Blow.CTRL_C_TWICE])
+
+
+class DuringABuild(unittest.TestCase):
+    """Nobody wants the image any more whose build a killed program has left running."""
+
+    def test_up_is_killed_while_packer_builds_and_down_cancels_the_build_and_leaves_nothing(self):
+        before, images = inventory(), inventory(images=True)
+        world = World("building")
+        # A range and a template of its own: the environment of the other tests may be up, and its images are not wanted.
+        world.file.write_text(world.file.read_text().replace("10.40.0.0/16", "10.80.0.0/16"))
+        template = world.assets / "packer/base/build.pkr.hcl"
+        template.write_text(f"{template.read_text()}# built for nobody {time.time_ns()}\n")
+        up = world.start("up", NAME, "--yes")
+        world.wait_for_journal("tool base-image-build", 0, up)
+        until = time.monotonic() + LIMIT
+        while "instances" not in left_behind(before, inventory()):
+            self.assertLess(time.monotonic(), until, "packer never started its machine")
+            time.sleep(0.2)
+
+        Blow.KILL.strike(up)
+        killed = world.ended(up)
+        builds = [words for words in world.running() if "packer" in words]
+        began = len(world.journal())
+        down = world.down()
+
+        self.assertEqual(killed.code, 128 + 9, killed.said)
+        self.assertTrue(builds, "packer outlives the program")
+        self.assertEqual(down.code, 0, down.said)
+        self.assertIn("base-image-build: still running since", down.said)
+        self.assertEqual((before, images), (inventory(), inventory(images=True)))
+        self.assertEqual([], world.running())
+        ends = [entry for entry in entries_of(world.put_away(), began) if entry["kind"] == "child-ended"]
+        self.assertTrue(any("base-image-build" in entry["id"] for entry in ends), ends)
+        said = "".join(log.read_text() for log in world.put_away().glob("runs/*/base-image*.log"))
+        self.assertIn("Cancelling build after receiving interrupt", said)
 
 
 class AtRandom(FromNothing):

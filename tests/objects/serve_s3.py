@@ -19,11 +19,12 @@ s3 = boto3.client(
     aws_secret_access_key="b",
 )
 s3.create_bucket(Bucket="state")
-s3.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
-retention = {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}
-s3.put_object_lock_configuration(
-    Bucket="locked", ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention}
-)
+for bucket, mode in (("locked", "COMPLIANCE"), ("loose", "GOVERNANCE")):
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    retention = {"DefaultRetention": {"Mode": mode, "Days": 1}}
+    s3.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": retention}
+    )
 print(port, flush=True)
 sys.stdin.read()
 # The threads of the server wait for requests that nobody makes any more.

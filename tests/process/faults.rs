@@ -54,7 +54,10 @@ for name in sorted(os.environ):
     with open(os.environ["SPOOL"] + "/events", "a") as events:
         print(json.dumps({"event": "host", "msg": value}), file=events)
 for of in ("environ", "cmdline"):
-    sys.stdout.buffer.write(open(f"/proc/{os.getppid()}/{of}", "rb").read().replace(b"\0", b" ") + b"\n")
+    try:
+        sys.stdout.buffer.write(open(f"/proc/{os.getppid()}/{of}", "rb").read().replace(b"\0", b" ") + b"\n")
+    except PermissionError:
+        pass  # only root may
 "#;
 
 #[tokio::test]
@@ -81,7 +84,7 @@ async fn planted_values_of_every_kind_are_in_no_log_line_event_record_or_foreign
         ("the lines".to_owned(), lines.join("\n")),
         (
             "the events".to_owned(),
-            std::iter::from_fn(|| events.try_recv().ok()).map(|event| format!("{event:?}\n")).collect(),
+            std::iter::from_fn(|| events.try_recv()).map(|event| format!("{event:?}\n")).collect(),
         ),
         ("what is told in the end".to_owned(), format!("{ended:?} {}", ended.how())),
     ]);
@@ -153,4 +156,46 @@ async fn a_child_leaves_no_core_and_its_files_to_its_owner_alone() {
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(world.path("made")).expect("made").permissions());
     assert_eq!(mode & 0o077, 0);
+}
+
+#[test]
+fn the_program_itself_leaves_no_core_and_lets_no_process_of_its_user_look_into_it() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().expect("a directory");
+    let is_root = std::fs::metadata("/proc/self").expect("this process").uid() == 0;
+    // Root may look into everything; whoever else starts it may not, and `/proc` shows that by its owner.
+    let before: &[&str] = if is_root { &["setpriv", "--reuid=65534", "--clear-groups"] } else { &["env"] };
+    // A copy that anybody can reach; as a supervisor it waits for its letter.
+    let program = dir.path().join("program");
+    std::fs::copy(env!("CARGO_BIN_EXE_sre-provision"), &program).expect("copied");
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), everybody).expect("mode");
+    let mut waiting = Command::new(before[0])
+        .args(&before[1..])
+        .arg(&program)
+        .arg("__supervise")
+        .arg(dir.path().join("record"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("started");
+    let of = |name: &str| format!("/proc/{}/{name}", waiting.id());
+    let seen = || {
+        let limits = std::fs::read_to_string(of("limits")).unwrap_or_default();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap_or_default();
+        let core = core.split_whitespace().skip(4).take(2).collect::<Vec<_>>().join(" ");
+        let is_it = std::fs::read_link(of("exe")).is_ok_and(|exe| exe == program);
+        (is_it || !is_root, core, std::fs::metadata(of("status")).map_or(1, |status| status.uid()))
+    };
+    let wanted = (true, "0 0".to_owned(), 0);
+
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while seen() != wanted && std::time::Instant::now() < until {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+
+    let seen = seen();
+    waiting.kill().expect("killed");
+    waiting.wait().expect("reaped");
+    assert_eq!(seen, wanted);
 }

@@ -6,12 +6,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use sre_provision::event::{Event, Events};
+use sre_provision::event::{Event, Events, Received};
 use sre_provision::failure::Failure;
 use sre_provision::fingerprint::Digest;
 use sre_provision::process::{Cancel, Children, Ended, Invocation};
 use sre_provision::stop::Stop;
-use tokio::sync::mpsc::UnboundedReceiver;
 
 mod faults;
 #[path = "../notes/mod.rs"]
@@ -46,7 +45,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn children(&self) -> (Children, UnboundedReceiver<Event>) {
+    fn children(&self) -> (Children, Received) {
         children(self.dir.path(), &self.spool(), self.stop.clone(), self.notes.clone())
     }
 
@@ -65,7 +64,7 @@ impl World {
     }
 }
 
-fn children(dir: &Path, spool: &Path, stop: Stop, notes: Arc<Notes>) -> (Children, UnboundedReceiver<Event>) {
+fn children(dir: &Path, spool: &Path, stop: Stop, notes: Arc<Notes>) -> (Children, Received) {
     let (events, received) = Events::channel();
     let children = Children::new(dir.join("children"), events, stop, notes)
         .with_spool(spool.to_owned())
@@ -93,9 +92,9 @@ async fn run(children: &Children, invocation: Invocation) -> (Result<Ended, Fail
     (ended, lines)
 }
 
-fn notices(received: &mut UnboundedReceiver<Event>) -> Vec<String> {
+fn notices(received: &mut Received) -> Vec<String> {
     let mut texts = vec![];
-    while let Ok(event) = received.try_recv() {
+    while let Some(event) = received.try_recv() {
         if let Event::Notice { text } = event {
             texts.push(text);
         }
@@ -104,7 +103,7 @@ fn notices(received: &mut UnboundedReceiver<Event>) -> Vec<String> {
 }
 
 /// The next notice; `None` when there will be none.
-async fn notice(received: &mut UnboundedReceiver<Event>) -> Option<String> {
+async fn notice(received: &mut Received) -> Option<String> {
     loop {
         if let Event::Notice { text } = received.recv().await? {
             return Some(text);

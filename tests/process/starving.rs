@@ -1,4 +1,5 @@
-//! What a want of memory does to children: a kill by the kernel is named.
+//! What a want of memory does to children, and what they cost: a kill by the kernel is named, and what a tool prints
+//! takes no memory of the program that follows it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -16,13 +17,21 @@ async fn caller() {
     let place = |name: &str| PathBuf::from(std::env::var_os(name).expect(name));
     let (children, mut events) = children(&place("WORLD"), &place("SPOOL"), Stop::default(), Arc::default());
     let listens = tokio::spawn(async move { while events.recv().await.is_some() {} });
+    let before = highest();
     let ended = children
         .run(invocation(&place("WORLD"), &std::env::var("SCRIPT").expect("SCRIPT")), &mut |_, _| {})
         .await
         .expect("an end");
     drop(children);
     listens.await.expect("no more events");
-    println!("how {}\nhint {}", ended.how(), ended.hint().unwrap_or_default());
+    println!("how {}\nhint {}\ngrew {}", ended.how(), ended.hint().unwrap_or_default(), highest() - before);
+}
+
+/// The memory of this process at its highest, in KiB.
+fn highest() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
 impl World {
@@ -91,4 +100,22 @@ fn a_tool_that_the_kernel_killed_for_want_of_memory_is_told_so() {
     assert!(how.ends_with("with exit code 137: the kernel killed for want of memory, of its control group"), "{how}");
     assert!(told(&output, "hint").starts_with("give it more memory: "), "{how}");
     assert!(world.log().trim_end().ends_with(": the kernel killed for want of memory, of its control group"));
+}
+
+#[test]
+fn a_tool_that_prints_two_hundred_mebibytes_costs_the_program_little_and_the_log_counts_every_line() {
+    let world = World::new();
+
+    let output = world.called("", "seq 1 2000000 | sed 's/$/ of a hundred letters that nobody reads, and so on until the line is as long as that: ....../'; echo last");
+
+    let grew: u64 = told(&output, "grew").parse().expect("a number");
+    assert!(grew < 24 << 10, "the program grew by {grew} KiB");
+    let log = world.log();
+    let lines: Vec<_> = log.lines().collect();
+    let left_out =
+        lines.iter().find_map(|line| line.strip_prefix("── ")?.strip_suffix(" lines left out: the log is full"));
+    let left_out: usize = left_out.expect("a full log").parse().expect("a number");
+    // The command, how many were left out, the last word and how it ended are no numbered lines.
+    assert_eq!(lines.len() - 4 + left_out, 2_000_000);
+    assert!(lines[lines.len() - 3].starts_with("2000000 of a hundred") && lines[lines.len() - 2] == "last");
 }

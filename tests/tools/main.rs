@@ -8,12 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sre_provision::artifact::Kind;
-use sre_provision::event::{Event, Events};
+use sre_provision::event::{Events, Received};
 use sre_provision::process::Children;
 use sre_provision::stop::Stop;
 use sre_provision::tools::{ToolCx, ToolEnvironment, Tools};
 use sre_provision::workspace::{StateDir, Workspace};
-use tokio::sync::mpsc::UnboundedReceiver;
 
 mod ansible;
 #[path = "../notes/mod.rs"]
@@ -49,7 +48,7 @@ struct World {
     tools: Tools,
     state: StateDir,
     events: Events,
-    received: UnboundedReceiver<Event>,
+    received: Received,
     notes: Arc<Notes>,
     stop: Stop,
     children: Children,

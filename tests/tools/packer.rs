@@ -54,7 +54,7 @@ async fn packer_tells_the_id_of_what_it_built() {
 
     assert_eq!(built.image_id, "Null");
     let mut said = vec![];
-    while let Ok(event) = world.received.try_recv() {
+    while let Some(event) = world.received.try_recv() {
         if let Event::Progress { text, .. } = event {
             said.push(text);
         }

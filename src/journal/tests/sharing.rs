@@ -29,7 +29,8 @@ fn in_every_interleaving_one_commits_per_epoch_and_nobody_takes_over_what_may_st
     println!("{all:?}");
     if seed.is_none() {
         let is_rough = all.expired > 10 && all.on_a_word > 0 && all.late > 3 && all.kills > 50;
-        assert!(is_rough, "the worlds are too kind: {all:?}");
+        let is_waited = all.proven > 10 && all.waited[1] >= super::sim::LEASE;
+        assert!(is_rough && is_waited, "the worlds are too kind: {all:?}");
     }
 }
 
@@ -137,6 +138,55 @@ impl Common {
 
 fn tenure(lease: &Lease) -> Arc<Tenure> {
     Arc::clone(lease.tenure().expect("a tenure"))
+}
+
+/// A program with a run, and its home with values of a root of OpenTofu.
+async fn run_with_values(common: &Common, machine: &Arc<Machine>, workspace: &str, values: &str) -> (Home, Writer) {
+    let state = common.state(workspace);
+    let lease = common.take(machine, workspace, 7, Word::None).await.expect("free");
+    let writer = Writer::begin(common.journal().await, lease, "up dev", None).await.expect("begun");
+    std::fs::create_dir_all(state.tofu(Kind::Network)).expect("made");
+    std::fs::write(state.tofu(Kind::Network).join("terraform.tfvars.json"), values).expect("written");
+    (Home::new(state, Some(common.shared(machine))), writer)
+}
+
+#[tokio::test]
+async fn values_of_a_run_that_another_came_after_do_not_replace_newer_ones() {
+    let (common, one, two) = (Common::new().await, Machine::new("one"), Machine::new("two"));
+    let (late, writer) = run_with_values(&common, &one, "a", "old").await;
+    late.give_roots(common.identity.id, &writer).await.expect("given");
+    let there = async || {
+        let key = format!("{}/tofu/network.tfvars.json", common.identity.id);
+        String::from_utf8(common.objects.get(&key).await.expect("read").expect("there").bytes).expect("text")
+    };
+    let first = there().await;
+
+    // The first stands still for so long that its lease is taken over, and does not know it yet.
+    let (home, newer) = run_with_values(&common, &two, "b", "new").await;
+    home.give_roots(common.identity.id, &newer).await.expect("given");
+    std::fs::write(common.state("a").tofu(Kind::Network).join("terraform.tfvars.json"), "late").expect("written");
+    let failure = late.give_roots(common.identity.id, &writer).await.expect_err("fenced");
+
+    assert_eq!((first.as_str(), failure.what(), failure.exit()), ("old", "the lease of `dev` was lost", Exit::Held));
+    assert_eq!(there().await, "new");
+}
+
+#[tokio::test]
+async fn an_environment_that_was_begun_with_again_is_not_put_away() {
+    let (common, one) = (Common::new().await, Machine::new("one"));
+    let (home, writer) = run_with_values(&common, &one, "a", "old").await;
+    let end = writer.end(Outcome::Succeeded, None).await.expect("ended");
+    home.ensure_ended(&common.identity, &end).await.expect("nobody came after");
+
+    let (_home, _writer) = run_with_values(&common, &one, "b", "new").await;
+    let failure = home.ensure_ended(&common.identity, &end).await.expect_err("another did");
+
+    assert_eq!(failure.what(), "`dev` was begun with again while it was put away");
+    assert_eq!((failure.exit(), failure.kind()), (Exit::Held, Class::Conflict));
+    assert!(
+        failure.causes()[0].starts_with("its journal ended with entry 3, and was written to since by "),
+        "{failure}"
+    );
 }
 
 #[tokio::test]

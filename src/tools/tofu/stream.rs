@@ -171,7 +171,7 @@ mod tests {
         lines.lines().for_each(|line| stream.line(line));
         let (errors, summary) = (stream.errors, stream.summary);
         let mut texts = vec![];
-        while let Ok(Event::Progress { text, .. }) = received.try_recv() {
+        while let Some(Event::Progress { text, .. }) = received.try_recv() {
             texts.push(text);
         }
         (texts, errors, summary)
