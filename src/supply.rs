@@ -19,9 +19,9 @@ pub struct Supply {
     /// Python wheels, Ansible and its collections among them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wheels: Option<PathBuf>,
-    /// Packages of the nodes.
+    /// Packages of the nodes with all that they require, as `dnf download --resolve` brings them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpms: Option<Rpms>,
+    pub rpms: Option<PathBuf>,
     /// Container images by digest: `registry.example/team/app:1.4@sha256:…`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<String>,
@@ -34,18 +34,6 @@ pub struct Supply {
     /// The registry that `bundle load` pushes the images into, and that the nodes pull from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<Registry>,
-}
-
-/// Packages with all that they require, from given repositories and signed by given keys.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Rpms {
-    /// Names of packages.
-    pub packages: Vec<String>,
-    /// Where they are: URLs of repositories, or directories.
-    pub repositories: Vec<String>,
-    /// The public keys of their packagers: `file:PATH`.
-    pub keys: Vec<String>,
 }
 
 /// A registry of container images.

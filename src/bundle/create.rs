@@ -40,7 +40,6 @@ pub struct Order<'a> {
     pub split: u64,
     /// Chunks that need not travel.
     pub have: BTreeSet<Digest>,
-    pub key: &'a SigningKey,
     pub stop: &'a Stop,
 }
 
@@ -61,6 +60,7 @@ pub struct Made {
 pub fn create(
     disk: &dyn Disk,
     order: &Order<'_>,
+    key: &SigningKey,
     items: Vec<Item>,
     describe: impl FnOnce(Vec<FileEntry>) -> Manifest,
 ) -> Result<Made, Failure> {
@@ -86,7 +86,7 @@ pub fn create(
     Manifest::parse(&bytes)
         .map_err(|failure| Failure::bug("a bundle was described that cannot be").because(failure))?;
     write_atomic_on(disk, &order.to.join(MANIFEST), &bytes, 0o644)?;
-    write_atomic_on(disk, &order.to.join(SIGNATURE), order.key.sign(&bytes)?.as_bytes(), 0o644)?;
+    write_atomic_on(disk, &order.to.join(SIGNATURE), key.sign(&bytes)?.as_bytes(), 0o644)?;
     Ok(Made { manifest, written, kept, left_out: left_out.len() })
 }
 

@@ -36,6 +36,14 @@ pub fn loaded_manifest(dir: &Path) -> Option<Manifest> {
     Manifest::parse(&std::fs::read(dir.join(MANIFEST)).ok()?).ok()
 }
 
+/// The chunks of what was loaded last, each of a file that is still whole and right. Blocks the thread.
+pub fn loaded_chunks(dir: &Path) -> BTreeSet<Digest> {
+    let manifest = loaded_manifest(dir);
+    let files = manifest.iter().flat_map(|manifest| manifest.files.iter().map(|file| (&manifest.rke2.version, file)));
+    let right = files.filter(|(release, file)| is_right(&dir.join(place(release, file)), file));
+    right.flat_map(|(_, file)| file.chunks.iter().cloned()).collect()
+}
+
 /// Lays `opened` out in `dir`. Blocks the thread.
 ///
 /// # Errors

@@ -16,7 +16,12 @@
 //! piece is asked for again alone, and no format's reader with paths in it is fed with what came from outside. (2026-11-30)
 
 mod accept;
+mod collect;
 mod create;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod have;
+mod images;
 mod load;
 mod manifest;
 mod name;
@@ -24,17 +29,26 @@ mod needs;
 mod open;
 mod ordered;
 mod record;
+mod registry;
 mod release;
+mod sbom;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 pub use accept::{Accepted, refuse_older};
+pub use collect::{listed, plugins};
 pub use create::{Item, Made, Order, create};
-pub use load::{Loaded, load, loaded_manifest};
+pub use have::{Have, missing, supplement};
+pub use images::{Pull, client, index};
+pub use load::{Loaded, load, loaded_chunks, loaded_manifest};
 pub use manifest::{FileEntry, ImageEntry, MANIFEST, Manifest, Release, SIGNATURE};
-pub use name::{FileKind, Name};
+pub use name::{FileKind, Name, SBOM};
 pub use needs::{lacking, platform_programs};
 pub use open::{Opened, Sound};
 pub use record::CHUNK;
+pub use registry::{Target, registries};
 pub use release::{Source, Wanted};
+pub use sbom::sbom;
 pub use sign::{SigningKey, TrustedKeys};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bundle::images;
 use crate::bundle::manifest::Manifest;
 use crate::bundle::name::FileKind;
 use crate::bundle::open::Opened;
@@ -10,8 +11,9 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::rke2::{Checksums, checksum_file, release_files};
 
-/// The largest list of checksums that is read.
+/// The largest list of checksums, and the largest manifest of an image, that is read.
 const LIST: u64 = 1 << 20;
+const IMAGE_MANIFEST: u64 = 4 << 20;
 
 /// What the environment needs and the bundle lacks, each as a line for people.
 ///
@@ -29,6 +31,7 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
         (FileKind::Plugin, env.bundle.plugins.is_some() && !manifest.without.contains("packer")),
         (FileKind::Provider, env.bundle.providers.is_some()),
         (FileKind::Wheel, env.bundle.wheels.is_some()),
+        (FileKind::Rpm, env.bundle.rpms.is_some()),
         (FileKind::Chart, env.bundle.charts.is_some()),
         (FileKind::Iso, env.bundle.iso.is_some()),
     ];
@@ -37,6 +40,11 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
     {
         lacking.push(format!("any {kind}"));
     }
+    let read = |digest: &Digest| match manifest.file(FileKind::Blob, digest.as_str()) {
+        Some(blob) => opened.content(blob, IMAGE_MANIFEST),
+        None => Err(Failure::bug("a blob that is there is not")),
+    };
+    lacking.extend(images::lacking(manifest, &env.bundle.images, read)?);
     Ok(lacking)
 }
 

@@ -142,6 +142,11 @@ impl Workspace {
         self.root.join(STATE).join("store")
     }
 
+    /// Parts of container images, each called by its digest.
+    pub fn blobs(&self) -> PathBuf {
+        self.store().join("blobs")
+    }
+
     /// What the programs we drive said of themselves.
     pub fn tools(&self) -> PathBuf {
         self.store().join("tools.json")

@@ -1,6 +1,6 @@
 //! `sre-provision bundle create`: collects what an environment needs and writes it down, signed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::{apart, shown};
 use crate::bundle::{
-    FileKind, Item, Made, Manifest, Name, Order, Release, SigningKey, Source, Wanted, create, platform_programs,
+    FileKind, Have, ImageEntry, Item, Made, Manifest, Name, Order, Pull, Release, SBOM, SigningKey, Source, Wanted,
+    client, create, listed, platform_programs, plugins, sbom,
 };
 use crate::cli::Common;
 use crate::cli::ask::ask;
@@ -19,7 +20,7 @@ use crate::report::Screen;
 use crate::rke2::{checksum_file, release_files};
 use crate::stop::Stop;
 use crate::units::ByteSize;
-use crate::workspace::RealDisk;
+use crate::workspace::{RealDisk, write_atomic};
 
 /// Smaller volumes would be more names than chunks.
 const LEAST_SPLIT: u64 = 16 << 20;
@@ -43,6 +44,9 @@ pub struct Create {
     /// What is left out
     #[arg(long, value_name = "PROGRAM", value_parser = ["packer"])]
     without: Vec<String>,
+    /// What the other side has already, as `bundle have` wrote it there
+    #[arg(long, value_name = "FILE")]
+    have: Option<PathBuf>,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -57,21 +61,23 @@ impl Create {
         }
         let desk = Desk::open(common, &self.environment).await?;
         let key = SigningKey::read(&self.sign, Path::new("."))?;
-        let items = self.collect(&desk, screen, stop).await?;
+        let (items, images) = self.collect(&desk, screen, stop).await?;
         let version = self.version.map_or_else(now, Ok)?;
         let rke2 = Release { version: desk.env.rke2.version.clone(), cni: desk.env.rke2.cni };
         let (line, without): (_, BTreeSet<String>) = (desk.env.name.clone(), self.without.iter().cloned().collect());
+        let have = self.have.as_deref().map(Have::read).transpose()?.unwrap_or_default().chunks;
         let (to, stop) = (self.to.clone(), stop.clone());
         let made = apart(move || {
-            let order = Order { to: &to, split, have: BTreeSet::new(), key: &key, stop: &stop };
-            create(&RealDisk, &order, items, |files| Manifest { without, ..Manifest::new(&line, version, rke2, files) })
+            let order = Order { to: &to, split, have, stop: &stop };
+            let describe = |files| Manifest { without, images, ..Manifest::new(&line, version, rke2, files) };
+            create(&RealDisk, &order, &key, items, describe)
         });
         tell(screen, &made.await?, &self.to);
         Ok(())
     }
 
     /// Brings together the files; asks before anything is fetched.
-    async fn collect(&self, desk: &Desk, screen: Screen, stop: &Stop) -> Result<Vec<Item>, Failure> {
+    async fn collect(&self, desk: &Desk, screen: Screen, stop: &Stop) -> Result<(Vec<Item>, Vec<ImageEntry>), Failure> {
         let (env, version) = (&desk.env, &desk.env.rke2.version);
         let dir = desk.workspace.release(version);
         let tell = |text: String| screen.remark(&text);
@@ -96,12 +102,57 @@ impl Create {
             let known = item(FileKind::Program, program, &dir, Some(tool.digest.clone()))?;
             items.push(Item { from: tool.path.clone(), ..known });
         }
-        Ok(items)
+        items.extend(self.directories(desk).await?);
+        let (blobs, images) = pulled(desk, screen).await?;
+        items.extend(blobs);
+        let version = |name: &str| desk.tools.get(name).ok().map(|tool| tool.version.clone());
+        let bill = desk.workspace.store().join(format!("{}.{SBOM}", env.name));
+        write_atomic(&bill, &sbom(&env.name, &items, &images, version)?, 0o644)?;
+        items.push(Item { from: bill, ..item(FileKind::Sbom, SBOM, &dir, None)? });
+        Ok((items, images))
+    }
+
+    /// What the environment file names of the operator's own files.
+    async fn directories(&self, desk: &Desk) -> Result<Vec<Item>, Failure> {
+        let supply = &desk.env.bundle;
+        let given = [
+            (FileKind::Plugin, supply.plugins.as_ref().filter(|_| !self.is_left_out("packer"))),
+            (FileKind::Provider, supply.providers.as_ref()),
+            (FileKind::Wheel, supply.wheels.as_ref()),
+            (FileKind::Rpm, supply.rpms.as_ref()),
+            (FileKind::Chart, supply.charts.as_ref()),
+            (FileKind::Iso, supply.iso.as_ref()),
+        ];
+        let given = given.into_iter().filter_map(|(kind, dir)| Some((kind, desk.workspace.root().join(dir?))));
+        let given: Vec<(FileKind, PathBuf)> = given.collect();
+        apart(move || {
+            let taken = given.iter().map(|(kind, dir)| match kind {
+                FileKind::Plugin => plugins(dir),
+                kind => listed(*kind, dir),
+            });
+            Ok(taken.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        })
+        .await
     }
 
     fn is_left_out(&self, program: &str) -> bool {
         self.without.iter().any(|without| without == program)
     }
+}
+
+/// The images of the environment file, pulled into the store. Parts that several share are there once.
+async fn pulled(desk: &Desk, screen: Screen) -> Result<(Vec<Item>, Vec<ImageEntry>), Failure> {
+    let registry = desk.env.bundle.registry.as_ref();
+    let client = client(registry.is_some_and(|registry| registry.plain_http), None);
+    let (blobs, tell) = (desk.workspace.blobs(), |text: String| screen.remark(&text));
+    let pull = Pull { client: &client, blobs: &blobs, tell: &tell };
+    let (mut items, mut images) = (BTreeMap::new(), Vec::new());
+    for text in &desk.env.bundle.images {
+        let (image, parts) = pull.image(text).await?;
+        items.extend(parts);
+        images.push(image);
+    }
+    Ok((items.into_values().collect(), images))
 }
 
 fn item(kind: FileKind, name: &str, dir: &Path, sha256: Option<Digest>) -> Result<Item, Failure> {

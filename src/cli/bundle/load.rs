@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{apart, refuse_lacking, trusted};
-use crate::bundle::{Accepted, Loaded, Manifest, Opened, lacking, load, loaded_manifest, refuse_older};
+use crate::bundle::{
+    Accepted, Loaded, Manifest, Opened, Target, client, index, lacking, load, loaded_manifest, refuse_older, registries,
+};
 use crate::cli::Common;
 use crate::cli::desk::Desk;
 use crate::event::Outcome;
@@ -13,6 +15,7 @@ use crate::failure::Failure;
 use crate::identity::Identity;
 use crate::journal::{Lease, Record};
 use crate::report::Screen;
+use crate::secret::Secret;
 use crate::stop::Stop;
 use crate::workspace::{RealDisk, write_atomic};
 
@@ -50,12 +53,38 @@ impl Load {
             Ok((loaded, opened))
         })
         .await?;
+        let pushed = push(&desk, &opened.manifest, screen).await?;
         let now = accepted.with(&opened.manifest, &opened.bytes);
         record(&desk, identity.as_ref(), &lease, &now).await?;
         lease.give_back().await?;
-        tell(screen, &desk, &opened.manifest, &loaded);
+        tell(screen, &desk, &opened.manifest, &loaded, pushed);
         Ok(())
     }
+}
+
+/// Makes an OCI layout of the images, and pushes them where a registry is named.
+async fn push(desk: &Desk, manifest: &Manifest, screen: Screen) -> Result<usize, Failure> {
+    let dir = desk.state.loaded();
+    if manifest.images.is_empty() {
+        return Ok(0);
+    }
+    let images = dir.join("images");
+    write_atomic(&images.join("index.json"), index(&manifest.images).to_string().as_bytes(), 0o644)?;
+    write_atomic(&images.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
+    let Some(registry) = &desk.env.bundle.registry else { return Ok(0) };
+    let file = |reference: Option<&String>| {
+        let path = reference.and_then(|reference| reference.strip_prefix("file:"));
+        path.map(|path| read(&desk.workspace.root().join(path))).transpose()
+    };
+    let (ca, password) = (file(registry.ca.as_ref())?.flatten(), file(registry.password.as_ref())?.flatten());
+    let password = password.map(|bytes| Secret::new(bytes.trim_ascii_end()));
+    let (client, tell) = (client(registry.plain_http, ca), |text: String| screen.remark(&text));
+    let blobs = images.join("blobs/sha256");
+    let target = Target { client: &client, registry, password, blobs: &blobs, tell: &tell };
+    let pushed = target.push(manifest).await?;
+    let yaml = format!("{:#}\n", registries(registry, &manifest.images));
+    write_atomic(&dir.join("registries.yaml"), yaml.as_bytes(), 0o644)?;
+    Ok(pushed)
 }
 
 /// The last accepted versions, from the journal, from beside what was loaded, and from that itself.
@@ -105,7 +134,7 @@ async fn record(desk: &Desk, identity: Option<&Identity>, lease: &Lease, now: &A
     write_atomic(&desk.state.loaded().join(ACCEPTED), value.to_string().as_bytes(), 0o644)
 }
 
-fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, loaded: &Loaded) {
+fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, loaded: &Loaded, pushed: usize) {
     let name = &desk.env.name;
     let dir = desk.state.loaded();
     let text = format!(
@@ -121,6 +150,7 @@ fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, loaded: &Loaded) {
     screen.result(
         &text,
         &json!({ "event": "bundle-loaded", "environment": name, "line": manifest.line, "version": manifest.version,
-            "files": loaded.files, "kept": loaded.kept, "removed": loaded.removed, "path": dir }),
+            "files": loaded.files, "kept": loaded.kept, "removed": loaded.removed,
+            "pushed": pushed, "path": dir }),
     );
 }

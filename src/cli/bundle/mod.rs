@@ -1,6 +1,8 @@
 //! `sre-provision bundle`: makes, checks, compares and takes in what environments without internet need.
 
 mod create;
+mod diff;
+mod have;
 mod load;
 mod verify;
 
@@ -28,6 +30,10 @@ enum What {
     Verify(verify::Verify),
     /// Take a bundle in for an environment
     Load(load::Load),
+    /// Tell what of a bundle the other side lacks, and write only that
+    Diff(diff::Diff),
+    /// Write down what this side has
+    Have(have::HaveArgs),
 }
 
 impl BundleArgs {
@@ -36,6 +42,8 @@ impl BundleArgs {
             What::Create(command) => command.run(common, screen, stop).await,
             What::Verify(command) => command.run(common, screen, stop).await,
             What::Load(command) => command.run(common, screen, stop).await,
+            What::Diff(command) => command.run(screen, stop).await,
+            What::Have(command) => command.run(common, screen, stop).await,
         }
     }
 }
