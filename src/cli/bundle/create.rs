@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{apart, shown};
+use super::{apart, shown, whole};
 use crate::bundle::{
     FileKind, Have, ImageEntry, Item, Made, Manifest, Name, Order, Pull, Release, SBOM, SigningKey, Source, Wanted,
     client, create, listed, platform_programs, plugins, sbom,
@@ -66,7 +66,7 @@ impl Create {
         let rke2 = Release { version: desk.env.rke2.version.clone(), cni: desk.env.rke2.cni };
         let (line, without): (_, BTreeSet<String>) = (desk.env.name.clone(), self.without.iter().cloned().collect());
         let have = self.have.as_deref().map(Have::read).transpose()?.unwrap_or_default().chunks;
-        let (to, stop) = (self.to.clone(), stop.clone());
+        let (to, stop) = (whole(&self.to)?, stop.clone());
         let made = apart(move || {
             let order = Order { to: &to, split, have, stop: &stop };
             let describe = |files| Manifest { without, images, ..Manifest::new(&line, version, rke2, files) };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{apart, shown};
+use super::{apart, shown, whole};
 use crate::bundle::Order;
 use crate::bundle::{Have, Opened, missing, supplement};
 use crate::failure::Failure;
@@ -38,7 +38,8 @@ impl Diff {
         let references: Vec<String> = self.trust.iter().map(|path| format!("file:{}", path.display())).collect();
         let keys = crate::bundle::TrustedKeys::read(&references, std::path::Path::new("."))?;
         let have = Have::read(&self.have)?;
-        let (bundle, to, stop) = (self.bundle, self.to.clone(), stop.clone());
+        let to = self.to.as_deref().map(whole).transpose()?;
+        let (bundle, stop) = (self.bundle, stop.clone());
         let split = self.split.map_or(u64::MAX, |split| split.0);
         let done = apart(move || {
             let opened = Opened::open(&[bundle], &keys)?;
