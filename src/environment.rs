@@ -14,6 +14,7 @@ use crate::audit::Audit;
 use crate::deadlines::Deadlines;
 pub use crate::hardening::{Hardening, HardeningProfile};
 use crate::state::{State, StatePlace};
+use crate::supply::{Supply, Trust};
 use crate::units::{ByteSize, Ipv4Network, Span};
 pub use crate::wanted::{NodeName, Role, WantedNode};
 
@@ -57,6 +58,12 @@ pub struct Environment {
     /// Where the state is kept.
     #[serde(default)]
     pub state: State,
+    /// What a bundle of this environment holds beside the RKE2 release.
+    #[serde(default)]
+    pub bundle: Supply,
+    /// Whose signature counts.
+    #[serde(default)]
+    pub trust: Trust,
 }
 
 impl Environment {

@@ -10,7 +10,7 @@
 //!                    ▼          ▼           │
 //!                      stages ──────────────┘
 //!                        │
-//!        tools · cloud · node · rke2 · compliance · secrets
+//!        bundle · tools · cloud · node · rke2 · compliance · secrets
 //!                        │
 //!          process · objects · workspace
 //! ```
@@ -41,10 +41,12 @@ pub mod refusal;
 pub mod secret;
 pub mod state;
 pub mod stop;
+pub mod supply;
 pub mod units;
 pub mod wanted;
 
 // rooms
+pub mod bundle;
 pub mod cli;
 pub mod cloud;
 pub mod compliance;

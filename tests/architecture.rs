@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// Each room, and the rooms it may use besides the words. `stages` connects almost everything, `cli` everything.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("workspace", &[]),
     ("report", &[]),
     ("cloud", &[]),
@@ -22,7 +22,8 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("node", &["process", "workspace"]),
     ("rke2", &["node"]),
     ("compliance", &["node"]),
-    ("stages", &["tools", "cloud", "node", "rke2", "compliance", "secrets", "workspace", "process"]),
+    ("bundle", &["tools", "rke2", "workspace"]),
+    ("stages", &["bundle", "tools", "cloud", "node", "rke2", "compliance", "secrets", "workspace", "process"]),
     ("plan", &["stages", "journal", "workspace"]),
     // `cloud`: what `down` sweeps by tag after the stages; `process`: the book is told of children.
     ("execute", &["plan", "stages", "journal", "cloud", "process"]),
@@ -32,6 +33,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
 const EVERY_ROOM: &[&str] = &[
     "workspace",
     "report",
+    "bundle",
     "cloud",
     "process",
     "config",

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "this room reads the variables of the process")]
 
 mod ask;
+mod bundle;
 mod completions;
 mod desk;
 mod down;
@@ -111,6 +112,8 @@ enum Command {
     Kubeconfig(kubeconfig::Kubeconfig),
     /// Open a shell on a node, or run a command there
     Ssh(ssh::Ssh),
+    /// Make, check and take in what an environment without internet needs
+    Bundle(bundle::BundleArgs),
     /// Show the logs of a run
     Logs(logs::Logs),
     /// Show what was run, by whom, and what came of it
@@ -161,6 +164,7 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
         Command::Nodes(command) => command.run(common, screen).await,
         Command::Kubeconfig(command) => command.run(common, screen).await,
         Command::Ssh(command) => command.run(common).await,
+        Command::Bundle(command) => command.run(common, screen, stop).await,
         Command::Logs(command) => command.run(common, screen),
         Command::History(command) => command.run(common, screen).await,
         Command::Unlock(command) => command.run(common, screen).await,

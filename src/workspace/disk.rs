@@ -7,7 +7,7 @@
 
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -18,6 +18,9 @@ use super::fault::{self, Operation};
 pub trait Disk: Debug + Send + Sync {
     /// Creates a file that must not exist.
     fn create(&self, path: &Path, mode: u32) -> io::Result<File>;
+
+    /// Opens a file to go on behind its first bytes; what lies behind them goes.
+    fn reopen(&self, path: &Path, length: u64) -> io::Result<File>;
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()>;
 
@@ -48,6 +51,15 @@ impl Disk for RealDisk {
         #[cfg(feature = "crash-points")]
         fault::pass(Operation::Change)?;
         OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
+    }
+
+    fn reopen(&self, path: &Path, length: u64) -> io::Result<File> {
+        #[cfg(feature = "crash-points")]
+        fault::pass(Operation::Change)?;
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(length))?;
+        Ok(file)
     }
 
     fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -124,6 +136,9 @@ pub(crate) mod tests {
     impl Disk for Dies {
         fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
             self.spend().and_then(|()| RealDisk.create(path, mode))
+        }
+        fn reopen(&self, path: &Path, length: u64) -> io::Result<File> {
+            self.spend().and_then(|()| RealDisk.reopen(path, length))
         }
         fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
             if let Err(error) = self.spend() {

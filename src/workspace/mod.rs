@@ -7,6 +7,7 @@
 mod disk;
 #[cfg(feature = "crash-points")]
 pub mod fault;
+mod growing;
 mod incoming;
 mod state_dir;
 mod temporary;
@@ -24,12 +25,13 @@ use crate::units::ByteSize;
 #[cfg(test)]
 pub(crate) use disk::tests::Dies;
 pub use disk::{Disk, RealDisk};
+pub use growing::Growing;
 pub use incoming::Incoming;
 pub use state_dir::StateDir;
 pub use temporary::{TmpFile, forget_temporary, has_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
 pub use tree::{file_digest, large_file_digest, tree_digest};
 pub use write::{
-    Published, make_dir, publish, put_aside, remove, remove_empty, remove_tree, sweep_unfinished,
+    Published, make_dir, publish, put_aside, put_in_place, remove, remove_empty, remove_tree, sweep_unfinished,
     sweep_unfinished_below, write_atomic, write_atomic_on,
 };
 
@@ -138,6 +140,11 @@ impl Workspace {
     /// Verified bundles, shared by all environments.
     pub fn store(&self) -> PathBuf {
         self.root.join(STATE).join("store")
+    }
+
+    /// Parts of container images, each called by its digest.
+    pub fn blobs(&self) -> PathBuf {
+        self.store().join("blobs")
     }
 
     /// What the programs we drive said of themselves.

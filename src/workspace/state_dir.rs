@@ -136,6 +136,16 @@ impl StateDir {
         self.0.join("tofu").join(stage.name())
     }
 
+    /// What was taken in from bundles.
+    pub fn loaded(&self) -> PathBuf {
+        self.0.join("loaded")
+    }
+
+    /// The RKE2 releases among it, each below its version.
+    pub fn loaded_releases(&self) -> PathBuf {
+        self.loaded().join("release")
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
         self.0.join("kubeconfig")
     }

@@ -117,6 +117,17 @@ pub fn put_aside(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Failure>
     rename().map_err(|error| failed("cannot put aside", from, &error))
 }
 
+/// Moves a file that is whole and durable to its place in another directory, over what may have been there.
+pub fn put_in_place(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Failure> {
+    let rename = || {
+        crash_point!("put-in-place.before", at to, b"");
+        disk.rename(from, to)?;
+        crash_point!("put-in-place.before-directory-sync", at to, b"");
+        disk.sync_dir(parent(to)?)
+    };
+    rename().map_err(|error| failed("cannot write", to, &error))
+}
+
 /// Removes a directory that nothing is in; one that is not there or holds something is left.
 pub fn remove_empty(path: &Path) -> Result<(), Failure> {
     let remove = || match std::fs::remove_dir(path) {
@@ -214,6 +225,10 @@ mod tests {
         fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
             self.note("create", path);
             RealDisk.create(path, mode)
+        }
+        fn reopen(&self, path: &Path, length: u64) -> io::Result<File> {
+            self.note("reopen", path);
+            RealDisk.reopen(path, length)
         }
         fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
             self.note("write", Path::new("new"));
@@ -344,6 +359,9 @@ mod tests {
     impl Disk for Faulty {
         fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
             RealDisk.create(path, mode)
+        }
+        fn reopen(&self, path: &Path, length: u64) -> io::Result<File> {
+            RealDisk.reopen(path, length)
         }
         fn write(&self, file: &mut File, bytes: &[u8]) -> io::Result<()> {
             let end = if self.writes_half { bytes.len() / 2 } else { bytes.len() };

@@ -21,7 +21,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use sre_provision::fuzz::Target;
-use sre_provision::{compliance, config, journal, node, process, rke2, secrets, tools};
+use sre_provision::{bundle, compliance, config, journal, node, process, rke2, secrets, tools};
 
 use course::Course;
 
@@ -32,6 +32,7 @@ const MEASURED: usize = 2_000;
 
 fn targets() -> impl Iterator<Item = &'static Target> {
     [
+        bundle::fuzz::TARGETS,
         journal::fuzz::TARGETS,
         config::fuzz::TARGETS,
         secrets::fuzz::TARGETS,

@@ -1,0 +1,54 @@
+//! Bundles: all that an environment needs, on a medium, for machines without internet.
+//!
+//! A bundle is a directory: `manifest.json` says what it holds, `manifest.sig` who says so, and `chunks-0001` and so on hold
+//! the chunks of the files. Who makes one collects and signs; who loads one believes nothing but the signature of a key
+//! that the environment file names, and every chunk only by its digest in the manifest.
+//!
+//! ```text
+//!  sources ──collect──► items ──write──► volumes + manifest + signature
+//!                                             │ open: signature, form, where each chunk lies
+//!                                             ▼
+//!                                    verify · lack · load ──► .sre-provision/<name>/loaded/
+//! ```
+//!
+//! # Why
+//! Chunks of a fixed size in volumes of our own instead of an archive: what was written before a stop is kept, a damaged
+//! piece is asked for again alone, and no format's reader with paths in it is fed with what came from outside. (2026-11-30)
+
+mod accept;
+mod collect;
+mod create;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod have;
+mod images;
+mod load;
+mod manifest;
+mod name;
+mod needs;
+mod open;
+mod ordered;
+mod record;
+mod registry;
+mod release;
+mod sbom;
+mod sign;
+#[cfg(test)]
+mod tests;
+mod volume;
+
+pub use accept::{Accepted, refuse_older};
+pub use collect::{listed, plugins};
+pub use create::{Item, Made, Order, create};
+pub use have::{Have, missing, supplement};
+pub use images::{Pull, client, index};
+pub use load::{Loaded, load, loaded_chunks, loaded_manifest};
+pub use manifest::{FileEntry, ImageEntry, MANIFEST, Manifest, Release, SIGNATURE};
+pub use name::{FileKind, Name, SBOM};
+pub use needs::{lacking, platform_programs};
+pub use open::{Opened, Sound};
+pub use record::CHUNK;
+pub use registry::{Target, registries};
+pub use release::{Source, Wanted};
+pub use sbom::sbom;
+pub use sign::{SigningKey, TrustedKeys};

@@ -1,0 +1,70 @@
+//! `sre-provision bundle diff`: what of a bundle the other side lacks.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{apart, shown, whole};
+use crate::bundle::Order;
+use crate::bundle::{Have, Opened, missing, supplement};
+use crate::failure::Failure;
+use crate::report::Screen;
+use crate::stop::Stop;
+use crate::units::ByteSize;
+use crate::workspace::RealDisk;
+
+#[derive(Debug, clap::Args)]
+pub struct Diff {
+    /// The bundle
+    #[arg(value_name = "DIR")]
+    bundle: PathBuf,
+    /// What the other side has, as `bundle have` wrote it there
+    #[arg(long, value_name = "FILE")]
+    have: PathBuf,
+    /// The public key of whoever made the bundle, PEM
+    #[arg(long, value_name = "FILE", required = true)]
+    trust: Vec<PathBuf>,
+    /// Write what is lacking to this directory, under the same signature
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// No file of it gets this large
+    #[arg(long, value_name = "SIZE", requires = "to")]
+    split: Option<ByteSize>,
+}
+
+impl Diff {
+    pub async fn run(self, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let references: Vec<String> = self.trust.iter().map(|path| format!("file:{}", path.display())).collect();
+        let keys = crate::bundle::TrustedKeys::read(&references, std::path::Path::new("."))?;
+        let have = Have::read(&self.have)?;
+        let to = self.to.as_deref().map(whole).transpose()?;
+        let (bundle, stop) = (self.bundle, stop.clone());
+        let split = self.split.map_or(u64::MAX, |split| split.0);
+        let done = apart(move || {
+            let opened = Opened::open(&[bundle], &keys)?;
+            let (chunks, bytes) = missing(&opened, &have);
+            if let Some(to) = &to {
+                let order = Order { to, split, have: BTreeSet::new(), stop: &stop };
+                supplement(&RealDisk, &opened, &chunks, &order)?;
+            }
+            Ok((opened.manifest, chunks.len(), bytes))
+        });
+        let (manifest, chunks, bytes) = done.await?;
+        let mut text = format!(
+            "the other side lacks {chunks} of {} chunks, {} of {}",
+            manifest.chunks().len(),
+            shown(bytes),
+            shown(manifest.size())
+        );
+        if let Some(to) = &self.to {
+            text.push_str(&format!("; they are in `{}`", to.display()));
+        }
+        screen.result(
+            &text,
+            &json!({ "event": "bundle-diff", "line": manifest.line, "version": manifest.version, "chunks": chunks,
+                "bytes": bytes, "path": self.to }),
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! `sre-provision bundle`: makes, checks, compares and takes in what environments without internet need.
+
+mod create;
+mod diff;
+mod have;
+mod load;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use super::Common;
+use crate::bundle::TrustedKeys;
+use crate::config;
+use crate::environment::Environment;
+use crate::failure::{Exit, Failure};
+use crate::report::Screen;
+use crate::stop::Stop;
+
+#[derive(Debug, clap::Args)]
+pub struct BundleArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Collect what an environment needs and write it to a directory, signed
+    Create(create::Create),
+    /// Check the signature, every chunk, and that nothing is missing
+    Verify(verify::Verify),
+    /// Take a bundle in for an environment
+    Load(load::Load),
+    /// Tell what of a bundle the other side lacks, and write only that
+    Diff(diff::Diff),
+    /// Write down what this side has
+    Have(have::HaveArgs),
+}
+
+impl BundleArgs {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        match self.what {
+            What::Create(command) => command.run(common, screen, stop).await,
+            What::Verify(command) => command.run(common, screen, stop).await,
+            What::Load(command) => command.run(common, screen, stop).await,
+            What::Diff(command) => command.run(screen, stop).await,
+            What::Have(command) => command.run(common, screen, stop).await,
+        }
+    }
+}
+
+/// The keys that count: those that are named, and else those of the environment file. Paths on the command line are taken
+/// from where it was typed, those of a file from the workspace.
+fn trusted(common: &Common, named: &[PathBuf], env: Option<&Environment>) -> Result<TrustedKeys, Failure> {
+    if named.is_empty() {
+        let keys = env.map(|env| env.trust.keys.clone()).unwrap_or_default();
+        return TrustedKeys::read(&keys, common.open()?.root());
+    }
+    let references: Vec<String> = named.iter().map(|path| format!("file:{}", path.display())).collect();
+    TrustedKeys::read(&references, Path::new("."))
+}
+
+/// The environment of this name, if one is named.
+fn environment(common: &Common, name: Option<&str>) -> Result<Option<Environment>, Failure> {
+    name.map(|name| config::load(&common.open()?, name)).transpose()
+}
+
+/// Does what reads and computes much on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| Failure::bug("a bundle could not be worked on").because(error))?
+}
+
+/// A directory that may have to be made: as a whole path, since it is made durable in the one above it.
+fn whole(dir: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(dir).map_err(|error| {
+        Failure::new(Exit::Usage, format!("`{}` is no place for a bundle", dir.display())).because(error)
+    })
+}
+
+/// A size for people.
+fn shown(bytes: u64) -> String {
+    match bytes {
+        0..=0x3ff => format!("{bytes} B"),
+        0x400..=0xf_ffff => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        0x10_0000..=0x3fff_ffff => format!("{} MiB", bytes.div_ceil(1 << 20)),
+        _ => format!("{}.{} GiB", bytes >> 30, ((bytes >> 20) % 1024) * 10 / 1024),
+    }
+}
+
+/// # Errors
+/// The environment lacks something of a bundle, which is named.
+fn refuse_lacking(lacking: &[String], env: &str) -> Result<(), Failure> {
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::NotDone, format!("the bundle is not enough for `{env}`"));
+    let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {line}")));
+    Err(failure
+        .hint(format!("sre-provision bundle create {env}   where there is internet, with the same environment file")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_in_the_unit_that_people_think_in() {
+        let told = [0, 1023, 1024, 5 << 20, (5 << 20) + 1, 1 << 30, (3 << 30) + (512 << 20)].map(shown);
+
+        assert_eq!(told, ["0 B", "1023 B", "1 KiB", "5 MiB", "6 MiB", "1.0 GiB", "3.5 GiB"]);
+    }
+
+    #[test]
+    fn what_is_lacking_is_named_line_by_line() {
+        let failure =
+            refuse_lacking(&["program `tofu`".to_owned(), "any wheel".to_owned()], "prod").expect_err("refused");
+
+        assert_eq!(failure.what(), "the bundle is not enough for `prod`");
+        assert_eq!(failure.causes(), ["it lacks program `tofu`", "it lacks any wheel"]);
+        assert!(refuse_lacking(&[], "prod").is_ok());
+    }
+}

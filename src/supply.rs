@@ -1,0 +1,65 @@
+//! What a bundle of an environment holds beside the RKE2 release, and whose signature counts.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What `bundle create` collects beside the RKE2 release. Directories are taken relative to the workspace; each holds a
+/// `SHA256SUMS` as `sha256sum` writes it, and only what that names is taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Supply {
+    /// Packer's plugins, as `packer plugins install` lays them out; they bring their own checksums.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugins: Option<PathBuf>,
+    /// A filesystem mirror of OpenTofu providers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub providers: Option<PathBuf>,
+    /// Python wheels, Ansible and its collections among them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wheels: Option<PathBuf>,
+    /// Packages of the nodes with all that they require, as `dnf download --resolve` brings them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpms: Option<PathBuf>,
+    /// Container images by digest: `registry.example/team/app:1.4@sha256:…`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<String>,
+    /// Packaged charts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charts: Option<PathBuf>,
+    /// The ISO of the base image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iso: Option<PathBuf>,
+    /// The registry that `bundle load` pushes the images into, and that the nodes pull from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Registry>,
+}
+
+/// A registry of container images.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Its name or address, with the port where it is not 443.
+    pub host: String,
+    /// The certificate authority that signed its certificate, PEM: `file:PATH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The password: `file:PATH`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Speaks HTTP without TLS: for tests only.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+}
+
+/// Whose signature counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trust {
+    /// Public keys, ECDSA on P-256: `file:PATH` of a PEM file, or what stands between the lines of one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
