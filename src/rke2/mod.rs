@@ -6,7 +6,9 @@
 //! server, etcd itself counts its member among the voters.
 
 mod api;
+mod effective;
 mod etcd;
+mod fragment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod gate;
@@ -20,7 +22,9 @@ mod token;
 mod version;
 
 pub use api::{Api, Route};
+pub use effective::{Difference, Effective, ask_configuration};
 pub use etcd::{Members, members_agree, told_amiss};
+pub use fragment::{SECRET_FRAGMENT, fragment_keys, fragments, registries, secret_fragment};
 pub use gate::{Member, Start, joined, serving};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;

@@ -14,7 +14,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration};
 
 pub struct AgentsStage;
 
@@ -102,7 +102,7 @@ fn access_agents(access: &Access) -> impl Iterator<Item = &NodeName> {
 fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<Vec<(NodeName, Step)>, Failure> {
     let one = |node: &NodeName| {
         let machine = joining::machine(access, node)?;
-        let inputs = joining::node_inputs(cx, &machine, cx.env.pool_of(node))
+        let inputs = joining::node_inputs(cx, &machine, Role::Agent, cx.env.pool_of(node))
             .value("load-balancer", &balancer.address)
             .tree("ansible/roles/rke2_agent");
         Ok((node.clone(), Step::new(node.0.clone(), inputs, format!("node {node} on {machine}"))))
@@ -161,9 +161,12 @@ async fn start(
 ) -> Result<joining::Results, Failure> {
     let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
     let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
-    let mut vars = variables(cx);
+    let mut vars = variables(cx, Role::Agent)?;
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
-    play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
+    let secrets = configuring::secret_files(cx, Role::Agent)?;
+    let mut files = vec![("rke2_token_file", &token)];
+    files.extend(secrets.iter().map(|(variable, secret)| (*variable, secret)));
+    play(cx, ("join", "agents.yml"), names, vars, &files).await
 }
 
 /// Who takes the ingress traffic: the agents, or the servers of a cluster that has none.

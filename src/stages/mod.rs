@@ -9,6 +9,7 @@ mod agents;
 mod base_image;
 mod bundle;
 mod cluster;
+mod configuring;
 mod console;
 mod context;
 mod founding;
@@ -36,7 +37,8 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, FIXED, fixed};
+pub use configuring::{digests as configuration_digests, fact as configuration_fact};
 pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
 pub use jump::named_jump;
 pub use reading::Reader;

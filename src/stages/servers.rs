@@ -20,10 +20,10 @@ use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
-use crate::stages::cluster::{CLUSTER, Cluster};
+use crate::stages::cluster::{self, CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration};
 
 pub struct ServersStage;
 
@@ -111,7 +111,8 @@ impl Stage for ServersStage {
             if cluster.is_none() {
                 let ca = control.read_ca(node).await?;
                 let (version, cni) = (Some(one.version.clone()), Some(cx.env.rke2.cni));
-                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni })).await?;
+                let fixed = cluster::fixed(&cx.env.rke2.config);
+                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni, fixed })).await?;
                 cluster = Some(ca);
             }
             registration::register(&REGISTERED, node, &one, &balancer, cx).await?;
@@ -180,7 +181,7 @@ async fn members_only(
 
 /// A server's step with its own share of the inputs.
 fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_>) -> Step {
-    let inputs = joining::node_inputs(cx, machine, None)
+    let inputs = joining::node_inputs(cx, machine, Role::Server, None)
         .value("rke2.disable", &cx.env.rke2.disable)
         .value("load-balancer", &balancer.address)
         .tree("ansible/roles/rke2_server");
@@ -334,14 +335,16 @@ impl Control<'_> {
         };
         let founder_address = address(self.access, &self.founder.node)?;
         let fixed = joining::fixed_address(cx, &self.balancer.address, &founder_address);
-        let mut vars = variables(cx);
+        let mut vars = variables(cx, Role::Server)?;
         vars["rke2_cluster_init"] = json!(founds);
-        vars["rke2_tls_san"] = json!([fixed]);
+        vars["rke2_tls_san"] = json!(configuring::tls_san(cx.env, &fixed));
         vars["rke2_disable"] = json!(cx.env.rke2.disable);
         if !founds {
             vars["rke2_join_address"] = json!(self.peer(node, joined)?);
         }
-        let tokens = [("rke2_token_file", &token), ("rke2_agent_token_file", &agents)];
+        let secrets = configuring::secret_files(cx, Role::Server)?;
+        let mut tokens = vec![("rke2_token_file", &token), ("rke2_agent_token_file", &agents)];
+        tokens.extend(secrets.iter().map(|(variable, secret)| (*variable, secret)));
         let played = play(cx, (&node.0, "servers.yml"), std::slice::from_ref(node), vars, &tokens).await?;
         played.ok(node)?;
         member(cx, node, Role::Server, self.access).await
