@@ -98,9 +98,9 @@ impl Rke2Config {
         .flatten()
         .collect();
         let cas = self.registries.access.iter();
-        files.extend(cas.filter_map(|(host, access)| {
-            file(&ca_name(host), &format!("registries.access.{host}.ca"), &access.ca)
-        }));
+        files.extend(
+            cas.filter_map(|(host, access)| file(&ca_name(host), &format!("registries.access.{host}.ca"), &access.ca)),
+        );
         files
     }
 }

@@ -21,7 +21,8 @@ pub fn check(draft: &mut Draft<'_>) {
     more(draft, &config);
     let is_fips = draft.image.as_ref().is_some_and(|image| image.fips);
     if is_fips && config.secrets_encryption == Some(SecretsEncryption::Secretbox) {
-        draft.tell(&format!("{AT}.secrets_encryption"), "is `secretbox`, which FIPS does not allow; `aescbc` is wanted");
+        draft
+            .tell(&format!("{AT}.secrets_encryption"), "is `secretbox`, which FIPS does not allow; `aescbc` is wanted");
     }
 }
 

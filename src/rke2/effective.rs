@@ -49,10 +49,7 @@ impl Effective {
     /// What a server is to get.
     pub fn wanted(values: BTreeMap<String, Vec<String>>, agent_token: Digest) -> Self {
         let compared = |key: &str| CRITICAL_KEYS.contains(&key) || keep_equal(key);
-        Self {
-            values: values.into_iter().filter(|(key, _)| compared(key)).collect(),
-            agent_token: Some(agent_token),
-        }
+        Self { values: values.into_iter().filter(|(key, _)| compared(key)).collect(), agent_token: Some(agent_token) }
     }
 
     /// Reads the answer to [`ask_configuration`].
@@ -147,7 +144,10 @@ mod tests {
 
     #[test]
     fn the_last_fragment_wins_and_a_plus_appends() {
-        let one = effective(&[("10-a.yaml", "cluster-cidr: 10.1.0.0/16\ntls-san+: [c]"), ("20-b.yml", "cluster-cidr: \"10.2.0.0/16\"")]);
+        let one = effective(&[
+            ("10-a.yaml", "cluster-cidr: 10.1.0.0/16\ntls-san+: [c]"),
+            ("20-b.yml", "cluster-cidr: \"10.2.0.0/16\""),
+        ]);
 
         assert_eq!(one.of("cluster-cidr"), "10.2.0.0/16");
         assert_eq!(one.of("tls-san"), "a, b, c");

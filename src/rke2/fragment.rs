@@ -68,8 +68,7 @@ pub fn secret_fragment(access: &Secret, secret: &Secret) -> Result<Secret, Failu
         let text = value.expose_str().map(|text| json!(text.trim()));
         text.ok_or_else(|| Failure::bug("a key of a bucket is no text"))
     };
-    let keys =
-        [("etcd-s3-access-key".to_owned(), text(access)?), ("etcd-s3-secret-key".to_owned(), text(secret)?)];
+    let keys = [("etcd-s3-access-key".to_owned(), text(access)?), ("etcd-s3-secret-key".to_owned(), text(secret)?)];
     Ok(Secret::new(rendered("The keys of the bucket for snapshots.", &keys)?))
 }
 
@@ -109,7 +108,11 @@ fn groups(config: &Rke2Config, role: Role) -> Vec<Group> {
     match role {
         Role::Agent => vec![node, more],
         Role::Server => vec![
-            ("20-sre-cluster.yaml", "What is fixed when the cluster is founded, equal on all servers.", cluster(config)),
+            (
+                "20-sre-cluster.yaml",
+                "What is fixed when the cluster is founded, equal on all servers.",
+                cluster(config),
+            ),
             ("30-sre-api.yaml", "What the API server is told, equal on all servers.", api(config)),
             ("40-sre-snapshots.yaml", "When snapshots of etcd are taken, and where they go.", snapshots(config)),
             node,
@@ -214,9 +217,11 @@ mod tests {
             server.keys().collect::<Vec<_>>(),
             ["20-sre-cluster.yaml", "50-sre-node.yaml", "60-sre-arguments.yaml", "70-sre-more.yaml"]
         );
-        assert!(server["20-sre-cluster.yaml"].ends_with(
-            "\nservice-cidr: \"10.60.0.0/16\"\ncluster-dns: \"10.60.0.10\"\n"
-        ), "{}", server["20-sre-cluster.yaml"]);
+        assert!(
+            server["20-sre-cluster.yaml"].ends_with("\nservice-cidr: \"10.60.0.0/16\"\ncluster-dns: \"10.60.0.10\"\n"),
+            "{}",
+            server["20-sre-cluster.yaml"]
+        );
         assert_eq!(agent.keys().collect::<Vec<_>>(), ["50-sre-node.yaml", "70-sre-more.yaml"]);
         assert!(agent["70-sre-more.yaml"].ends_with("\ndebug: \"true\"\n"), "{}", agent["70-sre-more.yaml"]);
     }

@@ -12,6 +12,7 @@ mod fragment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod gate;
+mod halves;
 mod kubeconfig;
 mod node_status;
 mod proof;
@@ -23,9 +24,10 @@ mod version;
 
 pub use api::{Api, Route};
 pub use effective::{Difference, Effective, ask_configuration};
-pub use etcd::{Members, members_agree, told_amiss};
+pub use etcd::{Members, members_agree, ready_for, told_amiss};
 pub use fragment::{SECRET_FRAGMENT, fragment_keys, fragments, registries, secret_fragment};
 pub use gate::{Member, Start, joined, serving};
+pub use halves::{Left, Told, ask_all, foreign_store, halt, left, move_store_aside};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};

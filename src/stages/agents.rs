@@ -12,6 +12,7 @@ use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
+use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration};
@@ -127,9 +128,20 @@ async fn join_pending(
         cx.node(node, NodeState::Working, "joining");
     }
     let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
+    let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
+    let members: Vec<NodeName> =
+        servers.joined.keys().filter(|node| access.nodes.contains_key(*node)).cloned().collect();
+    // What an agent lacks of it keeps out that agent alone, and its own gate tells it.
+    let mended = names.iter().map(async |node| {
+        let joining = Joining { node, role: Role::Agent, members: &members, ca: &ca, access, cx };
+        (node.clone(), joining.mend().await)
+    });
+    let unmended: BTreeMap<NodeName, Failure> =
+        join_all(mended).await.into_iter().filter_map(|(node, mended)| Some((node, mended.err()?))).collect();
     let played = start(&names, servers, balancer, cx).await;
     let waits = pending.iter().map(async |(node, step)| {
         let result = match &played {
+            _ if unmended.contains_key(node) => Err(unmended[node].clone()),
             Ok(played) => match played.ok(node) {
                 Ok(()) => member(cx, node, Role::Agent, access).await,
                 Err(failure) => Err(failure),

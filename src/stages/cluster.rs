@@ -34,8 +34,7 @@ pub fn fixed(config: &Rke2Config) -> BTreeMap<String, String> {
 }
 
 /// The keys of [`fixed`].
-pub const FIXED: [&str; 3] =
-    ["rke2.config.cluster_cidr", "rke2.config.service_cidr", "rke2.config.cluster_domain"];
+pub const FIXED: [&str; 3] = ["rke2.config.cluster_cidr", "rke2.config.service_cidr", "rke2.config.cluster_domain"];
 
 impl Cluster {
     /// The cluster among the recorded facts; `None` as long as there is none.

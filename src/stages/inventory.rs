@@ -206,7 +206,8 @@ mod tests {
 
     #[test]
     fn servers_have_the_fixed_address_in_their_certificate_and_agents_join_by_it() {
-        let groups = &cluster(&config::read("environments/dev.yaml", "dev", DEV).expect("valid"), "api.example.org")["all"]["children"];
+        let groups = &cluster(&config::read("environments/dev.yaml", "dev", DEV).expect("valid"), "api.example.org")["all"]
+            ["children"];
 
         assert_eq!(groups["servers"]["vars"], json!({ "rke2_tls_san": ["api.example.org"] }));
         assert_eq!(groups["agents"]["vars"], json!({ "rke2_join_address": "api.example.org" }));

@@ -13,6 +13,7 @@ mod configuring;
 mod console;
 mod context;
 mod founding;
+mod halves;
 mod hardening;
 mod health;
 mod image;

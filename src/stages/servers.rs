@@ -21,7 +21,8 @@ use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
-use crate::stages::founding::{self, Founder, founder, number, states};
+use crate::stages::founding::{self, Founder, founder, in_turn, number, running};
+use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration};
 
@@ -193,22 +194,6 @@ fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
     Ok(reach.address.clone())
 }
 
-/// The servers that run as members now.
-async fn running(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Result<BTreeSet<NodeName>, Failure> {
-    let runs = |state: &State| state.has_store && state.server.activity == UnitActivity::Active;
-    let states = states(servers, access, cx).await?;
-    Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect())
-}
-
-/// In which order servers get their turn: the founder first until there is a cluster; from then on those that do not
-/// run before those that do (`running`), so that a restart finds everybody else serving.
-fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<NodeName>>) -> Vec<NodeName> {
-    let mut order = servers.to_vec();
-    let runs = |node: &NodeName| running.is_some_and(|running| running.contains(node));
-    order.sort_by_key(|node| (runs(node), node != founder, number(node)));
-    order
-}
-
 /// What every join needs.
 struct Control<'a> {
     access: &'a Access,
@@ -245,9 +230,14 @@ impl Control<'_> {
         if self.running.contains(node) {
             self.others_serve(node, cluster, joined).await?;
         }
+        let members = self.members(node, joined);
+        if !members.is_empty() {
+            let (fixed, agents) = (self.fixed()?, password(cx, AGENT_TOKEN).await?);
+            configuring::compare(node, &members, &fixed, &agents, self.access, cx).await?;
+        }
         cx.begin(&step).await?;
         cx.node(node, NodeState::Working, if founds { "founding the cluster" } else { "joining" });
-        let result = self.start_and_wait(node, founds, cluster, joined).await;
+        let result = self.start_and_wait(node, cluster, joined).await;
         cx.finish(&step, &result).await?;
         if let Err(failure) = &result {
             cx.node(node, NodeState::Failed, failure.what());
@@ -319,12 +309,19 @@ impl Control<'_> {
     async fn start_and_wait(
         &self,
         node: &NodeName,
-        founds: bool,
         cluster: Option<&Digest>,
         joined: &BTreeMap<NodeName, Joined>,
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
         let machine = joining::machine(self.access, node)?;
+        let members = self.members(node, joined);
+        if let Some(ca) = cluster.filter(|_| !members.is_empty()) {
+            let joining = Joining { node, role: Role::Server, members: &members, ca, access: self.access, cx };
+            joining.mend().await?;
+            joining.wait_for_members().await?;
+        }
+        // A founder whose data was moved aside joins like everybody else.
+        let founds = self.founds(node, &machine, cluster).await?;
         registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
@@ -333,8 +330,7 @@ impl Control<'_> {
             Some(ca) if !founds => Token::server(ca.clone(), password).secure(),
             Some(_) | None => password,
         };
-        let founder_address = address(self.access, &self.founder.node)?;
-        let fixed = joining::fixed_address(cx, &self.balancer.address, &founder_address);
+        let fixed = self.fixed()?;
         let mut vars = variables(cx, Role::Server)?;
         vars["rke2_cluster_init"] = json!(founds);
         vars["rke2_tls_san"] = json!(configuring::tls_san(cx.env, &fixed));
@@ -348,6 +344,17 @@ impl Control<'_> {
         let played = play(cx, (&node.0, "servers.yml"), std::slice::from_ref(node), vars, &tokens).await?;
         played.ok(node)?;
         member(cx, node, Role::Server, self.access).await
+    }
+
+    fn fixed(&self) -> Result<String, Failure> {
+        let founder = address(self.access, &self.founder.node)?;
+        Ok(joining::fixed_address(self.cx, &self.balancer.address, &founder))
+    }
+
+    /// The servers besides this one that run as members now.
+    fn members(&self, node: &NodeName, joined: &BTreeMap<NodeName, Joined>) -> Vec<NodeName> {
+        let members: BTreeSet<&NodeName> = self.running.iter().chain(joined.keys()).collect();
+        members.into_iter().filter(|other| *other != node).cloned().collect()
     }
 
     /// The address of a member to join through: never the load balancer's.
