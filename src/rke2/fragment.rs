@@ -99,6 +99,7 @@ fn rendered(about: &str, keys: &[(String, Value)]) -> Result<String, Failure> {
     let lines = keys.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     tera::Context::from_serialize(&Whole { about, lines })
         .and_then(|told| tera::Tera::one_off(TEMPLATE, &told, false))
+        .map(|text| format!("{}\n", text.trim_end()))
         .map_err(|error| Failure::bug("a fragment of RKE2's configuration cannot be written").because(error))
 }
 

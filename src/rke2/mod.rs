@@ -16,6 +16,7 @@ mod halves;
 mod kubeconfig;
 mod node_status;
 mod proof;
+mod reach;
 mod release;
 mod state;
 mod symptom;
@@ -31,6 +32,7 @@ pub use halves::{Left, Told, ask_all, foreign_store, halt, left, move_store_asid
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
+pub use reach::{Hole, Measured, Need, Way, ask_ways, ways};
 pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};
 pub use state::{QUESTION, State, Unit, UnitActivity, question};
 pub use symptom::{Symptom, recognised};

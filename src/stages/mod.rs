@@ -30,6 +30,7 @@ mod reading;
 mod registration;
 mod servers;
 mod several;
+mod ways;
 
 use async_trait::async_trait;
 

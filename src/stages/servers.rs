@@ -19,12 +19,12 @@ use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
+use crate::rke2::{self, DATA_DIR, State, Token, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, in_turn, number, running};
 use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, ways};
 
 pub struct ServersStage;
 
@@ -93,6 +93,7 @@ impl Stage for ServersStage {
         let running = running(&servers, &access, cx).await?;
         let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
+        control.measure().await?;
         let mut joined = BTreeMap::new();
         let mut kept_out = Vec::new();
         for node in &order {
@@ -211,6 +212,21 @@ impl Control<'_> {
         let step = step(node, &joining::machine(self.access, node)?, self.balancer, cx);
         let still = async |one: &Joined| still_member(cx, node, Role::Server, one, self.access).await;
         cx.kept_step(&step, still).await
+    }
+
+    /// Before a server that does not run joins: whether every node reaches what it needs.
+    async fn measure(&self) -> Result<(), Failure> {
+        if nodes(self.access).iter().all(|node| self.running.contains(node)) {
+            return Ok(());
+        }
+        let all: Vec<NodeName> = self.access.nodes.keys().cloned().collect();
+        let holes = ways::measure(&all, &self.balancer.address, self.access, self.cx).await?;
+        let of_servers: Vec<_> = holes.into_iter().filter(|hole| self.is_server(&hole.from)).collect();
+        ways::refusal(&of_servers).map_or(Ok(()), |failure| Err(failure.of(self.cx.stage)))
+    }
+
+    fn is_server(&self, node: &NodeName) -> bool {
+        self.access.nodes.get(node).is_some_and(|reach| reach.role == Some(Role::Server))
     }
 
     /// Brings one server into the cluster, unless it is in and as it should be.
