@@ -70,6 +70,11 @@ impl Told {
         })
     }
 
+    /// What is known where etcd alone was asked.
+    pub fn of_members(members: Members) -> Self {
+        Self { members, nodes: BTreeMap::new(), passwords: BTreeSet::new() }
+    }
+
     /// Where a node of this name serves now, if it does so at another address than this.
     pub fn serves_elsewhere(&self, node: &NodeName, address: &str) -> Option<&str> {
         let found = self.nodes.get(&node.0).filter(|found| found.not_ready.is_none())?;

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::artifact::Access;
+use futures_util::future::join_all;
+
+use crate::artifact::{Access, Kind};
 use crate::environment::{NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -19,6 +21,30 @@ use crate::stages::{Context, joining};
 
 /// How long the members may take to tell the same, with nobody joining.
 const AGREE: Duration = Duration::from_secs(3 * 60);
+
+/// The servers that do not run and are half in the cluster, as a plan tells them: what they and etcd say of each other.
+///
+/// Empty where there is no cluster yet, or nobody who tells.
+pub async fn half_joined(cx: &Context<'_>) -> BTreeMap<NodeName, String> {
+    let Ok(access) = cx.known.get::<Access>(Kind::Access) else { return BTreeMap::new() };
+    let servers = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Server));
+    let asked = servers.map(async |(node, reach)| {
+        let census = cx.connections.census(node, &access).await.ok()?;
+        Some((node.clone(), reach.address.clone(), State::read(&node.0, &census).ok()?))
+    });
+    let states: Vec<(NodeName, String, State)> = join_all(asked).await.into_iter().flatten().collect();
+    let runs = |state: &State| state.server.activity == UnitActivity::Active;
+    let Some(members) = states.iter().filter(|(_, _, state)| runs(state)).find_map(|(_, _, state)| state.etcd.clone())
+    else {
+        return BTreeMap::new();
+    };
+    let told = Told::of_members(members);
+    let halves = states.iter().filter(|(_, _, state)| !runs(state)).filter_map(|(node, address, state)| {
+        let left: Vec<String> = rke2::left(node, Role::Server, address, state, &told).iter().map(Left::what).collect();
+        (!left.is_empty()).then(|| (node.clone(), format!("{node} is half joined: {}", left.join(", "))))
+    });
+    halves.collect()
+}
 
 /// A node that is to join, and the servers that are members and run.
 pub struct Joining<'a> {

@@ -42,6 +42,7 @@ use crate::fingerprint::Inputs;
 pub use cluster::{Cluster, FIXED, fixed};
 pub use configuring::{digests as configuration_digests, fact as configuration_fact};
 pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
+pub use halves::half_joined;
 pub use jump::named_jump;
 pub use reading::Reader;
 

@@ -22,7 +22,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, in_turn, number, running};
-use crate::stages::halves::Joining;
+use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, ways};
 
@@ -60,7 +60,9 @@ impl Stage for ServersStage {
             joining::changed_members(cx, Role::Server, &servers.joined, &access),
             registration::unregistered(&REGISTERED, &servers.joined, &balancer, cx),
         )?;
-        let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
+        let halves = if changed.is_empty() { BTreeMap::new() } else { halves::half_joined(cx).await };
+        let told = |node: &NodeName| halves.get(node).cloned().unwrap_or(format!("{node} does not run as it joined"));
+        let changed = changed.iter().map(told);
         let mut amiss: Vec<String> = changed.chain(unregistered).collect();
         let fixed = joining::fixed_address(cx, &balancer.address, &servers.join_address);
         if !inventory::is_cluster(cx, &fixed) {
