@@ -149,3 +149,78 @@ fn more(draft: &mut Draft<'_>, config: &Rke2Config) {
         draft.tell_key(&format!("{AT}.more"), key, wrong);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    const DEV: &str = include_str!("../../environments/dev.yaml");
+
+    /// What is wrong with an environment that has these lines under `rke2.config`.
+    fn problems(lines: &[&str]) -> Vec<String> {
+        let config: String = lines.iter().map(|line| format!("    {line}\n")).collect();
+        let text = format!("{DEV}\n").replace("  cni: canal", &format!("  config:\n{config}  cni: canal"));
+        match crate::config::read("environments/dev.yaml", "dev", &text) {
+            Ok(_) => vec![],
+            Err(failure) => {
+                let told = failure.what().lines().skip(1).map(|line| line.split_whitespace().skip(1));
+                told.map(|words| words.collect::<Vec<_>>().join(" ")).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_configuration_is_valid() {
+        let lines = [
+            "cluster_cidr: 10.44.0.0/16",
+            "service_cidr: 10.45.0.0/16",
+            "tls_san: [api.prod.example, 192.0.2.9]",
+            "ingress_controller: traefik",
+            "secrets_encryption: aescbc",
+            "snapshots: {schedule: \"0 */6 * * *\", retention: 12, s3: {bucket: acme-snapshots, region: eu-central-1}}",
+            "arguments: {kubelet: [max-pods=200], kube_apiserver: [audit-log-maxage=31]}",
+            "registries:",
+            "  mirrors: {docker.io: [\"https://registry.example:5000\"]}",
+            "  access: {\"registry.example:5000\": {username: puller, password: \"file:secrets/registry\"}}",
+            "more: {etcd-expose-metrics: \"true\"}",
+        ];
+
+        assert_eq!(problems(&lines), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_that_rke2_does_not_know_is_refused_with_the_nearest() {
+        assert_eq!(
+            problems(&["more: {etcd-expose-metric: \"true\"}"]),
+            ["rke2.config.more.etcd-expose-metric is no key of RKE2; did you mean `etcd-expose-metrics`?"]
+        );
+        assert_eq!(
+            problems(&["more: {cluster-cidr: 10.1.0.0/16}"]),
+            ["rke2.config.more.cluster-cidr cannot be set here: set `rke2.config.cluster_cidr`"]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_where_it_stands() {
+        for (line, wanted) in [
+            (
+                "service_cidr: 10.42.0.0/16",
+                "rke2.config.service_cidr makes pods (`10.42.0.0/16`) and services (`10.42.0.0/16`) overlap",
+            ),
+            (
+                "secrets_encryption: secretbox",
+                "rke2.config.secrets_encryption is `secretbox`, which FIPS does not allow; `aescbc` is wanted",
+            ),
+            ("resolv_conf: resolv.conf", "rke2.config.resolv_conf is `resolv.conf`; a path on the nodes is wanted"),
+            ("snapshots: {retention: 0}", "rke2.config.snapshots.retention is 0; no snapshot would be kept"),
+            (
+                "arguments: {kubelet: [--max-pods=2]}",
+                "rke2.config.arguments.kubelet[0] is `--max-pods=2`; `flag=value` without leading dashes is wanted",
+            ),
+            (
+                "registries: {access: {r.example: {username: u, password: hunter2}}}",
+                "rke2.config.registries.access.r.example is no reference; write `file:PATH`, the key itself does not belong here",
+            ),
+        ] {
+            assert_eq!(problems(&[line]), [wanted], "{line}");
+        }
+    }
+}
