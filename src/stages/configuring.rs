@@ -144,7 +144,8 @@ pub async fn compare(
                 let so_far = failure.take().unwrap_or_else(|| refused(node));
                 failure = Some(so_far.because(format!("`{key}`: `{node}` would get {here}, `{other}` has {there}")));
             } else {
-                cx.progress(format!("`{other}` runs with another `{key}` than the file asks for: {there}, not {here}"));
+                let told = format!("`{other}` runs with another `{key}` than the file asks for: {there}, not {here}");
+                cx.events.notice(format!("{}: {told}", cx.stage));
             }
         }
     }

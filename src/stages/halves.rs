@@ -82,7 +82,9 @@ impl Joining<'_> {
         }
         self.may_mend(&left, &told, address)?;
         let told: Vec<String> = left.iter().map(Left::what).collect();
-        cx.node(node, NodeState::Working, format!("half joined, removing {}", told.join(", ")));
+        let told = format!("half joined, removing {}", told.join(", "));
+        cx.events.notice(format!("{}: `{node}` was {told}", cx.stage));
+        cx.node(node, NodeState::Working, told);
         let machine = cx.connections.get(node, self.access).await?;
         machine.ask("stopping RKE2", &rke2::halt()).await?;
         for one in &left {

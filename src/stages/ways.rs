@@ -47,10 +47,10 @@ pub async fn measure(
     let all = measured.iter().flat_map(|(node, ways, one)| one.holes(node, ways));
     let holes: Vec<Hole> = all.filter(|hole| !firewalled.contains(hole.way.to.as_str())).collect();
     for (node, _, one) in &measured {
-        one.clock.iter().for_each(|why| cx.progress(format!("the clock of {node} is {why}")));
+        one.clock.iter().for_each(|why| cx.events.notice(format!("{}: the clock of `{node}` is {why}", cx.stage)));
     }
     for hole in holes.iter().filter(|hole| hole.way.need != Need::Join).take(TOLD) {
-        cx.progress(format!("closed: {hole}"));
+        cx.events.notice(format!("{}: closed: {hole}", cx.stage));
     }
     cx.ledger.record_fact(FACT, json!({ "measured": measured.len(), "holes": holes })).await?;
     Ok(holes)

@@ -139,7 +139,8 @@ class Joins(unittest.TestCase):
         wrong = f"sed 's/::node:.*/::node:wrong/' {DIR}/token >{DIR}/token.new; cat {DIR}/token.new >{DIR}/token"
         drop = "/etc/systemd/system/rke2-agent.service.d/wrong.conf"
         self.on("general-1", f"printf '[Service]\\nExecStartPre=/bin/sh -c \"{wrong}\"\\n' >{drop}; systemctl daemon-reload")
-        self.on("general-1", "systemctl stop rke2-agent")
+        # With its certificates it would not need the token.
+        self.on("general-1", "systemctl stop rke2-agent; cd /var/lib/rancher/rke2/agent && rm -f *.crt *.key *.kubeconfig")
         began = time.monotonic()
 
         ended = self.world.up()
