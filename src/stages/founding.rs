@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::artifact::Access;
 use crate::cloud::MachineState;
-use crate::environment::NodeName;
+use crate::environment::{NodeName, Role};
 use crate::event::Outcome;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Digest;
@@ -92,6 +92,19 @@ pub async fn states(
         Ok((node.clone(), State::read(&node.0, &census)?))
     });
     try_join_all(asked).await
+}
+
+/// Why no server joins: one of them does not answer, so nobody knows what the cluster is.
+pub fn silent(access: &Access) -> Option<Failure> {
+    let silent: Vec<&str> =
+        access.unreached.iter().filter(|(_, role)| **role == Role::Server).map(|(name, _)| name.0.as_str()).collect();
+    (!silent.is_empty()).then(|| {
+        Failure::new(
+            Exit::Platform,
+            format!("servers: none joins while a server does not answer: {}", silent.join(", ")),
+        )
+        .because("it may be a member already: a cluster that is short of one is not changed")
+    })
 }
 
 /// The servers that run as members now.

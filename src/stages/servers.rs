@@ -21,7 +21,7 @@ use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
-use crate::stages::founding::{self, Founder, founder, in_turn, number, running};
+use crate::stages::founding::{self, Founder, founder, in_turn, number, running, silent};
 use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, ways};
@@ -143,19 +143,6 @@ impl Stage for ServersStage {
 fn nodes(access: &Access) -> Vec<NodeName> {
     let servers = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Server));
     servers.map(|(name, _)| name.clone()).collect()
-}
-
-/// Why no server joins: one of them does not answer, so nobody knows what the cluster is.
-fn silent(access: &Access) -> Option<Failure> {
-    let silent: Vec<&str> =
-        access.unreached.iter().filter(|(_, role)| **role == Role::Server).map(|(name, _)| name.0.as_str()).collect();
-    (!silent.is_empty()).then(|| {
-        Failure::new(
-            Exit::Platform,
-            format!("servers: none joins while a server does not answer: {}", silent.join(", ")),
-        )
-        .because("it may be a member already: a cluster that is short of one is not changed")
-    })
 }
 
 /// With a server that does not answer: those that are members stay so, and the rest of the road may use them.
