@@ -57,7 +57,7 @@ impl Member {
 ///
 /// # Why
 /// The linearizable list is the quorum read: etcd confirms with a majority that this member's log is up to date before it
-/// answers, as it does for a key. Where two of three members stood still, both were refused alike. (2026-11-30)
+/// answers, as it does for a linearizable read of a key. (2026-11-30)
 pub(super) fn ask_members() -> String {
     ask("list", r#"{"linearizable":true}"#)
 }
