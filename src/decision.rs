@@ -77,6 +77,11 @@ pub enum NodeChange {
         node: NodeName,
         what: Vec<String>,
     },
+    /// It starts again, with another configuration: servers one by one while all others serve, agents at once.
+    Restart {
+        node: NodeName,
+        what: Vec<String>,
+    },
     /// The file no longer asks for it; it keeps running until it is taken out on purpose.
     Unwanted {
         node: NodeName,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::Audit;
 use crate::deadlines::Deadlines;
 pub use crate::hardening::{Hardening, HardeningProfile};
+use crate::rke2_config::Rke2Config;
 use crate::state::{State, StatePlace};
 use crate::supply::{Supply, Trust};
 use crate::units::{ByteSize, Ipv4Network, Span};
@@ -360,6 +361,8 @@ pub struct Rke2 {
     /// Charts of RKE2 that are not to be installed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disable: Vec<String>,
+    #[serde(default)]
+    pub config: Rke2Config,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -38,6 +38,8 @@ pub mod fuzz;
 pub mod hardening;
 pub mod identity;
 pub mod refusal;
+pub mod rke2_config;
+pub mod rke2_keys;
 pub mod secret;
 pub mod state;
 pub mod stop;

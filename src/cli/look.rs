@@ -18,7 +18,7 @@ use crate::fingerprint::{Digest, Reading};
 use crate::identity::Identity;
 use crate::journal::{Journal, Memory};
 use crate::node::Connections;
-use crate::plan::{Graph, Survey, decide, node_changes, refusal, survey};
+use crate::plan::{Graph, Survey, decide, node_changes, refusal, restarts, survey};
 use crate::process::{Children, Witness};
 use crate::secrets::Secrets;
 use crate::stages::{Context, Given, Ledger, Reader, Stage, StepMemory};
@@ -82,7 +82,9 @@ impl<'a> Layout<'a> {
         let decisions = decide(&graph, &order, &survey);
         let nodes: Option<Nodes> = known.get(Kind::Nodes).ok();
         let image = node_image(&known);
-        let nodes = node_changes(&env.wanted_nodes(), nodes.as_ref(), image.as_ref(), &self.desk.releases(memory));
+        let releases = self.desk.releases(memory);
+        let mut nodes = node_changes(&env.wanted_nodes(), nodes.as_ref(), image.as_ref(), &releases);
+        nodes.extend(restarts(env, &memory.facts, &releases.joined));
         let plan = Plan { decisions, nodes };
         let usual = if plan.is_noop() { BTreeMap::new() } else { self.desk.usual(journal).await };
         Ok(Looked { graph, survey, plan, known, usual })

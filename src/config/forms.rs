@@ -18,6 +18,27 @@ pub fn host(text: &str) -> Option<String> {
         .then(|| format!("is `{text}`, neither a DNS name nor an address"))
 }
 
+/// A host, and maybe a port behind a colon.
+pub fn host_and_port(text: &str) -> Option<String> {
+    let (name, port) = text.split_once(':').unwrap_or((text, "443"));
+    let good = host(name).is_none() && port.parse::<u16>().is_ok_and(|port| port > 0);
+    (!good).then(|| format!("is `{text}`; a host such as `registry.example` or `registry.example:5000` is wanted"))
+}
+
+/// Where a mirror of a registry answers.
+pub fn endpoint(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let good = rest.is_some_and(|rest| host_and_port(rest.split('/').next().unwrap_or_default()).is_none());
+    (!good).then(|| format!("leads to `{text}`; a URL such as `https://registry.example:5000` is wanted"))
+}
+
+/// An argument of a component: `flag=value`.
+pub fn argument(text: &str) -> Option<String> {
+    let is_flag = |flag: &str| !flag.is_empty() && !flag.starts_with('-') && !flag.contains(char::is_whitespace);
+    let good = text.split_once('=').is_some_and(|(flag, _)| is_flag(flag));
+    (!good).then(|| format!("is `{text}`; `flag=value` without leading dashes is wanted"))
+}
+
 /// A public host key; Ed25519 is outside what FIPS allows, and our SSH offers FIPS algorithms only.
 pub fn host_key(text: &str) -> Option<String> {
     let key = match ssh_key::PublicKey::from_openssh(text) {

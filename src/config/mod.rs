@@ -14,15 +14,18 @@ mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod problem;
+mod rke2_rules;
 mod rules;
 mod shape;
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
 use serde_json::Value as Json;
 
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
+use crate::rke2_config::NamedFile;
 use crate::workspace::{Workspace, check_name};
 
 use problem::Problem;
@@ -38,7 +41,24 @@ pub fn load(workspace: &Workspace, name: &str) -> Result<Environment, Failure> {
     let bytes = std::fs::read(&path).map_err(|error| unread(workspace, name, &file, &error))?;
     let text =
         String::from_utf8(bytes).map_err(|_| problem::failure(&file, vec![Problem::of_file("is not UTF-8 text")]))?;
-    read(&file, name, &text)
+    let mut environment = read(&file, name, &text)?;
+    environment.rke2.config.files = named_files(workspace, &file, &environment)?;
+    Ok(environment)
+}
+
+/// What is in the files that an environment file names for its nodes.
+fn named_files(
+    workspace: &Workspace,
+    file: &str,
+    environment: &Environment,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let named = environment.rke2.config.named_files().into_iter();
+    let read = |named: NamedFile| match std::fs::read_to_string(workspace.root().join(&named.path)) {
+        Ok(text) => Ok((named.name, text)),
+        Err(error) => Err(Failure::new(Exit::Environment, format!("{file}: `{}` cannot be read", named.key))
+            .because(format!("{}: {error}", named.path.display()))),
+    };
+    named.map(read).collect()
 }
 
 /// Checks the text of an environment file; `file` is what messages call it.

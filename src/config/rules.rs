@@ -4,15 +4,12 @@ use ipnet::Ipv4Net;
 
 use crate::artifact::Kind;
 use crate::config::draft::Draft;
-use crate::config::forms;
+use crate::config::{forms, rke2_rules};
 use crate::environment::{Access, Aws, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
 use crate::state::StateBucket;
 use crate::units::ByteSize;
 use crate::workspace::STATE;
 
-/// The networks that RKE2 gives pods and services, as long as it is not told others.
-const PODS: &str = "10.42.0.0/16";
-const SERVICES: &str = "10.43.0.0/16";
 /// The part of a private subnet that nodes cannot have: five addresses are AWS's, the load balancer takes some.
 const RESERVED: u32 = 16;
 
@@ -29,6 +26,7 @@ pub fn check(draft: &mut Draft<'_>) {
     room(draft);
     load_balancer(draft);
     rke2(draft);
+    rke2_rules::check(draft);
     deadlines(draft);
     audit(draft);
     state(draft);
@@ -139,7 +137,10 @@ fn network(draft: &mut Draft<'_>) {
     if !(16..=22).contains(&cidr.prefix_len()) {
         draft.tell("network.cidr", format!("is a /{}; a /16 to a /22 is wanted", cidr.prefix_len()));
     }
-    let taken = [(PODS, "pods"), (SERVICES, "services"), ("169.254.0.0/16", "link-local"), ("127.0.0.0/8", "loopback")];
+    let config = draft.rke2.as_ref().map(|rke2| rke2.config.clone()).unwrap_or_default();
+    let (pods, services) = (config.pods().to_string(), config.services().to_string());
+    let taken =
+        [(&*pods, "pods"), (&*services, "services"), ("169.254.0.0/16", "link-local"), ("127.0.0.0/8", "loopback")];
     for (network, name) in taken {
         if network.parse::<Ipv4Net>().is_ok_and(|network| overlap(&network, &cidr)) {
             draft.tell("network.cidr", format!("is `{cidr}`, which overlaps with `{network}` ({name} addresses)"));

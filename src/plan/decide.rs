@@ -11,7 +11,8 @@ use crate::stages::Presence;
 /// Decides every stage, in the order of the needs.
 pub fn decide(graph: &Graph, order: &[Kind], survey: &Survey) -> Vec<Decision> {
     let mut decided: BTreeMap<Kind, Decision> = BTreeMap::new();
-    let never = Observed { last: None, changed: vec![], presence: None, summary: String::new(), settled: None };
+    let never =
+        Observed { last: None, changed: vec![], presence: None, summary: String::new(), settled: None, left: None };
     for kind in order {
         let observed = survey.of(*kind).unwrap_or(&never);
         decided.insert(*kind, decide_one(*kind, graph.needs(*kind), observed, &decided));
@@ -29,7 +30,8 @@ fn decide_one(kind: Kind, needs: &[Kind], observed: &Observed, decided: &BTreeMa
         return Decision::new(kind, Verdict::Blocked, format!("needs {need}"));
     }
     if let Some(reason) = unfinished(observed) {
-        return Decision::new(kind, Verdict::Run, reason);
+        let left = observed.left.as_ref().map(|left| format!("; {left}")).unwrap_or_default();
+        return Decision::new(kind, Verdict::Run, format!("{reason}{left}"));
     }
     if !observed.changed.is_empty() {
         let reason = format!("changed: {}", observed.changed.join(", "));
@@ -86,7 +88,18 @@ mod tests {
             presence: Some(Presence::Standing),
             summary: "as made".to_owned(),
             settled: None,
+            left: None,
         }
+    }
+
+    #[test]
+    fn what_a_run_left_half_done_is_named_with_how_it_ended() {
+        let left = Some("server-3 is half joined: an etcd learner that never started without its machine".to_owned());
+        let observed = Observed { last: Some(Outcome::Failed), presence: None, left, ..standing() };
+
+        let reason =
+            "failed last time; server-3 is half joined: an etcd learner that never started without its machine";
+        assert_eq!(verdict(&observed, Verdict::Reuse), (Verdict::Run, reason.to_owned()));
     }
 
     fn verdict(observed: &Observed, upstream: Verdict) -> (Verdict, String) {

@@ -11,7 +11,7 @@ use crate::artifact::{Artifact, Kind};
 use crate::environment::{Environment, LoadBalancerKind};
 use crate::failure::{Exit, Failure};
 use crate::journal::Memory;
-use crate::stages::Cluster;
+use crate::stages::{Cluster, FIXED, fixed};
 
 /// A value of the file that was settled when the environment was made, and is another one now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,16 @@ pub fn lasting(env: &Environment, memory: &Memory) -> Vec<Lasting> {
         let was = if balancer.id.is_empty() { LoadBalancerKind::None } else { LoadBalancerKind::Nlb };
         differs(Kind::LoadBalancer, "load_balancer.kind", word(was), word(env.load_balancer.kind));
     }
-    if let Some(cni) = Cluster::recorded(&memory.facts).and_then(|cluster| cluster.cni) {
+    let cluster = Cluster::recorded(&memory.facts);
+    if let Some(cni) = cluster.as_ref().and_then(|cluster| cluster.cni) {
         differs(Kind::Nodes, "rke2.cni", cni.name().to_owned(), env.rke2.cni.name().to_owned());
+    }
+    let asked = fixed(&env.rke2.config);
+    for key in FIXED {
+        let made = cluster.as_ref().and_then(|cluster| cluster.fixed.get(key));
+        if let (Some(made), Some(asked)) = (made, asked.get(key)) {
+            differs(Kind::Servers, key, made.clone(), asked.clone());
+        }
     }
     values
 }

@@ -7,10 +7,12 @@ mod decide;
 mod graph;
 mod lasting;
 mod nodes;
+mod restarts;
 mod survey;
 
 pub use decide::decide;
 pub use graph::{Graph, with_needs};
 pub use lasting::{Lasting, lasting, refusal};
 pub use nodes::{Releases, node_changes};
+pub use restarts::restarts;
 pub use survey::{Observed, Survey, survey};

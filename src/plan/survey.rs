@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::fingerprint::Reading;
 use crate::journal::Memory;
 use crate::plan::{Graph, Lasting, lasting, with_needs};
-use crate::stages::{Context, Presence, Stage};
+use crate::stages::{Context, Presence, Stage, half_joined};
 
 /// What is known of one stage before it is decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,8 @@ pub struct Observed {
     pub summary: String,
     /// Why it must not follow the file, which asks for another value of what was settled for life.
     pub settled: Option<String>,
+    /// What a run that did not come to its end has left half done, in a few words.
+    pub left: Option<String>,
 }
 
 /// All looks that a plan decides on.
@@ -76,7 +78,11 @@ pub async fn survey<'a>(
         let summary = made.map(|made| made.artifact.summary()).unwrap_or_default();
         let refused = settled.iter().map(Lasting::reason).reduce(|all, one| format!("{all}; {one}"));
         survey.lasting.extend(settled);
-        let observed = Observed { last: Some(remembered.last), changed, presence: None, summary, settled: refused };
+        let may_be_half = kind == Kind::Servers && remembered.last != Outcome::Succeeded;
+        let halves = if may_be_half { half_joined(&cx).await } else { BTreeMap::new() };
+        let left = halves.into_values().reduce(|all, one| format!("{all}; {one}"));
+        let observed =
+            Observed { last: Some(remembered.last), changed, presence: None, summary, settled: refused, left };
         survey.observed.insert(kind, observed);
         if let (true, Some(made)) = (unchanged, made) {
             probes.push(async move {

@@ -61,6 +61,9 @@ fn node_lines(changes: &[NodeChange]) -> Vec<String> {
             NodeChange::Outdated { node, what } => {
                 lines.push(format!("keeps  {node:<14} outdated: {}", what.join("; ")));
             }
+            NodeChange::Restart { node, what } => {
+                lines.push(format!("restart {node:<13} {}; its pods run on, nothing is drained", what.join(", ")));
+            }
             NodeChange::Unwanted { node } => {
                 lines.push(format!("keeps  {node:<14} no longer in the file: `up` removes no running node"));
             }
@@ -95,6 +98,10 @@ mod tests {
                     what: vec!["size a, wanted b".to_owned()],
                 },
                 NodeChange::Add { node: NodeName("general-3".to_owned()) },
+                NodeChange::Restart {
+                    node: NodeName("server-2".to_owned()),
+                    what: vec!["40-sre-snapshots.yaml".to_owned()],
+                },
             ],
         };
 
@@ -104,6 +111,7 @@ mod tests {
           run    nodes          changed: nodes.agents                               ~2 min
           new    nodes          general-3
           keeps  server-1       outdated: size a, wanted b
+          restart server-2      40-sre-snapshots.yaml; its pods run on, nothing is drained
           hint   `up` leaves outdated nodes as they are; `rotate` (size, disk, image) and `upgrade` (RKE2) bring them up to date, in a later version
         ");
     }

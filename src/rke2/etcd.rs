@@ -29,25 +29,49 @@ pub struct Members {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-struct Member {
+pub(super) struct Member {
+    #[serde(default, rename = "ID")]
+    pub id: String,
     /// `<node>-<8 hexadecimal digits>`; empty until it has started.
     #[serde(default)]
-    name: String,
+    pub name: String,
     #[serde(default, rename = "isLearner")]
-    is_learner: bool,
+    pub is_learner: bool,
+    #[serde(default, rename = "peerURLs")]
+    peers: Vec<String>,
 }
 
 impl Member {
     fn is_of(&self, node: &NodeName) -> bool {
         self.name.rsplit_once('-').is_some_and(|(name, _)| name == node.0)
     }
+
+    /// Of this node by its name, or by its address as long as it has none.
+    fn belongs_to(&self, node: &NodeName, address: &str) -> bool {
+        let host = |url: &String| url.rsplit_once(':').is_some_and(|(host, _)| host == format!("https://{address}"));
+        self.is_of(node) || (self.name.is_empty() && self.peers.iter().any(host))
+    }
 }
 
 /// A shell command that writes the list as one line of JSON, or nothing where no member runs or no quorum answers.
+///
+/// # Why
+/// The linearizable list is the quorum read: etcd confirms with a majority that this member's log is up to date before it
+/// answers, as it does for a linearizable read of a key. (2026-11-30)
 pub(super) fn ask_members() -> String {
+    ask("list", r#"{"linearizable":true}"#)
+}
+
+/// A shell command that removes a member; etcd refuses it where no quorum would be left.
+pub(super) fn remove_member(id: &str) -> String {
+    let id: String = id.chars().filter(char::is_ascii_digit).collect();
+    ask("remove", &format!(r#"{{"ID":"{id}"}}"#))
+}
+
+fn ask(what: &str, question: &str) -> String {
     format!(
         "curl --silent --show-error --fail --max-time 5 --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key \
-         --data '{{\"linearizable\":true}}' https://127.0.0.1:2382/v3/cluster/member/list",
+         --data '{question}' https://127.0.0.1:2382/v3/cluster/member/{what}",
         tls = format_args!("{DATA_DIR}/server/tls/etcd"),
     )
 }
@@ -98,6 +122,22 @@ impl Members {
         })
     }
 
+    /// The members of a node.
+    pub(super) fn of<'a>(&'a self, node: &'a NodeName, address: &'a str) -> impl Iterator<Item = &'a Member> {
+        self.members.iter().filter(move |member| member.belongs_to(node, address))
+    }
+
+    pub fn voters(&self) -> usize {
+        self.members.iter().filter(|member| !member.is_learner).count()
+    }
+
+    /// A learner that is not this node's; etcd takes one at a time.
+    fn learner_besides(&self, node: &NodeName, address: &str) -> Option<String> {
+        let other = self.members.iter().find(|member| member.is_learner && !member.belongs_to(node, address))?;
+        let name = if other.name.is_empty() { "that has not started" } else { &other.name };
+        Some(format!("another learner is joining: {name}"))
+    }
+
     /// Whether a member is of no node that is known, which went without its member.
     fn has_stranger(&self, expected: &Expected) -> bool {
         let mut named = self.members.iter().filter(|member| !member.name.is_empty());
@@ -120,6 +160,28 @@ pub fn told_amiss(server: &str, told: Option<&Members>, expected: &Expected) -> 
 /// Exit 7 at the deadline, with the first server that tells otherwise; what the connections give; cancelled when told
 /// to stop.
 pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &Wait<'_>) -> Result<(), Failure> {
+    agree(servers, expected, wait, &|_| None).await
+}
+
+/// Waits until the members tell the same and none of them is a learner, so that this node may join them.
+///
+/// # Errors
+/// As [`members_agree`].
+pub async fn ready_for(
+    (node, address): (&NodeName, &str),
+    servers: &[Connection],
+    expected: &Expected,
+    wait: &Wait<'_>,
+) -> Result<(), Failure> {
+    agree(servers, expected, wait, &|members| members.learner_besides(node, address)).await
+}
+
+async fn agree(
+    servers: &[Connection],
+    expected: &Expected,
+    wait: &Wait<'_>,
+    besides: &(dyn Fn(&Members) -> Option<String> + Send + Sync),
+) -> Result<(), Failure> {
     let (ask, has_stranger) = (ask_members(), AtomicBool::default());
     let (ask, seen) = (&ask, &has_stranger);
     let agreed = wait.until("etcd's members are not the servers", Exit::Unhealthy, EVERY, || async move {
@@ -131,7 +193,8 @@ pub async fn members_agree(servers: &[Connection], expected: &Expected, wait: &W
                 return Some(format!("{amiss}: {}", output.stderr.trim()));
             };
             seen.store(members.has_stranger(expected), Ordering::Relaxed);
-            told_amiss(server.name(), Some(members), expected)
+            let learner = || Some(format!("asked on `{}`: {}", server.name(), besides(members)?));
+            told_amiss(server.name(), Some(members), expected).or_else(learner)
         });
         Ok(lacking.map_or(Look::Done(()), Look::NotYet))
     });

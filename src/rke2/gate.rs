@@ -1,7 +1,7 @@
 //! The gate of a join: asks one node, over and over, until it is a member of the cluster or cannot become one.
 //!
 //! One script per look answers all: what systemd says of the unit, what the API says of the node, what etcd says of its
-//! members, and what the unit's journal said in the last half minute. It needs nothing from outside the node, so it
+//! members, and what the unit's journal said since the wait began, in the last half minute at most. It needs nothing from outside the node, so it
 //! works before there is a kubeconfig and through any way in.
 
 use std::sync::Mutex;
@@ -64,11 +64,11 @@ pub async fn serving(node: &Connection, name: &NodeName, version: Version, wait:
 }
 
 async fn watch(node: &Connection, gate: Gate<'_>, what: &str, wait: &Wait<'_>) -> Result<Member, Failure> {
-    let script = script(gate.name, gate.role);
-    let (gate, script) = (&gate, &script);
+    let (gate, began) = (&gate, Instant::now());
     let outcome = wait
         .paced(what, Exit::Unhealthy, PACE, || async move {
-            let said = node.run_within(script, true, Duration::from_secs(30)).await?;
+            let script = script(gate.name, gate.role, heard(began.elapsed()));
+            let said = node.run_within(&script, true, Duration::from_secs(30)).await?;
             gate.look(&Answer::read(&said.stdout))
         })
         .await;
@@ -222,8 +222,14 @@ fn moment(text: &str) -> Option<Timestamp> {
     format!("{}Z", time.replace(' ', "T")).parse().ok()
 }
 
+/// How much of the journal is looked at: what was said before the wait began is of an earlier start, and may be mended.
+fn heard(waited: Duration) -> Duration {
+    (waited + Duration::from_secs(2)).min(Duration::from_secs(30))
+}
+
 /// The look: parts that start with `@name`.
-fn script(name: &NodeName, role: Role) -> String {
+fn script(name: &NodeName, role: Role, heard: Duration) -> String {
+    let heard = heard.as_secs();
     let unit = unit(role);
     let kubeconfig = match role {
         Role::Server => ADMIN_KUBECONFIG.to_owned(),
@@ -245,7 +251,7 @@ if [ -x {DATA_DIR}/bin/kubectl ] && [ -r {kubeconfig} ]; then
   echo; echo @node; get {node}{etcd}
 fi
 echo; echo @journal
-journalctl --unit {unit}.service --since=-30s --lines=200 --output=cat --no-pager
+journalctl --unit {unit}.service --since=-{heard}s --lines=200 --output=cat --no-pager
 exit 0"#
     )
 }

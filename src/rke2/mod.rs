@@ -6,13 +6,17 @@
 //! server, etcd itself counts its member among the voters.
 
 mod api;
+mod effective;
 mod etcd;
+mod fragment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod gate;
+mod halves;
 mod kubeconfig;
 mod node_status;
 mod proof;
+mod reach;
 mod release;
 mod state;
 mod symptom;
@@ -20,11 +24,15 @@ mod token;
 mod version;
 
 pub use api::{Api, Route};
-pub use etcd::{Members, members_agree, told_amiss};
+pub use effective::{Difference, Effective, ask_configuration};
+pub use etcd::{Members, members_agree, ready_for, told_amiss};
+pub use fragment::{SECRET_FRAGMENT, fragment_keys, fragments, registries, secret_fragment};
 pub use gate::{Member, Start, joined, serving};
+pub use halves::{Left, Told, ask_all, foreign_store, halt, left, move_store_aside};
 pub use kubeconfig::Kubeconfig;
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
+pub use reach::{Hole, Measured, Need, Way, ask_ways, ways};
 pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};
 pub use state::{QUESTION, State, Unit, UnitActivity, question};
 pub use symptom::{Symptom, recognised};

@@ -41,6 +41,10 @@ pub struct State {
     pub running: Option<String>,
     /// Whether there is an etcd store: then `server:` is ignored and the node starts as the member it was.
     pub has_store: bool,
+    /// The name of the etcd member whose data is on it.
+    pub member: Option<String>,
+    /// Whether it has a password with which it proved its name to a cluster.
+    pub has_password: bool,
     /// What its etcd member tells of all; `None` where it does not answer.
     pub etcd: Option<Members>,
     /// Of the cluster's CA file, on a server.
@@ -121,6 +125,8 @@ for unit in rke2-server rke2-agent; do
   esac
 done
 [ ! -d {DATA_DIR}/server/db/etcd/member/wal ] || echo store=yes
+[ ! -r {DATA_DIR}/server/db/etcd/name ] || echo "member=$(head -n 1 {DATA_DIR}/server/db/etcd/name)"
+[ ! -s /etc/rancher/node/password ] || echo password=yes
 [ ! -r {DATA_DIR}/server/tls/etcd/client.key ] || echo "etcd=$({etcd})"
 ca={DATA_DIR}/server/tls/server-ca.crt
 [ ! -r "$ca" ] || echo "ca=$(sha256sum <"$ca" | cut -d ' ' -f 1)"
@@ -147,6 +153,8 @@ pub(super) fn parse(text: &str) -> State {
         agent: unit("rke2-agent"),
         running: value("running"),
         has_store: values.contains_key("store"),
+        member: value("member"),
+        has_password: values.contains_key("password"),
         etcd: value("etcd").and_then(|answer| Members::read(&answer)),
         ca: value("ca").and_then(|digest| Digest::parse(&digest)),
     }

@@ -88,7 +88,7 @@ const SYMPTOMS: [Symptom; 19] = [
         "the memory cgroup is missing",
         "the machine needs cgroup v2 with its controllers",
     ),
-    passing(
+    hopeless(
         "not authorized",
         "the servers do not accept its token",
         "agents need the agent token, servers the server token; compare their fingerprints in `history`",

@@ -12,14 +12,18 @@ use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
+use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration, ways};
 
 pub struct AgentsStage;
 
 /// The target groups that agents serve.
 const INGRESS: [&str; 2] = ["http", "https"];
+
+/// So many join at once: more would wait for each other at the servers (RKE2 docs, install/ha).
+const AT_ONCE: usize = 50;
 
 #[async_trait]
 impl Stage for AgentsStage {
@@ -74,7 +78,10 @@ impl Stage for AgentsStage {
                 None => kept_out.push(node),
             }
         }
-        let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
+        let mut failures = Vec::new();
+        for batch in pending.chunks(AT_ONCE) {
+            failures.extend(join_batch(batch, &access, &servers, &balancer, &mut joined, cx).await?);
+        }
         if failures.is_empty() || !joined.is_empty() {
             let behind = behind_ingress(cx.env, &joined, &servers.joined);
             registration::register_all(&INGRESS, behind, &balancer, cx).await?;
@@ -102,7 +109,7 @@ fn access_agents(access: &Access) -> impl Iterator<Item = &NodeName> {
 fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<Vec<(NodeName, Step)>, Failure> {
     let one = |node: &NodeName| {
         let machine = joining::machine(access, node)?;
-        let inputs = joining::node_inputs(cx, &machine, cx.env.pool_of(node))
+        let inputs = joining::node_inputs(cx, &machine, Role::Agent, cx.env.pool_of(node))
             .value("load-balancer", &balancer.address)
             .tree("ansible/roles/rke2_agent");
         Ok((node.clone(), Step::new(node.0.clone(), inputs, format!("node {node} on {machine}"))))
@@ -111,7 +118,7 @@ fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<V
 }
 
 /// One play for all, then each waits for itself.
-async fn join_pending(
+async fn join_batch(
     pending: &[(NodeName, Step)],
     access: &Access,
     servers: &Servers,
@@ -127,9 +134,15 @@ async fn join_pending(
         cx.node(node, NodeState::Working, "joining");
     }
     let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
-    let played = start(&names, servers, balancer, cx).await;
+    let refused = refused(&names, servers, balancer, access, cx).await?;
+    let playing: Vec<NodeName> = names.into_iter().filter(|node| !refused.contains_key(node)).collect();
+    let played = match playing.is_empty() {
+        true => Err(Failure::bug("nobody is left to play for")),
+        false => start(&playing, servers, balancer, cx).await,
+    };
     let waits = pending.iter().map(async |(node, step)| {
         let result = match &played {
+            _ if refused.contains_key(node) => Err(refused[node].clone()),
             Ok(played) => match played.ok(node) {
                 Ok(()) => member(cx, node, Role::Agent, access).await,
                 Err(failure) => Err(failure),
@@ -153,6 +166,35 @@ async fn join_pending(
     Ok(failures)
 }
 
+/// Mends what can be mended, and measures the ways; gives those agents that cannot join, and why. What keeps out one of
+/// them keeps out no other.
+async fn refused(
+    names: &[NodeName],
+    servers: &Servers,
+    balancer: &LoadBalancer,
+    access: &Access,
+    cx: &Context<'_>,
+) -> Result<BTreeMap<NodeName, Failure>, Failure> {
+    let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
+    let is_there = |node: &&NodeName| access.nodes.contains_key(*node);
+    let members: Vec<NodeName> = servers.joined.keys().filter(is_there).cloned().collect();
+    let mended = names.iter().map(async |node| {
+        let joining = Joining { node, role: Role::Agent, members: &members, ca: &ca, access, cx };
+        (node.clone(), joining.mend().await)
+    });
+    let mended = join_all(mended).await.into_iter();
+    let mut refused: BTreeMap<NodeName, Failure> =
+        mended.filter_map(|(node, mended)| Some((node, mended.err()?))).collect();
+    let holes = ways::measure(names, &balancer.address, access, cx).await?;
+    for node in names {
+        let own: Vec<_> = holes.iter().filter(|hole| hole.from == *node).cloned().collect();
+        if let Some(failure) = ways::refusal(&own) {
+            refused.insert(node.clone(), failure.of(node));
+        }
+    }
+    Ok(refused)
+}
+
 async fn start(
     names: &[NodeName],
     servers: &Servers,
@@ -161,9 +203,12 @@ async fn start(
 ) -> Result<joining::Results, Failure> {
     let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
     let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
-    let mut vars = variables(cx);
+    let mut vars = variables(cx, Role::Agent)?;
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
-    play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
+    let secrets = configuring::secret_files(cx, Role::Agent)?;
+    let mut files = vec![("rke2_token_file", &token)];
+    files.extend(secrets.iter().map(|(variable, secret)| (*variable, secret)));
+    play(cx, ("join", "agents.yml"), names, vars, &files).await
 }
 
 /// Who takes the ingress traffic: the agents, or the servers of a cluster that has none.

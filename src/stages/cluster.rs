@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::environment::Cni;
 use crate::fingerprint::Digest;
+use crate::rke2_config::Rke2Config;
 
 /// The fact that tells of it, from the moment its first server is a member.
 pub const CLUSTER: &str = "servers/cluster";
@@ -20,7 +21,20 @@ pub struct Cluster {
     pub version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cni: Option<Cni>,
+    /// The addresses of pods and services, and the domain, by their keys in the environment file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fixed: BTreeMap<String, String>,
 }
+
+/// What of RKE2's configuration is fixed when a cluster is founded.
+pub fn fixed(config: &Rke2Config) -> BTreeMap<String, String> {
+    let domain = config.cluster_domain.clone().unwrap_or_else(|| "cluster.local".to_owned());
+    let values = [config.pods().to_string(), config.services().to_string(), domain];
+    FIXED.iter().map(|key| (*key).to_owned()).zip(values).collect()
+}
+
+/// The keys of [`fixed`].
+pub const FIXED: [&str; 3] = ["rke2.config.cluster_cidr", "rke2.config.service_cidr", "rke2.config.cluster_domain"];
 
 impl Cluster {
     /// The cluster among the recorded facts; `None` as long as there is none.
@@ -43,9 +57,9 @@ mod tests {
         let old = Cluster::recorded(&facts(json!({ "ca": ca })));
         let new = Cluster::recorded(&facts(json!({ "ca": ca, "version": "v1.35.4+rke2r1", "cni": "cilium" })));
 
-        assert_eq!(old, Some(Cluster { ca: ca.clone(), version: None, cni: None }));
+        assert_eq!(old, Some(Cluster { ca: ca.clone(), version: None, cni: None, fixed: BTreeMap::new() }));
         let version = Some("v1.35.4+rke2r1".to_owned());
-        assert_eq!(new, Some(Cluster { ca, version, cni: Some(Cni::Cilium) }));
+        assert_eq!(new, Some(Cluster { ca, version, cni: Some(Cni::Cilium), fixed: BTreeMap::new() }));
         assert_eq!(Cluster::recorded(&BTreeMap::new()), None);
     }
 }

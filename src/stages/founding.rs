@@ -3,7 +3,7 @@
 //! A second choice could make a second cluster, so there is one only where the first cannot have led to any: the machine
 //! that was chosen has ended, no server ever joined, and none of those that are there holds a datastore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::artifact::Access;
 use crate::cloud::MachineState;
-use crate::environment::NodeName;
+use crate::environment::{NodeName, Role};
 use crate::event::Outcome;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::rke2::State;
+use crate::rke2::{State, UnitActivity};
 use crate::stages::{Context, joining};
 
 const FOUNDER: &str = "servers/founder";
@@ -92,6 +92,35 @@ pub async fn states(
         Ok((node.clone(), State::read(&node.0, &census)?))
     });
     try_join_all(asked).await
+}
+
+/// Why no server joins: one of them does not answer, so nobody knows what the cluster is.
+pub fn silent(access: &Access) -> Option<Failure> {
+    let silent: Vec<&str> =
+        access.unreached.iter().filter(|(_, role)| **role == Role::Server).map(|(name, _)| name.0.as_str()).collect();
+    (!silent.is_empty()).then(|| {
+        Failure::new(
+            Exit::Platform,
+            format!("servers: none joins while a server does not answer: {}", silent.join(", ")),
+        )
+        .because("it may be a member already: a cluster that is short of one is not changed")
+    })
+}
+
+/// The servers that run as members now.
+pub async fn running(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Result<BTreeSet<NodeName>, Failure> {
+    let runs = |state: &State| state.has_store && state.server.activity == UnitActivity::Active;
+    let states = states(servers, access, cx).await?;
+    Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect())
+}
+
+/// In which order servers get their turn: the founder first until there is a cluster; from then on those that do not
+/// run before those that do (`running`), so that a restart finds everybody else serving.
+pub fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<NodeName>>) -> Vec<NodeName> {
+    let mut order = servers.to_vec();
+    let runs = |node: &NodeName| running.is_some_and(|running| running.contains(node));
+    order.sort_by_key(|node| (runs(node), node != founder, number(node)));
+    order
 }
 
 /// The servers that hold a datastore, by the CA of their cluster.

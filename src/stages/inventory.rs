@@ -13,7 +13,7 @@ use crate::artifact::Access;
 use crate::environment::{Environment, HardeningProfile, Rke2Profile, Role};
 use crate::failure::Failure;
 use crate::rke2;
-use crate::stages::Context;
+use crate::stages::{Context, configuring};
 use crate::workspace::{RealDisk, make_dir, remove, remove_empty, sweep_unfinished, write_atomic};
 
 const NODES: &str = "nodes.json";
@@ -45,11 +45,11 @@ pub fn remove_nodes(cx: &Context<'_>) -> Result<(), Failure> {
 
 /// `fixed` is the address by which the cluster is known outside.
 pub fn write_cluster(cx: &Context<'_>, fixed: &str) -> Result<(), Failure> {
-    write(cx, CLUSTER, &cluster(fixed))
+    write(cx, CLUSTER, &cluster(cx.env, fixed))
 }
 
 pub fn is_cluster(cx: &Context<'_>, fixed: &str) -> bool {
-    holds(cx, CLUSTER, &cluster(fixed))
+    holds(cx, CLUSTER, &cluster(cx.env, fixed))
 }
 
 pub fn remove_cluster(cx: &Context<'_>) -> Result<(), Failure> {
@@ -82,12 +82,18 @@ fn nodes(env: &Environment, ssh_args: &str, access: &Access) -> Value {
     vars["ansible_ssh_common_args"] = json!(ssh_args);
     vars["ansible_python_interpreter"] = json!("/usr/bin/python3");
     vars["os_hardening_profile"] = json!(env.hardening.profile.name());
-    let servers = group(Role::Server, json!({ "rke2_disable": env.rke2.disable }));
-    json!({ "all": { "vars": vars, "children": { "servers": servers, "agents": group(Role::Agent, json!({})) } } })
+    // What cannot be rendered is told by the stage that plays it.
+    let configured = |role, mut vars: Value| {
+        let _ = configuring::tell(env, role, &mut vars);
+        group(role, vars)
+    };
+    let servers = configured(Role::Server, json!({ "rke2_disable": env.rke2.disable }));
+    let agents = configured(Role::Agent, json!({}));
+    json!({ "all": { "vars": vars, "children": { "servers": servers, "agents": agents } } })
 }
 
-fn cluster(fixed: &str) -> Value {
-    let servers = json!({ "vars": { "rke2_tls_san": [fixed] } });
+fn cluster(env: &Environment, fixed: &str) -> Value {
+    let servers = json!({ "vars": { "rke2_tls_san": configuring::tls_san(env, fixed) } });
     let agents = json!({ "vars": { "rke2_join_address": fixed } });
     json!({ "all": { "children": { "servers": servers, "agents": agents } } })
 }
@@ -200,7 +206,8 @@ mod tests {
 
     #[test]
     fn servers_have_the_fixed_address_in_their_certificate_and_agents_join_by_it() {
-        let groups = &cluster("api.example.org")["all"]["children"];
+        let groups = &cluster(&config::read("environments/dev.yaml", "dev", DEV).expect("valid"), "api.example.org")["all"]
+            ["children"];
 
         assert_eq!(groups["servers"]["vars"], json!({ "rke2_tls_san": ["api.example.org"] }));
         assert_eq!(groups["agents"]["vars"], json!({ "rke2_join_address": "api.example.org" }));

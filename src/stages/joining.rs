@@ -16,7 +16,7 @@ use crate::rke2::{self, State, Version};
 use crate::secret::Secret;
 use crate::secrets::random_token;
 use crate::stages::infrastructure::tool_cx;
-use crate::stages::{Context, inventory};
+use crate::stages::{Context, configuring, inventory};
 use crate::tools::ansible::{self, Play, Played};
 use crate::tools::may_pass;
 use crate::workspace::TmpFile;
@@ -40,22 +40,24 @@ pub fn version(cx: &Context<'_>) -> Result<Version, Failure> {
 }
 
 /// What of the environment makes a node's configuration, apart from what only its role has.
-pub fn node_inputs(cx: &Context<'_>, machine: &str, pool: Option<&Agents>) -> Inputs {
+pub fn node_inputs(cx: &Context<'_>, machine: &str, role: Role, pool: Option<&Agents>) -> Inputs {
     let labels = pool.map(|pool| (&pool.labels, &pool.taints));
     Inputs::new()
         .value("machine", &machine)
         .value("rke2.version", &cx.env.rke2.version)
         .value("rke2.cni", &cx.env.rke2.cni)
         .value("rke2.profile", &cx.env.rke2.profile)
+        .value("rke2.config", &configuring::share(cx.env, role))
         .value("labels and taints", &labels)
         .tree("ansible/roles/rke2_common")
 }
 
 /// What our plays give to both roles: what the inventory says of RKE2, and that the wait is ours.
-pub fn variables(cx: &Context<'_>) -> Value {
+pub fn variables(cx: &Context<'_>, role: Role) -> Result<Value, Failure> {
     let mut vars = inventory::settings(cx.env);
+    configuring::tell(cx.env, role, &mut vars)?;
     vars["rke2_wait"] = json!(false);
-    vars
+    Ok(vars)
 }
 
 /// Runs one playbook for some nodes; the token files lie on tmpfs while it runs.
@@ -143,6 +145,7 @@ pub async fn member(cx: &Context<'_>, node: &NodeName, role: Role, access: &Acce
     if let Some(start) = member.start {
         cx.ledger.record_fact(&format!("start/{node}"), json!(start)).await?;
     }
+    cx.ledger.record_fact(&configuring::fact(node), json!(configuring::digests(cx.env, role))).await?;
     Ok(Joined { machine, version: member.version })
 }
 

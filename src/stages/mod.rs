@@ -9,9 +9,11 @@ mod agents;
 mod base_image;
 mod bundle;
 mod cluster;
+mod configuring;
 mod console;
 mod context;
 mod founding;
+mod halves;
 mod hardening;
 mod health;
 mod image;
@@ -28,6 +30,7 @@ mod reading;
 mod registration;
 mod servers;
 mod several;
+mod ways;
 
 use async_trait::async_trait;
 
@@ -36,8 +39,10 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
-pub use cluster::Cluster;
+pub use cluster::{Cluster, FIXED, fixed};
+pub use configuring::{digests as configuration_digests, fact as configuration_fact};
 pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
+pub use halves::half_joined;
 pub use jump::named_jump;
 pub use reading::Reader;
 

@@ -19,11 +19,12 @@ use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
-use crate::stages::cluster::{CLUSTER, Cluster};
-use crate::stages::founding::{self, Founder, founder, number, states};
+use crate::rke2::{self, DATA_DIR, State, Token, Version};
+use crate::stages::cluster::{self, CLUSTER, Cluster};
+use crate::stages::founding::{self, Founder, founder, in_turn, number, running, silent};
+use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, ways};
 
 pub struct ServersStage;
 
@@ -59,7 +60,9 @@ impl Stage for ServersStage {
             joining::changed_members(cx, Role::Server, &servers.joined, &access),
             registration::unregistered(&REGISTERED, &servers.joined, &balancer, cx),
         )?;
-        let changed = changed.iter().map(|node| format!("{node} does not run as it joined"));
+        let halves = if changed.is_empty() { BTreeMap::new() } else { halves::half_joined(cx).await };
+        let told = |node: &NodeName| halves.get(node).cloned().unwrap_or(format!("{node} does not run as it joined"));
+        let changed = changed.iter().map(told);
         let mut amiss: Vec<String> = changed.chain(unregistered).collect();
         let fixed = joining::fixed_address(cx, &balancer.address, &servers.join_address);
         if !inventory::is_cluster(cx, &fixed) {
@@ -92,6 +95,7 @@ impl Stage for ServersStage {
         let running = running(&servers, &access, cx).await?;
         let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
+        control.measure().await?;
         let mut joined = BTreeMap::new();
         let mut kept_out = Vec::new();
         for node in &order {
@@ -111,7 +115,8 @@ impl Stage for ServersStage {
             if cluster.is_none() {
                 let ca = control.read_ca(node).await?;
                 let (version, cni) = (Some(one.version.clone()), Some(cx.env.rke2.cni));
-                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni })).await?;
+                let fixed = cluster::fixed(&cx.env.rke2.config);
+                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni, fixed })).await?;
                 cluster = Some(ca);
             }
             registration::register(&REGISTERED, node, &one, &balancer, cx).await?;
@@ -138,19 +143,6 @@ impl Stage for ServersStage {
 fn nodes(access: &Access) -> Vec<NodeName> {
     let servers = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Server));
     servers.map(|(name, _)| name.clone()).collect()
-}
-
-/// Why no server joins: one of them does not answer, so nobody knows what the cluster is.
-fn silent(access: &Access) -> Option<Failure> {
-    let silent: Vec<&str> =
-        access.unreached.iter().filter(|(_, role)| **role == Role::Server).map(|(name, _)| name.0.as_str()).collect();
-    (!silent.is_empty()).then(|| {
-        Failure::new(
-            Exit::Platform,
-            format!("servers: none joins while a server does not answer: {}", silent.join(", ")),
-        )
-        .because("it may be a member already: a cluster that is short of one is not changed")
-    })
 }
 
 /// With a server that does not answer: those that are members stay so, and the rest of the road may use them.
@@ -180,7 +172,7 @@ async fn members_only(
 
 /// A server's step with its own share of the inputs.
 fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_>) -> Step {
-    let inputs = joining::node_inputs(cx, machine, None)
+    let inputs = joining::node_inputs(cx, machine, Role::Server, None)
         .value("rke2.disable", &cx.env.rke2.disable)
         .value("load-balancer", &balancer.address)
         .tree("ansible/roles/rke2_server");
@@ -190,22 +182,6 @@ fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_
 fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
     let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
     Ok(reach.address.clone())
-}
-
-/// The servers that run as members now.
-async fn running(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Result<BTreeSet<NodeName>, Failure> {
-    let runs = |state: &State| state.has_store && state.server.activity == UnitActivity::Active;
-    let states = states(servers, access, cx).await?;
-    Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect())
-}
-
-/// In which order servers get their turn: the founder first until there is a cluster; from then on those that do not
-/// run before those that do (`running`), so that a restart finds everybody else serving.
-fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<NodeName>>) -> Vec<NodeName> {
-    let mut order = servers.to_vec();
-    let runs = |node: &NodeName| running.is_some_and(|running| running.contains(node));
-    order.sort_by_key(|node| (runs(node), node != founder, number(node)));
-    order
 }
 
 /// What every join needs.
@@ -227,6 +203,21 @@ impl Control<'_> {
         cx.kept_step(&step, still).await
     }
 
+    /// Before a server that does not run joins: whether every node reaches what it needs.
+    async fn measure(&self) -> Result<(), Failure> {
+        if nodes(self.access).iter().all(|node| self.running.contains(node)) {
+            return Ok(());
+        }
+        let all: Vec<NodeName> = self.access.nodes.keys().cloned().collect();
+        let holes = ways::measure(&all, &self.balancer.address, self.access, self.cx).await?;
+        let of_servers: Vec<_> = holes.into_iter().filter(|hole| self.is_server(&hole.from)).collect();
+        ways::refusal(&of_servers).map_or(Ok(()), |failure| Err(failure.of(self.cx.stage)))
+    }
+
+    fn is_server(&self, node: &NodeName) -> bool {
+        self.access.nodes.get(node).is_some_and(|reach| reach.role == Some(Role::Server))
+    }
+
     /// Brings one server into the cluster, unless it is in and as it should be.
     async fn join(
         &self,
@@ -244,9 +235,14 @@ impl Control<'_> {
         if self.running.contains(node) {
             self.others_serve(node, cluster, joined).await?;
         }
+        let members = self.members(node, joined);
+        if !members.is_empty() {
+            let (fixed, agents) = (self.fixed()?, password(cx, AGENT_TOKEN).await?);
+            configuring::compare(node, &members, &fixed, &agents, self.access, cx).await?;
+        }
         cx.begin(&step).await?;
         cx.node(node, NodeState::Working, if founds { "founding the cluster" } else { "joining" });
-        let result = self.start_and_wait(node, founds, cluster, joined).await;
+        let result = self.start_and_wait(node, cluster, joined).await;
         cx.finish(&step, &result).await?;
         if let Err(failure) = &result {
             cx.node(node, NodeState::Failed, failure.what());
@@ -318,12 +314,19 @@ impl Control<'_> {
     async fn start_and_wait(
         &self,
         node: &NodeName,
-        founds: bool,
         cluster: Option<&Digest>,
         joined: &BTreeMap<NodeName, Joined>,
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
         let machine = joining::machine(self.access, node)?;
+        let members = self.members(node, joined);
+        if let Some(ca) = cluster.filter(|_| !members.is_empty()) {
+            let joining = Joining { node, role: Role::Server, members: &members, ca, access: self.access, cx };
+            joining.mend().await?;
+            joining.wait_for_members().await?;
+        }
+        // A founder whose data was moved aside joins like everybody else.
+        let founds = self.founds(node, &machine, cluster).await?;
         registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
@@ -332,19 +335,31 @@ impl Control<'_> {
             Some(ca) if !founds => Token::server(ca.clone(), password).secure(),
             Some(_) | None => password,
         };
-        let founder_address = address(self.access, &self.founder.node)?;
-        let fixed = joining::fixed_address(cx, &self.balancer.address, &founder_address);
-        let mut vars = variables(cx);
+        let fixed = self.fixed()?;
+        let mut vars = variables(cx, Role::Server)?;
         vars["rke2_cluster_init"] = json!(founds);
-        vars["rke2_tls_san"] = json!([fixed]);
+        vars["rke2_tls_san"] = json!(configuring::tls_san(cx.env, &fixed));
         vars["rke2_disable"] = json!(cx.env.rke2.disable);
         if !founds {
             vars["rke2_join_address"] = json!(self.peer(node, joined)?);
         }
-        let tokens = [("rke2_token_file", &token), ("rke2_agent_token_file", &agents)];
+        let secrets = configuring::secret_files(cx, Role::Server)?;
+        let mut tokens = vec![("rke2_token_file", &token), ("rke2_agent_token_file", &agents)];
+        tokens.extend(secrets.iter().map(|(variable, secret)| (*variable, secret)));
         let played = play(cx, (&node.0, "servers.yml"), std::slice::from_ref(node), vars, &tokens).await?;
         played.ok(node)?;
         member(cx, node, Role::Server, self.access).await
+    }
+
+    fn fixed(&self) -> Result<String, Failure> {
+        let founder = address(self.access, &self.founder.node)?;
+        Ok(joining::fixed_address(self.cx, &self.balancer.address, &founder))
+    }
+
+    /// The servers besides this one that run as members now.
+    fn members(&self, node: &NodeName, joined: &BTreeMap<NodeName, Joined>) -> Vec<NodeName> {
+        let members: BTreeSet<&NodeName> = self.running.iter().chain(joined.keys()).collect();
+        members.into_iter().filter(|other| *other != node).cloned().collect()
     }
 
     /// The address of a member to join through: never the load balancer's.

@@ -35,6 +35,10 @@ pub struct Cluster {
     strays: BTreeSet<String>,
     /// By node, the conditions that are not true, and why.
     ill: BTreeMap<String, BTreeMap<String, String>>,
+    /// By server, a fragment that a person wrote.
+    by_hand: BTreeMap<String, String>,
+    /// Servers with the datastore of another cluster.
+    foreign: BTreeSet<String>,
     #[serde(skip)]
     pub faults: Vec<String>,
 }
@@ -145,6 +149,7 @@ impl Cluster {
         self.stopped.remove(node);
         self.rejected.remove(node);
         self.learners.remove(node);
+        self.foreign.remove(node);
     }
 
     pub fn learns(&mut self, node: &str) {
@@ -167,6 +172,35 @@ impl Cluster {
             .map(|(node, _)| json!({ "name": format!("{node}-1f2e3d4c"), "isLearner": self.learners.contains(node) }));
         let strays = self.strays.iter().map(|name| json!({ "name": name }));
         json!({ "members": members.chain(strays).collect::<Vec<_>>() })
+    }
+
+    /// All Node objects.
+    pub fn nodes(&self) -> Value {
+        json!({ "items": self.members.keys().filter_map(|name| self.node(name)).collect::<Vec<_>>() })
+    }
+
+    /// The secrets that the cluster remembers machines by.
+    pub fn passwords(&self) -> String {
+        self.members.keys().map(|name| format!("secret/{name}.node-password.rke2\n")).collect()
+    }
+
+    /// The fragments of a server: a person may have written one.
+    pub fn configuration(&self, node: &str) -> String {
+        let by_hand = self.by_hand.get(node).cloned().unwrap_or_default();
+        format!("\n@sre-file /etc/rancher/rke2/config.yaml.d/99-person.yaml\n{by_hand}\n")
+    }
+
+    pub fn writes_by_hand(&mut self, node: &str, fragment: &str) {
+        self.by_hand.insert(node.to_owned(), fragment.to_owned());
+    }
+
+    /// The CA of the datastore on a server that belongs to another cluster.
+    pub fn ca_of(&self, node: &str) -> Option<Digest> {
+        self.foreign.contains(node).then(|| Digest::of(b"another cluster"))
+    }
+
+    pub fn is_of_another(&mut self, node: &str) {
+        self.foreign.insert(node.to_owned());
     }
 
     pub fn stops(&mut self, node: &str) {

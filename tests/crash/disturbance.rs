@@ -49,6 +49,13 @@ pub enum Disturbance {
     Leave(String),
     /// RKE2 does not run on a node any more.
     Stop(String),
+    /// A person writes a fragment of RKE2's configuration on a server.
+    ByHand {
+        node: String,
+        fragment: String,
+    },
+    /// The datastore on a server is of another cluster.
+    Foreign(String),
     /// A node that nobody asked for is in the cluster.
     Stranger(String),
     /// A node is deleted from the cluster.
@@ -109,6 +116,8 @@ impl World {
             Disturbance::Stray(member) => self.cluster.strays(&member, true),
             Disturbance::Leave(member) => self.cluster.strays(&member, false),
             Disturbance::Stop(node) => self.cluster.stops(&node),
+            Disturbance::ByHand { node, fragment } => self.cluster.writes_by_hand(&node, &fragment),
+            Disturbance::Foreign(node) => self.cluster.is_of_another(&node),
             Disturbance::Stranger(node) => self.cluster.takes_in(&node),
             Disturbance::Delete(node) => self.cluster.deletes(&node),
             Disturbance::Loosen(node) => self.loosened.extend([node]),

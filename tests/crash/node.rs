@@ -40,6 +40,20 @@ pub fn answer(world: &World, address: &str, script: &str) -> Result<Value, Strin
         census(world, node, id)
     } else if script.contains("echo @unit") {
         gate(world, node, id)
+    } else if script.contains("echo @members") {
+        format!(
+            "@members\n{}\n@nodes\n{}\n@passwords\n{}\n",
+            world.cluster.etcd(),
+            world.cluster.nodes(),
+            world.cluster.passwords()
+        )
+    } else if script.contains("/v3/cluster/member/remove") || script.contains(" delete ") || script.contains("mv ") {
+        // What is mended shows in what joins then: the world has one member for each name.
+        String::new()
+    } else if script.contains("systemctl stop rke2-server") || script.contains("@way ") {
+        String::new()
+    } else if script.contains("@sre-file ") {
+        world.cluster.configuration(node)
     } else if script.contains("/v3/cluster/member/list") {
         world.cluster.etcd().to_string()
     } else if script.contains("server/token") {
@@ -74,8 +88,10 @@ fn census(world: &World, node: &str, machine: &str) -> String {
         rke2.push_str(&format!("running={VERSION}\n"));
         if member.role == "server" {
             let (members, ca) = (world.cluster.etcd(), ca_digest());
-            rke2.push_str(&format!("store=yes\nca={ca}\netcd={members}\n"));
+            let ca = world.cluster.ca_of(node).unwrap_or(ca);
+            rke2.push_str(&format!("store=yes\nmember={node}-1f2e3d4c\nca={ca}\netcd={members}\n"));
         }
+        rke2.push_str("password=yes\n");
     }
     let part = |name: &str, text: &str| format!("@sre-begin {name}\n{text}\n\n@sre-end 0\n");
     part("node", &format!("boot\n{node}\n100000000")) + &part("rke2", &rke2) + &part("compliance", &world.setting(node))

@@ -33,6 +33,7 @@ fn observed() -> impl Strategy<Value = Option<Observed>> {
         presence,
         summary: "as made".to_owned(),
         settled,
+        left: None,
     });
     prop::option::weighted(0.9, one)
 }
@@ -100,6 +101,7 @@ proptest! {
                     presence: Some(Presence::Standing),
                     summary: "as made".to_owned(),
                     settled: None,
+                    left: None,
                 };
                 survey.observed.insert(decision.stage, made);
             }

@@ -1,0 +1,108 @@
+//! The reachability matrix: each node's ways, measured by itself, told where they have holes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::artifact::Access;
+use crate::environment::{LoadBalancerKind, NodeName, Role};
+use crate::failure::{Exit, Failure};
+use crate::rke2::{self, Hole, Measured, Need, Way};
+use crate::stages::Context;
+
+/// The fact that holds what was measured last.
+const FACT: &str = "ways";
+/// Two tries of each way, side by side; a busy machine takes longer.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// So many holes are told one by one.
+const TOLD: usize = 12;
+
+/// Measures the ways of these nodes and tells the closed ones.
+///
+/// A node that does not answer is not judged here. A way to a machine whose own firewall runs is judged later: the role
+/// stops it before RKE2 is started.
+pub async fn measure(
+    from: &[NodeName],
+    balancer: &str,
+    access: &Access,
+    cx: &Context<'_>,
+) -> Result<Vec<Hole>, Failure> {
+    let nodes: BTreeMap<NodeName, (Role, String)> = access
+        .nodes
+        .iter()
+        .filter_map(|(name, reach)| Some((name.clone(), (reach.role?, reach.address.clone()))))
+        .collect();
+    let asked = from.iter().map(async |node| {
+        let mut ways = rke2::ways(node, &nodes);
+        ways.extend(further(balancer, cx));
+        let connection = cx.connections.get(node, access).await?;
+        let said = connection.run_within(&rke2::ask_ways(&ways), false, DEADLINE).await?;
+        Ok::<_, Failure>((node.clone(), ways, Measured::read(&said.stdout)))
+    });
+    let measured: Vec<_> = join_all(asked).await.into_iter().filter_map(Result::ok).collect();
+    let firewalled: BTreeSet<&str> =
+        measured.iter().filter(|(_, _, one)| one.has_firewall).map(|(node, _, _)| node.0.as_str()).collect();
+    let all = measured.iter().flat_map(|(node, ways, one)| one.holes(node, ways));
+    let holes: Vec<Hole> = all.filter(|hole| !firewalled.contains(hole.way.to.as_str())).collect();
+    for (node, _, one) in &measured {
+        one.clock.iter().for_each(|why| cx.events.notice(format!("{}: the clock of `{node}` is {why}", cx.stage)));
+    }
+    for hole in holes.iter().filter(|hole| hole.way.need != Need::Join).take(TOLD) {
+        cx.events.notice(format!("{}: closed: {hole}", cx.stage));
+    }
+    cx.ledger.record_fact(FACT, json!({ "measured": measured.len(), "holes": holes })).await?;
+    Ok(holes)
+}
+
+/// What lies outside of the nodes: the fixed address, and the registries.
+fn further(balancer: &str, cx: &Context<'_>) -> Vec<Way> {
+    let mut ways = Vec::new();
+    if cx.env.load_balancer.kind != LoadBalancerKind::None && !balancer.is_empty() {
+        ways.push(Way::new("load balancer", balancer, 9345, "registration", Need::Name));
+        ways.push(Way::new("load balancer", balancer, rke2::API_PORT, "API", Need::Name));
+    }
+    for endpoint in cx.env.rke2.config.registries.mirrors.values().flatten() {
+        let (default, rest) = match endpoint.strip_prefix("http://") {
+            Some(rest) => (80, rest),
+            None => (443, endpoint.trim_start_matches("https://")),
+        };
+        let address = rest.split('/').next().unwrap_or(rest);
+        let (host, port) = address.split_once(':').unwrap_or((address, ""));
+        ways.push(Way::new("registry", host, port.parse().unwrap_or(default), "images", Need::Later));
+    }
+    ways
+}
+
+/// Why nothing is joined over ways like these; `None` where those that a join needs are open.
+pub fn refusal(holes: &[Hole]) -> Option<Failure> {
+    let needed: Vec<&Hole> = holes.iter().filter(|hole| hole.way.need == Need::Join).collect();
+    let count = needed.len();
+    let noun = if count == 1 { "way that a join needs is closed" } else { "ways that a join needs are closed" };
+    let failure = Failure::new(Exit::Unhealthy, format!("{count} {noun}"));
+    let failure = needed.iter().take(TOLD).fold(failure, |failure, hole| failure.because(hole));
+    let failure = if count > TOLD { failure.because(format!("and {} more", count - TOLD)) } else { failure };
+    let hint = "compare security groups and firewalls with docs/network.md, then run the same command again";
+    (count > 0).then(|| failure.hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_ways_that_a_join_needs_keep_it_back_and_each_is_named() {
+        let hole = |port, need| Hole {
+            from: NodeName("server-2".to_owned()),
+            way: Way::new("server-1", "10.0.0.4", port, "etcd peers", need),
+            why: "no answer within 3 s".to_owned(),
+        };
+
+        assert!(refusal(&[hole(10250, Need::Later)]).is_none());
+        let failure = refusal(&[hole(10250, Need::Later), hole(2380, Need::Join)]).expect("refused");
+
+        assert_eq!(failure.what(), "1 way that a join needs is closed");
+        assert_eq!(failure.causes(), ["server-2 → server-1 10.0.0.4:2380 (etcd peers): no answer within 3 s"]);
+    }
+}
