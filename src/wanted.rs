@@ -83,6 +83,6 @@ impl Environment {
     }
 
     fn zone_of(&self, index: u16) -> u8 {
-        (index % u16::from(self.network.zones.max(1))) as u8
+        (index % u16::from(self.network.as_ref().map_or(1, |network| network.zones.max(1)))) as u8
     }
 }

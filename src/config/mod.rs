@@ -13,6 +13,7 @@ mod draft;
 mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod hosts;
 mod problem;
 mod rules;
 mod shape;

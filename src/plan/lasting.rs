@@ -40,12 +40,17 @@ pub fn lasting(env: &Environment, memory: &Memory) -> Vec<Lasting> {
             values.push(Lasting { stage, key, made, wanted });
         }
     };
-    if let Some(Artifact::Network(network)) = made(Kind::Network) {
-        differs(Kind::Network, "network.cidr", network.cidr.clone(), env.network.cidr.to_string());
-        differs(Kind::Network, "network.zones", network.zones.len().to_string(), env.network.zones.to_string());
+    if let (Some(Artifact::Network(network)), Some(wanted)) = (made(Kind::Network), &env.network) {
+        differs(Kind::Network, "network.cidr", network.cidr.clone(), wanted.cidr.to_string());
+        differs(Kind::Network, "network.zones", network.zones.len().to_string(), wanted.zones.to_string());
     }
     if let Some(Artifact::LoadBalancer(balancer)) = made(Kind::LoadBalancer) {
-        let was = if balancer.id.is_empty() { LoadBalancerKind::None } else { LoadBalancerKind::Nlb };
+        let was = match balancer.id.as_str() {
+            "" => LoadBalancerKind::None,
+            // Its address is all that we have of it.
+            id if id == balancer.address => LoadBalancerKind::External,
+            _ => LoadBalancerKind::Nlb,
+        };
         differs(Kind::LoadBalancer, "load_balancer.kind", word(was), word(env.load_balancer.kind));
     }
     if let Some(cni) = Cluster::recorded(&memory.facts).and_then(|cluster| cluster.cni) {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::artifact::{Access, Agents, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Agents, Artifact, Bundle, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration, staging};
 
 pub struct AgentsStage;
 
@@ -74,7 +74,7 @@ impl Stage for AgentsStage {
                 None => kept_out.push(node),
             }
         }
-        let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
+        let failures = join_pending(&pending, &access, &servers, (&balancer, given), &mut joined, cx).await?;
         if failures.is_empty() || !joined.is_empty() {
             let behind = behind_ingress(cx.env, &joined, &servers.joined);
             registration::register_all(&INGRESS, behind, &balancer, cx).await?;
@@ -115,7 +115,7 @@ async fn join_pending(
     pending: &[(NodeName, Step)],
     access: &Access,
     servers: &Servers,
-    balancer: &LoadBalancer,
+    (balancer, given): (&LoadBalancer, &Given),
     joined: &mut BTreeMap<NodeName, Joined>,
     cx: &Context<'_>,
 ) -> Result<Vec<(NodeName, Failure)>, Failure> {
@@ -127,14 +127,23 @@ async fn join_pending(
         cx.node(node, NodeState::Working, "joining");
     }
     let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
-    let played = start(&names, servers, balancer, cx).await;
-    let waits = pending.iter().map(async |(node, step)| {
-        let result = match &played {
-            Ok(played) => match played.ok(node) {
+    let bundle: Bundle = given.get(Kind::Bundle)?;
+    let staged = staging::stage(&names, access, &bundle, cx).await?;
+    let has_it: Vec<NodeName> =
+        names.iter().zip(&staged).filter(|(_, staged)| staged.is_ok()).map(|(node, _)| node.clone()).collect();
+    let played = match has_it.is_empty() {
+        true => None,
+        false => Some(start(&has_it, servers, balancer, &bundle, cx).await),
+    };
+    let waits = pending.iter().zip(staged).map(async |((node, step), staged)| {
+        let result = match (&played, staged) {
+            (_, Err(failure)) => Err(failure),
+            (Some(Ok(played)), Ok(())) => match played.ok(node) {
                 Ok(()) => member(cx, node, Role::Agent, access).await,
                 Err(failure) => Err(failure),
             },
-            Err(failure) => Err(failure.clone()),
+            (Some(Err(failure)), Ok(())) => Err(failure.clone()),
+            (None, Ok(())) => Err(Failure::bug("a node with the release was left out of the play")),
         };
         match &result {
             Ok(_) => cx.node(node, NodeState::Done, "joined"),
@@ -157,11 +166,12 @@ async fn start(
     names: &[NodeName],
     servers: &Servers,
     balancer: &LoadBalancer,
+    bundle: &Bundle,
     cx: &Context<'_>,
 ) -> Result<joining::Results, Failure> {
     let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
     let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
-    let mut vars = variables(cx);
+    let mut vars = staging::variables(variables(cx), bundle);
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
     play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
 }

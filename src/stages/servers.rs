@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Artifact, Bundle, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -23,7 +23,7 @@ use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
 use crate::stages::cluster::{CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration, staging};
 
 pub struct ServersStage;
 
@@ -90,7 +90,8 @@ impl Stage for ServersStage {
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let running = running(&servers, &access, cx).await?;
-        let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
+        let bundle = staging::stage_all(&ready, &access, given, cx).await?;
+        let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, bundle, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
         let mut joined = BTreeMap::new();
         let mut kept_out = Vec::new();
@@ -215,6 +216,7 @@ struct Control<'a> {
     founder: &'a Founder,
     /// The servers that ran as members when the stage began.
     running: &'a BTreeSet<NodeName>,
+    bundle: Bundle,
     cx: &'a Context<'a>,
 }
 
@@ -334,7 +336,7 @@ impl Control<'_> {
         };
         let founder_address = address(self.access, &self.founder.node)?;
         let fixed = joining::fixed_address(cx, &self.balancer.address, &founder_address);
-        let mut vars = variables(cx);
+        let mut vars = staging::variables(variables(cx), &self.bundle);
         vars["rke2_cluster_init"] = json!(founds);
         vars["rke2_tls_san"] = json!([fixed]);
         vars["rke2_disable"] = json!(cx.env.rke2.disable);
