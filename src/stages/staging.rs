@@ -84,7 +84,7 @@ async fn one(
         return Ok(());
     }
     let all: u64 = files.iter().map(|(_, _, size)| size).sum();
-    let (started, mut done, mut sent) = (Instant::now(), 0, 0);
+    let (started, mut done, mut sent) = (Instant::now(), 0_u64, 0_u64);
     for (local, digest, size) in files {
         cx.checkpoint()?;
         let percent = (done * 100).checked_div(all).unwrap_or(100);
