@@ -95,10 +95,8 @@ mod tests {
     #[test]
     fn a_machine_is_reached_as_all_unless_it_says_otherwise() {
         let other = Host { user: Some("root".to_owned()), port: Some(2222), ..host("ssh-rsa BBBB", "10.0.0.2") };
-        let machines = BTreeMap::from([
-            ("server-1".to_owned(), host("ssh-rsa AAAA", "10.0.0.1")),
-            ("server-2".to_owned(), other),
-        ]);
+        let machines =
+            BTreeMap::from([("server-1".to_owned(), host("ssh-rsa AAAA", "10.0.0.1")), ("server-2".to_owned(), other)]);
         let hosts = Hosts { key: "file:key".to_owned(), user: "ops".to_owned(), port: 22, machines };
         let reach = |node: &str| hosts.reach(&NodeName(node.to_owned()), Role::Server);
         let way = |node: &str| reach(node).map(|reach| format!("{}@{}:{}", reach.user, reach.address, reach.port));

@@ -55,7 +55,7 @@ impl Environment {
                 name: NodeName(format!("server-{}", index + 1)),
                 role: Role::Server,
                 size: servers.size.clone(),
-                disk: servers.disk,
+                disk: self.disk_of(servers.disk),
                 zone: self.zone_of(index),
             })
             .collect();
@@ -64,7 +64,7 @@ impl Environment {
                 name: NodeName(format!("{name}-{}", index + 1)),
                 role: Role::Agent,
                 size: agents.size.clone(),
-                disk: agents.disk,
+                disk: self.disk_of(agents.disk),
                 zone: self.zone_of(index),
             }));
         }
@@ -80,6 +80,11 @@ impl Environment {
     /// What of `rke2` a node's configuration depends on: where the files came from is not part of it.
     pub fn rke2_without_source(&self) -> Rke2 {
         Rke2 { release: None, ..self.rke2.clone() }
+    }
+
+    /// A machine that exists is as large as it is.
+    fn disk_of(&self, told: ByteSize) -> ByteSize {
+        if self.hosts.is_some() { ByteSize::default() } else { told }
     }
 
     fn zone_of(&self, index: u16) -> u8 {

@@ -191,9 +191,8 @@ mod tests {
     #[tokio::test]
     async fn a_file_with_one_of_the_machines_leads_to_the_environment_and_one_with_none_of_them_does_not() {
         let mut env = airgap();
-        let account = async |env: &Environment| {
-            Existing::of(env, "ops@here").expect("hosts").account().await.expect("told").id
-        };
+        let account =
+            async |env: &Environment| Existing::of(env, "ops@here").expect("hosts").account().await.expect("told").id;
         let pinned = account(&env).await;
         let hosts = env.hosts.as_mut().expect("hosts");
         hosts.machines.retain(|name, _| name == "server-2");

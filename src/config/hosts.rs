@@ -26,7 +26,8 @@ pub fn check(draft: &mut Draft<'_>) {
         }
     }
     if draft.class == Some(EnvironmentClass::Ephemeral) {
-        draft.tell("class", "is `ephemeral`, but machines that exist have no end; `standard` and `protected` are there");
+        draft
+            .tell("class", "is `ephemeral`, but machines that exist have no end; `standard` and `protected` are there");
     }
     sizes(draft);
     own_jump(draft);

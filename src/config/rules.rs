@@ -64,8 +64,17 @@ fn made(draft: &mut Draft<'_>) {
     }
     let mut needed = vec!["network".to_owned()];
     needed.extend(draft.says("access").then(|| "access.from".to_owned()));
-    needed.extend(draft.servers.is_some().then(|| ["nodes.servers.size", "nodes.servers.disk"].map(str::to_owned)).into_iter().flatten());
-    needed.extend(draft.agents.iter().filter(|(_, pool)| pool.is_some()).map(|(name, _)| format!("nodes.agents.{name}.size")));
+    needed.extend(
+        draft
+            .servers
+            .is_some()
+            .then(|| ["nodes.servers.size", "nodes.servers.disk"].map(str::to_owned))
+            .into_iter()
+            .flatten(),
+    );
+    needed.extend(
+        draft.agents.iter().filter(|(_, pool)| pool.is_some()).map(|(name, _)| format!("nodes.agents.{name}.size")),
+    );
     for path in needed {
         if !draft.says(&path) {
             draft.tell(&path, "is missing");

@@ -65,18 +65,19 @@ impl Stage for MachinesStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::Nodes(nodes) = recorded else { return Ok(Presence::Gone) };
-        let looks = ways(cx).into_iter().filter(|(name, _)| nodes.nodes.contains_key(name)).map(async |(name, reach)| {
-            // One that does not answer is told by the stage that opens the ways.
-            let Ok(connection) = open(&name, &reach, cx).await else { return Ok(None) };
-            let look = look(&connection).await?;
-            Ok(look.holder().map_or_else(
-                || Some(Presence::Altered(format!("{name} has lost the note of what was there before"))),
-                |holder| {
-                    let is_ours = holder == cx.identity.id.to_string();
-                    (!is_ours).then(|| Presence::Foreign(format!("{name} belongs to {}", whose(&look.claim))))
-                },
-            ))
-        });
+        let looks =
+            ways(cx).into_iter().filter(|(name, _)| nodes.nodes.contains_key(name)).map(async |(name, reach)| {
+                // One that does not answer is told by the stage that opens the ways.
+                let Ok(connection) = open(&name, &reach, cx).await else { return Ok(None) };
+                let look = look(&connection).await?;
+                Ok(look.holder().map_or_else(
+                    || Some(Presence::Altered(format!("{name} has lost the note of what was there before"))),
+                    |holder| {
+                        let is_ours = holder == cx.identity.id.to_string();
+                        (!is_ours).then(|| Presence::Foreign(format!("{name} belongs to {}", whose(&look.claim))))
+                    },
+                ))
+            });
         let seen: Vec<Presence> =
             join_all(looks).await.into_iter().collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten().collect();
         let foreign = seen.iter().find(|presence| matches!(presence, Presence::Foreign(_)));
@@ -109,11 +110,8 @@ impl Stage for MachinesStage {
     async fn destroy(&self, left: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
         let ways = ways_to_leave(left, cx);
         let results = join_all(ways.iter().map(|(name, reach)| leave(name, reach, cx))).await;
-        let failures: Vec<(NodeName, Failure)> = ways
-            .keys()
-            .zip(results)
-            .filter_map(|(name, result)| Some((name.clone(), result.err()?)))
-            .collect();
+        let failures: Vec<(NodeName, Failure)> =
+            ways.keys().zip(results).filter_map(|(name, result)| Some((name.clone(), result.err()?))).collect();
         cx.connections.close().await;
         if failures.is_empty() { Ok(()) } else { Err(several(&failures, ways.len(), "are not as they were")) }
     }

@@ -91,7 +91,8 @@ impl Stage for ServersStage {
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let running = running(&servers, &access, cx).await?;
         let bundle = staging::stage_all(&ready, &access, given, cx).await?;
-        let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, bundle, cx };
+        let control =
+            Control { access: &access, balancer: &balancer, founder: &founder, running: &running, bundle, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
         let mut joined = BTreeMap::new();
         let mut kept_out = Vec::new();

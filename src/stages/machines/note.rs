@@ -168,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_cluster_that_is_not_ours_is_not_touched() {
-        let refused = fits("cluster=/etc/rancher/rke2\ncluster=rke2-server.service, which runs\n").expect_err("refused");
+        let refused =
+            fits("cluster=/etc/rancher/rke2\ncluster=rke2-server.service, which runs\n").expect_err("refused");
 
         assert_eq!(
             refused,
@@ -204,6 +205,9 @@ mod tests {
     fn what_was_there_before_is_read_from_what_the_machine_noted() {
         let noted = before("host-1", "etcd=no\npackages=audit sudo \ndigest=77\n");
 
-        assert_eq!((noted.had_etcd, noted.packages, noted.digest.as_str()), (false, vec!["audit".into(), "sudo".into()], "77"));
+        assert_eq!(
+            (noted.had_etcd, noted.packages, noted.digest.as_str()),
+            (false, vec!["audit".into(), "sudo".into()], "77")
+        );
     }
 }

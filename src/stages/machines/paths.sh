@@ -68,12 +68,13 @@ WHOLE='
 '
 # What we add in folders of others.
 added() {
-  ls -d /etc/audit/rules.d/30-os-hardening-*.rules /etc/audit/rules.d/99-os-hardening.rules 2>/dev/null || :
+  ls -d /etc/audit/rules.d/30-os-hardening-*.rules /etc/audit/rules.d/99-os-hardening.rules /etc/audit/audit.rules \
+    /etc/audit/auditd.conf.rpmsave 2>/dev/null || :
   find /etc/pam.d -type l -lname '/etc/authselect/*' 2>/dev/null || :
 }
 # Only their owners and modes may have been changed.
 moded() {
-  ls -d /etc/* /etc/ssh/* /etc/cron*/* /boot/grub2/grub.cfg /var/log /var/log/messages /root /home/* 2>/dev/null || :
+  ls -d /etc/* /etc/ssh/* /etc/ssh/sshd_config.d/* /etc/audit/* /etc/audit/rules.d/* /etc/cron*/* /boot/grub2/grub.cfg /var/log /var/log/messages /root /home/* 2>/dev/null || :
   find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin /usr/lib /usr/lib64 -xdev -type f -perm /022 2>/dev/null || :
   find / -xdev -path /var/lib/rancher -prune -o -path /var/lib/kubelet -prune -o -type d -perm -0002 ! -perm -1000 -print 2>/dev/null || :
 }
