@@ -10,6 +10,7 @@ mod down;
 mod expiry;
 mod history;
 mod homes;
+mod keys;
 mod kubeconfig;
 mod logs;
 mod look;

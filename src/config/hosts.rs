@@ -188,9 +188,10 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_of_a_platform_that_makes_nothing() {
-        let given = "nodes:\n  servers: {size: m6i.large, count: 3}\nnetwork: {cidr: 10.20.0.0/16}\n#";
+        let given = "  servers: {size: m6i.large, count: 3}";
+        let network = "class: ephemeral\nexpires_after: 72h\nnetwork: {cidr: 10.20.0.0/16}\n";
 
-        let told = problems(&[("nodes:\n", given), ("class: standard\n", "class: ephemeral\nexpires_after: 72h\n")]);
+        let told = problems(&[("  servers: {count: 3}", given), ("class: standard\n", network)]);
 
         let reasons: Vec<&str> = told.iter().map(|line| line.split_once(' ').map_or("", |(_, text)| text)).collect();
         assert!(reasons.contains(&"network is given, but no network is made for machines that exist"), "{told:?}");
