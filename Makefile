@@ -1,6 +1,6 @@
 # The commands. All need root (they say so), make what they need once and keep it in the user's cache directory.
 
-.PHONY: demo test test-crash test-crash-disk test-crash-lab clean-demo
+.PHONY: demo test test-crash test-crash-disk test-crash-lab clean-demo demo-airgap clean-demo-airgap
 
 # A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
 demo:
@@ -25,3 +25,11 @@ test-crash-lab:
 # Takes the demo's cluster and lab away.
 clean-demo:
 	./lab/demo down
+
+# A cluster on machines that already exist, in the lab, without a way out; again at once when it is there.
+demo-airgap:
+	./lab/demo-airgap
+
+# Leaves the machines of the air-gap demo as they were and takes its lab away.
+clean-demo-airgap:
+	./lab/demo-airgap down

@@ -249,6 +249,20 @@ pub struct Node {
     pub disk_gib: u64,
     pub zone: String,
     pub user: String,
+    /// Where its sshd listens.
+    #[serde(default = "Node::usual_port", skip_serializing_if = "Node::is_usual_port")]
+    pub port: u16,
+}
+
+impl Node {
+    fn usual_port() -> u16 {
+        22
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    fn is_usual_port(port: &u16) -> bool {
+        *port == Self::usual_port()
+    }
 }
 
 /// A jump machine of the environment's own.

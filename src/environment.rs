@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::Audit;
 use crate::deadlines::Deadlines;
+use crate::failure::Failure;
 pub use crate::hardening::{Hardening, HardeningProfile};
+pub use crate::hosts::Hosts;
+pub use crate::load_balancer::{LoadBalancer, LoadBalancerKind};
 use crate::rke2_config::Rke2Config;
 use crate::state::{State, StatePlace};
 use crate::supply::{Supply, Trust};
@@ -41,7 +44,12 @@ pub struct Environment {
     /// Required where `platform` is `aws`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws: Option<Aws>,
-    pub network: Network,
+    /// Required where `platform` is `hosts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hosts: Option<Hosts>,
+    /// Required where `platform` is `aws`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     #[serde(default)]
     pub image: Image,
     pub nodes: Nodes,
@@ -71,6 +79,14 @@ impl Environment {
     /// Where in S3 the state is; `None` where it is in the workspace.
     pub fn state_place(&self) -> Option<StatePlace> {
         Some(self.state.s3.as_ref()?.place(&self.name, self.aws.as_ref()?))
+    }
+
+    /// The network of a platform on which one is made.
+    ///
+    /// # Errors
+    /// A bug: nothing that asks for it runs on a platform without one.
+    pub fn own_network(&self) -> Result<&Network, Failure> {
+        self.network.as_ref().ok_or_else(|| Failure::bug(format!("`{}` has no network of its own", self.platform)))
     }
 }
 
@@ -122,7 +138,9 @@ impl EnvironmentClass {
 pub struct Access {
     pub via: Via,
     /// The networks the operator's machine connects from; the security groups admit SSH and the API from these only.
+    /// Required where `platform` is `aws`.
     #[schemars(with = "Vec<Ipv4Network>")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<Ipv4Net>,
     /// The jump machine, where `via` is `jump`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -298,7 +316,11 @@ pub struct Nodes {
 #[serde(deny_unknown_fields)]
 pub struct Servers {
     pub count: u16,
+    /// Required where machines are made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub size: String,
+    /// Required where machines are made.
+    #[serde(default, skip_serializing_if = "ByteSize::is_none")]
     pub disk: ByteSize,
 }
 
@@ -307,6 +329,8 @@ pub struct Servers {
 #[serde(deny_unknown_fields)]
 pub struct Agents {
     pub count: u16,
+    /// Required where machines are made.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub size: String,
     #[serde(default = "Agents::default_disk")]
     pub disk: ByteSize,
@@ -322,25 +346,6 @@ impl Agents {
     fn default_disk() -> ByteSize {
         ByteSize(100 * ByteSize::GIB)
     }
-}
-
-/// The fixed address of the API and of registration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LoadBalancer {
-    #[serde(default)]
-    pub kind: LoadBalancerKind,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LoadBalancerKind {
-    #[default]
-    Nlb,
-    KubeVip,
-    External,
-    /// The address of the only server.
-    None,
 }
 
 /// The Kubernetes distribution.

@@ -36,7 +36,9 @@ pub mod fingerprint;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 pub mod hardening;
+pub mod hosts;
 pub mod identity;
+pub mod load_balancer;
 pub mod refusal;
 pub mod rke2_config;
 pub mod rke2_keys;

@@ -11,11 +11,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Span(pub Duration);
 
 /// A size in bytes, written with a binary unit: `512MiB`, `100GiB`, `2TiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
 impl ByteSize {
     pub const GIB: u64 = 1 << 30;
+
+    /// Whether nothing was said: no size is 0.
+    pub fn is_none(&self) -> bool {
+        self.0 == 0
+    }
 
     /// Whole GiB, rounded up: what the platforms' APIs take.
     pub fn gib(self) -> u64 {

@@ -55,7 +55,7 @@ impl Environment {
                 name: NodeName(format!("server-{}", index + 1)),
                 role: Role::Server,
                 size: servers.size.clone(),
-                disk: servers.disk,
+                disk: self.disk_of(servers.disk),
                 zone: self.zone_of(index),
             })
             .collect();
@@ -64,7 +64,7 @@ impl Environment {
                 name: NodeName(format!("{name}-{}", index + 1)),
                 role: Role::Agent,
                 size: agents.size.clone(),
-                disk: agents.disk,
+                disk: self.disk_of(agents.disk),
                 zone: self.zone_of(index),
             }));
         }
@@ -82,7 +82,12 @@ impl Environment {
         Rke2 { release: None, ..self.rke2.clone() }
     }
 
+    /// A machine that exists is as large as it is.
+    fn disk_of(&self, told: ByteSize) -> ByteSize {
+        if self.hosts.is_some() { ByteSize::default() } else { told }
+    }
+
     fn zone_of(&self, index: u16) -> u8 {
-        (index % u16::from(self.network.zones.max(1))) as u8
+        (index % u16::from(self.network.as_ref().map_or(1, |network| network.zones.max(1)))) as u8
     }
 }

@@ -161,6 +161,7 @@ fn nodes() -> Artifact {
         disk_gib: 100,
         zone: "us-gov-west-1a".to_owned(),
         user: "ec2-user".to_owned(),
+        port: 22,
     };
     Artifact::Nodes(Nodes { nodes: BTreeMap::from([(NodeName("server-1".to_owned()), node)]), jump: None })
 }

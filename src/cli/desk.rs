@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Common, Reached, homes, members};
 use crate::artifact::{Access, Kind};
-use crate::cloud::{Account, Cloud};
+use crate::cloud::{Account, Cloud, Existing, is_same_account};
 use crate::compliance::Catalogue;
 use crate::config;
 use crate::environment::{Environment, EnvironmentClass};
@@ -22,12 +22,11 @@ use crate::identity::Identity;
 use crate::journal::{
     Actor, Anchor, Home, Journal, Lease, Memory, SYSLOG, history, tell_file, tell_s3, tell_syslog, usual,
 };
-use crate::node::{Connections, Keys};
+use crate::node::Connections;
 use crate::plan::Releases;
 use crate::process::{Children, Witness, has_records};
 use crate::report::Screen;
 use crate::rke2;
-use crate::secret::Secret;
 use crate::secrets::{KeySource, Secrets};
 use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
@@ -87,14 +86,19 @@ impl Desk {
 
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
     pub async fn cloud(&self, identity: Option<&Identity>) -> Result<(Box<dyn Cloud>, Account), Failure> {
-        let Some(section) = &self.env.aws else {
-            return Err(Failure::new(Exit::Environment, format!("`{}` is not an AWS environment", self.env.name))
-                .hint("this version knows the platform `aws`"));
+        let who = actor();
+        let cloud: Box<dyn Cloud> = match (&self.env.aws, Existing::of(&self.env, &who.to_string())) {
+            (Some(section), _) => self.platforms.aws(section).await?,
+            (None, Some(existing)) => Box::new(existing),
+            (None, None) => {
+                return Err(Failure::new(Exit::Environment, format!("nobody makes `{}`", self.env.platform))
+                    .hint("this version knows the platforms `aws` and `hosts`"));
+            }
         };
-        let cloud = self.platforms.aws(section).await?;
         let account = cloud.account().await?;
-        let pinned = identity.map(|identity| &identity.account).or(section.account.as_ref());
-        if let Some(pinned) = pinned.filter(|pinned| **pinned != account.id) {
+        let named = self.env.aws.as_ref().and_then(|section| section.account.as_ref());
+        let pinned = identity.map(|identity| &identity.account).or(named);
+        if let Some(pinned) = pinned.filter(|pinned| !is_same_account(pinned, &account.id)) {
             return Err(wrong_target(&self.env.name, "account", pinned, &account.id));
         }
         if let Some(identity) = identity.filter(|identity| identity.region != account.region) {
@@ -219,24 +223,14 @@ impl Desk {
 
     /// Connections to the environment's nodes, with its own key and a jump machine's where the file names one.
     pub fn connections(&self, secrets: &Secrets, identity: &Identity) -> Result<Connections, Failure> {
-        let jump = self.env.access.jump.as_ref().and_then(|jump| jump.key.as_deref());
-        // Looking must not make a key; `up` makes it before it gets here.
-        let node = if secrets.version("ssh-key") > 0 { Some(secrets.ssh_key()?.private) } else { None };
-        let keys = Keys { node, jump: jump.map(|reference| self.key_of(reference)).transpose()? };
+        let keys = self.keys(|| {
+            // Looking must not make a key; `up` makes it before it gets here.
+            if secrets.version("ssh-key") > 0 { Ok(Some(secrets.ssh_key()?.private)) } else { Ok(None) }
+        })?;
         let rules = self.workspace.asset(Path::new(Catalogue::DIR));
         let catalogue = Catalogue::read(&rules, self.env.hardening.profile)?;
         let questions = vec![rke2::question(), catalogue.question()];
         Ok(Connections::new(&connections_dir(identity)?, keys, questions))
-    }
-
-    /// Reads a `file:` reference, relative to the workspace.
-    fn key_of(&self, reference: &str) -> Result<Secret, Failure> {
-        let refused = |cause: String| {
-            Failure::new(Exit::Environment, format!("cannot read `access.jump.key` (`{reference}`)")).because(cause)
-        };
-        let path = reference.strip_prefix("file:").ok_or_else(|| refused("only `file:PATH` is known".to_owned()))?;
-        let bytes = std::fs::read(self.workspace.root().join(path)).map_err(|error| refused(error.to_string()))?;
-        Ok(Secret::new(bytes))
     }
 
     /// Tells the end of the journal where the environment file says.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Common;
 use super::ask::ask;
-use super::desk::{Desk, connections_dir, forget_in_memory, known};
+use super::desk::{Desk, forget_in_memory, known};
 use super::look::Layout;
 use super::lost::Lost;
 use super::reap::still_expired;
@@ -22,7 +22,6 @@ use crate::execute::{Book, Removed, Sorted, World, down};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
 use crate::journal::{Anchor, Journal, Lease, Writer};
-use crate::node::{Connections, Keys};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
 use crate::secrets::Secrets;
@@ -133,8 +132,7 @@ impl Down {
         let tell =
             |why: &Failure| screen.remark(&format!("goes on without the secrets, which no removal needs: {why}"));
         let secrets = desk.secrets_to_forget(identity, tell)?;
-        // No machine that is to go is entered.
-        let connections = Connections::new(&connections_dir(identity)?, Keys::default(), vec![]);
+        let connections = desk.connections_to_leave(identity)?;
         let known = known(journal.memory());
         let writer = Writer::begin(journal, lease, &format!("down {}", identity.name), None).await?;
         let run = writer.run();
@@ -160,7 +158,7 @@ impl Down {
             let reader = Reader::new(&desk.workspace, &desk.tools);
             let view = layout.view(run, &known, &reader, book.as_ref(), &children);
             let world = World { view, book: book.clone() };
-            let stages = stages::all();
+            let stages = stages::all(desk.env.platform);
             let result = down(&in_order(&stages, desk)?, tags, self.images, &world).await;
             desk.tidy(&children, &secrets, result.is_ok(), &book, &events).await;
             result

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::ask::ask;
 use super::desk::{Desk, new_identity, wrong_target};
 use super::removal::counted;
-use crate::cloud::{Account, Candidate, Cloud, Thing};
+use crate::cloud::{Account, Candidate, Cloud, Thing, is_same_account};
 use crate::environment::EnvironmentClass;
 use crate::execute::Sorted;
 use crate::failure::{Exit, Failure};
@@ -82,7 +82,7 @@ impl Lost<'_> {
             retired.extend(load_identity(&state)?.map(Retired));
         }
         if let Some(Retired(last)) = retired.last() {
-            if last.account != self.account.id {
+            if !is_same_account(&last.account, &self.account.id) {
                 return Err(wrong_target(name, "account", &last.account, &self.account.id));
             }
             if last.region != self.account.region {

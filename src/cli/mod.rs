@@ -11,6 +11,7 @@ mod down;
 mod expiry;
 mod history;
 mod homes;
+mod keys;
 mod kubeconfig;
 mod logs;
 mod look;

@@ -48,7 +48,7 @@ impl PlanArgs {
             events: &events,
             stop,
         };
-        let looked = layout.look(&stages::all(), &journal).await?;
+        let looked = layout.look(&stages::all(desk.env.platform), &journal).await?;
         connections.close().await;
         let standstill = looked.standstill(&desk.env.name);
         let text = format!(

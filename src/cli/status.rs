@@ -177,6 +177,7 @@ mod tests {
             disk_gib: 100,
             zone: "eu-central-1a".to_owned(),
             user: "rocky".to_owned(),
+            port: 22,
         };
         let all = [("server-1", Role::Server), ("general-1", Role::Agent), ("general-2", Role::Agent)];
         let nodes = all.into_iter().map(|(name, role)| (NodeName(name.to_owned()), node(role))).collect();

@@ -56,7 +56,7 @@ impl Up {
         let is_tidy = ready.desk.is_tidy(&ready.secrets)?;
         let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
         let (events, received) = Events::channel();
-        let stages = stages::all();
+        let stages = stages::all(ready.desk.env.platform);
         let layout = ready.layout(&connections, &events, stop);
         let looked = layout.look(&stages, &ready.journal).await?;
         if let Some(failure) = looked.standstill(&ready.desk.env.name) {
@@ -71,7 +71,7 @@ impl Up {
             // A run was killed after its last outcome: what it left is taken away under the journal, and nobody is asked.
         } else {
             self.ask(&ready, &looked, screen, stop).await?;
-            preflight(&ready, &looked.plan, &connections).await?;
+            preflight(&ready, &stages, &looked.plan, &connections).await?;
         }
         ready.desk.home.keep_identity(&ready.identity).await?;
         let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
@@ -111,7 +111,9 @@ impl Ready {
         let journal = desk.journal(&identity).await?;
         desk.keep_release(journal.memory());
         let secrets = desk.secrets_known_to(&journal, &identity)?;
-        secrets.ssh_key()?;
+        if desk.env.hosts.is_none() {
+            secrets.ssh_key()?;
+        }
         let is_new = recorded.is_none();
         Ok(Self { desk, cloud, identity, is_new, secrets, lease, journal })
     }
@@ -132,8 +134,15 @@ impl Ready {
 
 /// What must be there before anything is made: the tools, Packer's plugins where an image is built, and the way in where
 /// it can be walked already.
-async fn preflight(ready: &Ready, plan: &Plan, connections: &Connections) -> Result<(), Failure> {
-    for tool in TOOLS {
+async fn preflight(
+    ready: &Ready,
+    stages: &[Box<dyn Stage>],
+    plan: &Plan,
+    connections: &Connections,
+) -> Result<(), Failure> {
+    let platform = ready.desk.env.platform;
+    let starts = |tool: &str| stages.iter().any(|stage| stages::programs(platform, stage.makes()).contains(&tool));
+    for tool in TOOLS.into_iter().filter(|tool| starts(tool)) {
         ready.desk.tools.get(tool)?;
     }
     ready.desk.tools.require_connecting()?;

@@ -5,6 +5,7 @@
 //! only what the platform says is transient, within the deadline of the caller.
 
 pub mod aws;
+mod hosts;
 #[cfg(feature = "crash-points")]
 mod watched;
 
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use crate::environment;
 use crate::failure::Failure;
 
+pub use hosts::{Existing, is_same_account};
 #[cfg(feature = "crash-points")]
 pub use watched::Watched;
 

@@ -12,7 +12,7 @@ use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Aws, EnvironmentClass, Image, LoadBalancer, Network, Platform, Rke2, Servers,
+    Access, Agents, Aws, EnvironmentClass, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers,
 };
 use crate::state::State;
 use crate::units::Span;
@@ -26,6 +26,7 @@ pub struct Draft<'a> {
     pub expires_after: Option<Span>,
     pub access: Option<Access>,
     pub aws: Option<Aws>,
+    pub hosts: Option<Hosts>,
     pub network: Option<Network>,
     pub image: Option<Image>,
     pub servers: Option<Servers>,
@@ -49,6 +50,7 @@ impl<'a> Draft<'a> {
             expires_after: part(&value["expires_after"]),
             access: part(&value["access"]),
             aws: part(&value["aws"]),
+            hosts: part(&value["hosts"]),
             network: part(&value["network"]),
             image: defaulted(root, "image", value),
             servers: part(&value["nodes"]["servers"]),

@@ -13,6 +13,7 @@ mod draft;
 mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod hosts;
 mod problem;
 mod rke2_rules;
 mod rules;
@@ -129,7 +130,8 @@ mod tests {
         assert_eq!(dev.name, "dev");
         assert_eq!(dev.rke2.version, "v1.35.4+rke2r1");
         assert_eq!((dev.nodes.servers.count, dev.nodes.agents["general"].count), (3, 2));
-        assert_eq!((dev.network.nat, dev.load_balancer.kind), (Nat::Single, LoadBalancerKind::Nlb));
+        assert_eq!(dev.network.map(|network| network.nat), Some(Nat::Single));
+        assert_eq!(dev.load_balancer.kind, LoadBalancerKind::Nlb);
         assert_eq!(dev.image.source.owner, "792107900819", "what the file leaves out has its default");
     }
 
@@ -216,7 +218,7 @@ mod tests {
             (
                 "platform: aws",
                 "platform: vsphere",
-                "4:11 platform is `vsphere`, which this version does not do yet; `aws` is what it does",
+                "4:11 platform is `vsphere`, which this version does not do yet; `aws` and `hosts` are what it does",
             ),
             (
                 "kind: nlb",

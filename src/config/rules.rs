@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 
 use crate::artifact::Kind;
 use crate::config::draft::Draft;
-use crate::config::{forms, rke2_rules};
+use crate::config::{forms, hosts, rke2_rules};
 use crate::environment::{Access, Aws, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
 use crate::state::StateBucket;
 use crate::units::ByteSize;
@@ -40,15 +40,49 @@ fn version(draft: &mut Draft<'_>) {
 
 fn platform(draft: &mut Draft<'_>) {
     match draft.platform {
-        Some(Platform::Aws) if !draft.says("aws") => draft.tell("aws", "is missing; `platform: aws` needs its region"),
-        Some(platform @ (Platform::Vsphere | Platform::Hosts)) => {
+        Some(Platform::Aws) => made(draft),
+        Some(Platform::Hosts) => hosts::check(draft),
+        Some(platform @ Platform::Vsphere) => {
             draft.tell(
                 "platform",
-                format!("is `{platform}`, which this version does not do yet; `aws` is what it does"),
+                format!("is `{platform}`, which this version does not do yet; `aws` and `hosts` are what it does"),
             );
         }
-        Some(Platform::Aws) | None => {}
+        None => {}
     }
+}
+
+/// What must be told where machines are made.
+fn made(draft: &mut Draft<'_>) {
+    if !draft.says("aws") {
+        draft.tell("aws", "is missing; `platform: aws` needs its region");
+    }
+    if draft.says("hosts") {
+        draft.tell("hosts", "is given, but `platform` is `aws`, which makes its machines");
+    }
+    let mut needed = vec!["network".to_owned()];
+    needed.extend(draft.says("access").then(|| "access.from".to_owned()));
+    needed.extend(
+        draft
+            .servers
+            .is_some()
+            .then(|| ["nodes.servers.size", "nodes.servers.disk"].map(str::to_owned))
+            .into_iter()
+            .flatten(),
+    );
+    needed.extend(
+        draft.agents.iter().filter(|(_, pool)| pool.is_some()).map(|(name, _)| format!("nodes.agents.{name}.size")),
+    );
+    for path in needed {
+        if !draft.says(&path) {
+            draft.tell(&path, "is missing");
+        }
+    }
+}
+
+/// Whether machines are made here, and so have a size that the file tells.
+fn makes_machines(draft: &Draft<'_>) -> bool {
+    draft.platform != Some(Platform::Hosts)
 }
 
 fn class(draft: &mut Draft<'_>) {
@@ -69,7 +103,7 @@ fn class(draft: &mut Draft<'_>) {
 
 fn access(draft: &mut Draft<'_>) {
     let Some(access) = draft.access.clone() else { return };
-    if access.from.is_empty() {
+    if access.from.is_empty() && draft.says("access.from") {
         draft.tell("access.from", "is empty; name the network that your machine connects from");
     }
     for (index, network) in access.from.iter().enumerate() {
@@ -79,6 +113,9 @@ fn access(draft: &mut Draft<'_>) {
     }
     match (access.via, draft.says("access.jump") || access.jump.is_some()) {
         (Via::Direct, true) => draft.tell("access.jump", "is given, but `access.via` is `direct`"),
+        (Via::Jump, false) if !makes_machines(draft) => {
+            draft.tell("access.jump", "is missing; give `host` and `host_key` of a jump machine");
+        }
         (Via::Jump, false) => draft
             .tell("access.jump", "is missing; give `host` and `host_key` of a jump machine, or `{}` to have one made"),
         (Via::Direct, false) | (Via::Jump, true) => {}
@@ -196,7 +233,17 @@ fn disk(size: ByteSize, least: ByteSize, why: &str) -> Option<String> {
     (!size.0.is_multiple_of(ByteSize::GIB)).then(|| format!("is {size}; disks come in whole GiB"))
 }
 
+/// A size that is not there was told as missing where one is needed.
+fn node_size(draft: &mut Draft<'_>, path: &str, size: &str) {
+    if let Some(wrong) = forms::size(size).filter(|_| makes_machines(draft) && !size.is_empty()) {
+        draft.tell(path, wrong);
+    }
+}
+
 fn node_disk(draft: &mut Draft<'_>, path: &str, size: ByteSize) {
+    if !makes_machines(draft) || size.is_none() {
+        return;
+    }
     let image = draft.image.as_ref().map_or(ByteSize(0), |image| image.build.disk);
     let wrong = disk(size, ByteSize(20 * ByteSize::GIB), "a node")
         .or_else(|| disk(size, image, "a machine of an image built with `image.build.disk`"));
@@ -216,9 +263,7 @@ fn servers(draft: &mut Draft<'_>) {
     if let Some(wrong) = wrong {
         draft.tell("nodes.servers.count", wrong);
     }
-    if let Some(wrong) = forms::size(&size) {
-        draft.tell("nodes.servers.size", wrong);
-    }
+    node_size(draft, "nodes.servers.size", &size);
     node_disk(draft, "nodes.servers.disk", disk);
 }
 
@@ -231,9 +276,7 @@ fn agents(draft: &mut Draft<'_>) {
             draft.tell(&path, wrong);
         }
         let Some(pool) = pool else { continue };
-        if let Some(wrong) = forms::size(&pool.size) {
-            draft.tell(&format!("{path}.size"), wrong);
-        }
+        node_size(draft, &format!("{path}.size"), &pool.size);
         node_disk(draft, &format!("{path}.disk"), pool.disk);
         for (key, value) in &pool.labels {
             if let Some(wrong) = forms::node_label(key).or_else(|| forms::label_value(value)) {
@@ -264,7 +307,22 @@ fn room(draft: &mut Draft<'_>) {
 
 fn load_balancer(draft: &mut Draft<'_>) {
     let Some(balancer) = draft.load_balancer.clone() else { return };
+    if balancer.kind != LoadBalancerKind::External && balancer.address.is_some() {
+        draft.tell("load_balancer.address", "is given, but only `kind: external` has an address that the file tells");
+    }
+    let servers = draft.servers.as_ref().map(|servers| servers.count).filter(|count| *count > 1);
     match balancer.kind {
+        LoadBalancerKind::None => {
+            if let Some(count) = servers {
+                draft.tell(
+                    "load_balancer.kind",
+                    format!(
+                        "is `none`, but {count} servers need an address that outlives each; `none` is for one server"
+                    ),
+                );
+            }
+        }
+        kind if !makes_machines(draft) => hosts::load_balancer(draft, kind, balancer.address.as_deref()),
         LoadBalancerKind::Nlb => {}
         LoadBalancerKind::KubeVip => {
             draft.tell(
@@ -277,16 +335,6 @@ fn load_balancer(draft: &mut Draft<'_>) {
                 "load_balancer.kind",
                 "is `external`, which this version does not do yet; `nlb` is what it does on aws",
             );
-        }
-        LoadBalancerKind::None => {
-            if let Some(count) = draft.servers.as_ref().map(|servers| servers.count).filter(|count| *count > 1) {
-                draft.tell(
-                    "load_balancer.kind",
-                    format!(
-                        "is `none`, but {count} servers need an address that outlives each; `none` is for one server"
-                    ),
-                );
-            }
         }
     }
 }

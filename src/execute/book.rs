@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, Kind};
+use crate::environment::Platform;
 use crate::event::Outcome;
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Reading};
@@ -25,6 +26,7 @@ pub struct Book {
     writer: Writer,
     /// The tag that everything of the environment carries.
     tag: String,
+    platform: Platform,
     programs: BTreeMap<String, Digest>,
     /// When the stages and steps that are open were begun.
     begun: Mutex<BTreeMap<(Kind, String), Instant>>,
@@ -34,7 +36,7 @@ impl Book {
     /// `programs` are the tools that were found, by name: an intent tells those that its stage may start.
     pub fn new(writer: Writer, identity: &Identity, programs: BTreeMap<String, Digest>) -> Self {
         let tag = format!("{TAG_ENVIRONMENT}={}", identity.id);
-        Self { writer, tag, programs, begun: Mutex::default() }
+        Self { writer, tag, platform: identity.platform, programs, begun: Mutex::default() }
     }
 
     /// Ends the run and gives the lease back; tells the last entry.
@@ -129,7 +131,7 @@ impl Book {
     ) -> Result<(), Failure> {
         let subject = step.as_ref().map_or_else(|| stage.name().to_owned(), |step| format!("{stage}/{step}"));
         let fingerprint = reading.fingerprint(&subject);
-        let (reading, tools) = (reading.clone(), started_by(stage, &self.programs));
+        let (reading, tools) = (reading.clone(), started_by(self.platform, stage, &self.programs));
         let intent = Intent { stage, step, deed, attempt, fingerprint, reading, effect, tools };
         self.writer.append(Record::Intent(intent)).await.map(drop)
     }
@@ -150,8 +152,8 @@ impl Book {
     }
 }
 
-fn started_by(stage: Kind, programs: &BTreeMap<String, Digest>) -> BTreeMap<String, Digest> {
-    let started = stages::programs(stage).iter();
+fn started_by(platform: Platform, stage: Kind, programs: &BTreeMap<String, Digest>) -> BTreeMap<String, Digest> {
+    let started = stages::programs(platform, stage).iter();
     started.filter_map(|name| Some(((*name).to_owned(), programs.get(*name)?.clone()))).collect()
 }
 
@@ -296,9 +298,10 @@ mod tests {
         let programs = ["packer", "tofu"].map(|name| (name.to_owned(), Digest::of(name.as_bytes())));
         let programs = BTreeMap::from(programs);
 
-        let told = started_by(Kind::Nodes, &programs);
+        let told = started_by(Platform::Aws, Kind::Nodes, &programs);
 
         assert_eq!(told, BTreeMap::from([("tofu".to_owned(), Digest::of(b"tofu"))]));
-        assert_eq!(started_by(Kind::Health, &programs), BTreeMap::new());
+        assert_eq!(started_by(Platform::Aws, Kind::Health, &programs), BTreeMap::new());
+        assert_eq!(started_by(Platform::Hosts, Kind::Nodes, &programs), BTreeMap::new());
     }
 }

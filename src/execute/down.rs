@@ -2,6 +2,7 @@
 
 use crate::artifact::Kind;
 use crate::cloud::Tags;
+use crate::environment::Platform;
 use crate::event::Outcome;
 use crate::execute::World;
 use crate::execute::pace::silence;
@@ -58,7 +59,7 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
     let left = broom.sweep().await?;
     if left.is_empty() {
         // What a stage keeps on the platform is gone, however it went; what it keeps here only it can remove.
-        let here = failures.into_iter().find(|(kind, _)| is_here(*kind));
+        let here = failures.into_iter().find(|(kind, _)| is_here(*kind, world.env.platform));
         return match here {
             Some((kind, failure)) => Err(failure.of(kind)),
             None => Ok(Removed { found: going.len(), left }),
@@ -69,11 +70,13 @@ pub async fn down(order: &[&dyn Stage], tags: &Tags, images: bool, world: &World
     Err(failures.fold(left_over(&left, &foreign), Failure::because).hint(hint))
 }
 
-/// Whether what a stage made lies in the workspace and not on the platform, where the sweep would find it.
-fn is_here(kind: Kind) -> bool {
+/// Whether what a stage made lies in the workspace, or on machines that stay, and not on the platform, where the sweep
+/// would find it.
+fn is_here(kind: Kind, platform: Platform) -> bool {
     match kind {
+        Kind::Nodes => platform == Platform::Hosts,
         Kind::Bundle | Kind::Access | Kind::Hardening | Kind::Servers | Kind::Agents | Kind::Health => true,
-        Kind::BaseImage | Kind::NodeImage | Kind::Network | Kind::LoadBalancer | Kind::Nodes => false,
+        Kind::BaseImage | Kind::NodeImage | Kind::Network | Kind::LoadBalancer => false,
     }
 }
 

@@ -40,12 +40,17 @@ pub fn lasting(env: &Environment, memory: &Memory) -> Vec<Lasting> {
             values.push(Lasting { stage, key, made, wanted });
         }
     };
-    if let Some(Artifact::Network(network)) = made(Kind::Network) {
-        differs(Kind::Network, "network.cidr", network.cidr.clone(), env.network.cidr.to_string());
-        differs(Kind::Network, "network.zones", network.zones.len().to_string(), env.network.zones.to_string());
+    if let (Some(Artifact::Network(network)), Some(wanted)) = (made(Kind::Network), &env.network) {
+        differs(Kind::Network, "network.cidr", network.cidr.clone(), wanted.cidr.to_string());
+        differs(Kind::Network, "network.zones", network.zones.len().to_string(), wanted.zones.to_string());
     }
     if let Some(Artifact::LoadBalancer(balancer)) = made(Kind::LoadBalancer) {
-        let was = if balancer.id.is_empty() { LoadBalancerKind::None } else { LoadBalancerKind::Nlb };
+        let was = match balancer.id.as_str() {
+            "" => LoadBalancerKind::None,
+            // Its address is all that we have of it.
+            id if id == balancer.address => LoadBalancerKind::External,
+            _ => LoadBalancerKind::Nlb,
+        };
         differs(Kind::LoadBalancer, "load_balancer.kind", word(was), word(env.load_balancer.kind));
     }
     let cluster = Cluster::recorded(&memory.facts);
@@ -115,8 +120,8 @@ mod tests {
     fn memory(env: &Environment) -> Memory {
         let network = Network {
             id: "vpc-1".to_owned(),
-            cidr: env.network.cidr.to_string(),
-            zones: (0..env.network.zones).map(|zone| format!("zone-{zone}")).collect(),
+            cidr: env.own_network().expect("one").cidr.to_string(),
+            zones: (0..env.own_network().expect("one").zones).map(|zone| format!("zone-{zone}")).collect(),
             private_subnets: vec![],
             private_ranges: vec![],
             balancer_subnets: vec![],
@@ -135,7 +140,8 @@ mod tests {
     fn a_file_that_asks_for_what_was_made_or_for_what_can_change_is_not_refused() {
         let mut env = env();
         let memory = memory(&env);
-        env.network.flow_logs = !env.network.flow_logs;
+        let network = env.network.as_mut().expect("one");
+        network.flow_logs = !network.flow_logs;
         env.nodes.servers.size = "m6i.4xlarge".to_owned();
 
         assert_eq!(lasting(&env, &memory), []);
@@ -151,8 +157,8 @@ mod tests {
     fn each_value_that_is_for_life_is_refused_at_its_stage_with_both_values() {
         let mut env = env();
         let memory = memory(&env);
-        env.network.cidr = "10.99.0.0/16".parse().expect("a range");
-        env.network.zones = 2;
+        env.network.as_mut().expect("one").cidr = "10.99.0.0/16".parse().expect("a range");
+        env.network.as_mut().expect("one").zones = 2;
         env.load_balancer.kind = LoadBalancerKind::None;
         env.rke2.cni = crate::environment::Cni::Cilium;
 
@@ -175,7 +181,7 @@ mod tests {
     fn a_refusal_names_what_to_set_back_and_what_another_value_would_take() {
         let mut env = env();
         let memory = memory(&env);
-        env.network.zones = 2;
+        env.network.as_mut().expect("one").zones = 2;
 
         let failure = refusal(&lasting(&env, &memory), "dev").expect("refused");
 

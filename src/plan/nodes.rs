@@ -79,6 +79,7 @@ mod tests {
             disk_gib: 1,
             zone: "a".to_owned(),
             user: "rocky".to_owned(),
+            port: 22,
         };
         (NodeName(name.to_owned()), node)
     }

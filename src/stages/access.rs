@@ -31,8 +31,8 @@ impl Stage for AccessStage {
         Kind::Access
     }
 
-    fn needs(&self, _: &Environment) -> Vec<Kind> {
-        vec![Kind::Network, Kind::Nodes]
+    fn needs(&self, env: &Environment) -> Vec<Kind> {
+        if env.network.is_some() { vec![Kind::Network, Kind::Nodes] } else { vec![Kind::Nodes] }
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
@@ -106,6 +106,7 @@ async fn jump(nodes: &Nodes, cx: &Context<'_>) -> Result<Option<Reach>, Failure>
         disk_gib: 0,
         zone: String::new(),
         user: machine.user.clone(),
+        port: 22,
     };
     let reach = open(&NodeName(JUMP.to_owned()), &node, None, cx).await?;
     Ok(Some(Reach { role: None, ..reach }))
@@ -122,7 +123,7 @@ async fn open(name: &NodeName, node: &Node, jump: Option<&Reach>, cx: &Context<'
             machine: node.machine.clone(),
             role: Some(node.role),
             address: node.address.clone(),
-            port: 22,
+            port: node.port,
             user: node.user.clone(),
             host_keys,
         })
@@ -182,7 +183,7 @@ async fn login(name: &NodeName, reach: &Reach, jump: Option<&Reach>, cx: &Contex
         let connection = cx.connections.open(&name.0, reach, jump).await?;
         let output = connection.run(FIRST_BOOT, true).await?;
         Ok(match output.stdout.trim() {
-            "done" => Look::Done(()),
+            "done" | "disabled" => Look::Done(()),
             "error" => {
                 return Err(Failure::new(Exit::Platform, format!("cloud-init failed on `{name}`"))
                     .because(output.stderr.trim())
@@ -197,7 +198,9 @@ async fn login(name: &NodeName, reach: &Reach, jump: Option<&Reach>, cx: &Contex
     }
 }
 
+/// A machine that was there before may have no cloud-init, or none that does anything.
 const FIRST_BOOT: &str = r"
+command -v cloud-init >/dev/null || { echo done; exit; }
 cloud-init status --wait >/dev/null 2>&1
 cloud-init status | sed -n 's/^status: //p'
 ";

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::artifact::{Access, Agents, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Agents, Artifact, Bundle, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::Failure;
@@ -15,7 +15,7 @@ use crate::rke2::Token;
 use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration, ways};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration, staging, ways};
 
 pub struct AgentsStage;
 
@@ -80,7 +80,7 @@ impl Stage for AgentsStage {
         }
         let mut failures = Vec::new();
         for batch in pending.chunks(AT_ONCE) {
-            failures.extend(join_batch(batch, &access, &servers, &balancer, &mut joined, cx).await?);
+            failures.extend(join_batch(batch, &access, &servers, (&balancer, given), &mut joined, cx).await?);
         }
         if failures.is_empty() || !joined.is_empty() {
             let behind = behind_ingress(cx.env, &joined, &servers.joined);
@@ -122,7 +122,7 @@ async fn join_batch(
     pending: &[(NodeName, Step)],
     access: &Access,
     servers: &Servers,
-    balancer: &LoadBalancer,
+    (balancer, given): (&LoadBalancer, &Given),
     joined: &mut BTreeMap<NodeName, Joined>,
     cx: &Context<'_>,
 ) -> Result<Vec<(NodeName, Failure)>, Failure> {
@@ -134,11 +134,20 @@ async fn join_batch(
         cx.node(node, NodeState::Working, "joining");
     }
     let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
-    let refused = refused(&names, servers, balancer, access, cx).await?;
-    let playing: Vec<NodeName> = names.into_iter().filter(|node| !refused.contains_key(node)).collect();
+    let mut refused = refused(&names, servers, balancer, access, cx).await?;
+    let bundle: Bundle = given.get(Kind::Bundle)?;
+    let free: Vec<NodeName> = names.into_iter().filter(|node| !refused.contains_key(node)).collect();
+    let staged = staging::stage(&free, access, &bundle, cx).await?;
+    let mut playing = Vec::new();
+    for (node, staged) in free.into_iter().zip(staged) {
+        match staged {
+            Ok(()) => playing.push(node),
+            Err(failure) => drop(refused.insert(node, failure)),
+        }
+    }
     let played = match playing.is_empty() {
         true => Err(Failure::bug("nobody is left to play for")),
-        false => start(&playing, servers, balancer, cx).await,
+        false => start(&playing, servers, balancer, &bundle, cx).await,
     };
     let waits = pending.iter().map(async |(node, step)| {
         let result = match &played {
@@ -199,11 +208,12 @@ async fn start(
     names: &[NodeName],
     servers: &Servers,
     balancer: &LoadBalancer,
+    bundle: &Bundle,
     cx: &Context<'_>,
 ) -> Result<joining::Results, Failure> {
     let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
     let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
-    let mut vars = variables(cx, Role::Agent)?;
+    let mut vars = staging::variables(variables(cx, Role::Agent)?, bundle);
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
     let secrets = configuring::secret_files(cx, Role::Agent)?;
     let mut files = vec![("rke2_token_file", &token)];

@@ -1,7 +1,8 @@
 //! The stages: each makes one kind of artifact and knows nothing of the others.
 //!
 //! A stage says which artifacts it needs and which one it makes; `plan/` draws the graph. All stages are listed in
-//! [`all`]; a new one is a file beside this one and a line there.
+//! [`all`]; a new one is a file beside this one and a line there. Where a platform has nothing that a stage could ask,
+//! another stage makes the same artifact.
 
 mod access;
 mod age;
@@ -12,6 +13,7 @@ mod cluster;
 mod configuring;
 mod console;
 mod context;
+mod fixed_address;
 mod founding;
 mod halves;
 mod hardening;
@@ -22,6 +24,7 @@ mod inventory;
 mod joining;
 mod jump;
 mod load_balancer;
+mod machines;
 mod neighbour;
 mod network;
 mod node_image;
@@ -30,12 +33,13 @@ mod reading;
 mod registration;
 mod servers;
 mod several;
+mod staging;
 mod ways;
 
 use async_trait::async_trait;
 
 use crate::artifact::{Artifact, Kind};
-use crate::environment::Environment;
+use crate::environment::{Environment, Platform};
 use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 
@@ -105,17 +109,40 @@ pub trait Stage: Send + Sync {
 }
 
 /// The programs that a stage may start.
-pub fn programs(stage: Kind) -> &'static [&'static str] {
+pub fn programs(platform: Platform, stage: Kind) -> &'static [&'static str] {
     match stage {
         Kind::BaseImage | Kind::NodeImage => &["packer", "ansible-playbook"],
+        Kind::LoadBalancer | Kind::Nodes if platform == Platform::Hosts => &[],
         Kind::Network | Kind::LoadBalancer | Kind::Nodes => &["tofu"],
         Kind::Hardening | Kind::Servers | Kind::Agents => &["ansible-playbook"],
         Kind::Bundle | Kind::Access | Kind::Health => &[],
     }
 }
 
-/// Every stage, in the order of the road.
-pub fn all() -> Vec<Box<dyn Stage>> {
+/// Every stage of a platform, in the order of the road.
+pub fn all(platform: Platform) -> Vec<Box<dyn Stage>> {
+    match platform {
+        Platform::Aws | Platform::Vsphere => made(),
+        Platform::Hosts => existing(),
+    }
+}
+
+/// Where machines exist: no image, no network.
+fn existing() -> Vec<Box<dyn Stage>> {
+    vec![
+        Box::new(bundle::BundleStage),
+        Box::new(fixed_address::FixedAddressStage),
+        Box::new(machines::MachinesStage),
+        Box::new(access::AccessStage),
+        Box::new(hardening::HardeningStage),
+        Box::new(servers::ServersStage),
+        Box::new(agents::AgentsStage),
+        Box::new(health::HealthStage),
+    ]
+}
+
+/// Where machines are made.
+fn made() -> Vec<Box<dyn Stage>> {
     vec![
         Box::new(bundle::BundleStage),
         Box::new(base_image::BaseImageStage),

@@ -51,13 +51,14 @@ impl Stage for NetworkStage {
 
     async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         let zones = zones(cx).await?;
-        let nat = match cx.env.network.nat {
+        let wanted = cx.env.own_network()?;
+        let nat = match wanted.nat {
             Nat::Single => "single",
             Nat::PerZone => "per_zone",
             Nat::None => "none",
         };
-        let flow_logs = if cx.env.network.flow_logs { json!({}) } else { json!(null) };
-        let cidr = cx.env.network.cidr.to_string();
+        let flow_logs = if wanted.flow_logs { json!({}) } else { json!(null) };
+        let cidr = wanted.cidr.to_string();
         let values = json!({ "cidr": cidr, "zones": zones, "nat": nat, "flow_logs": flow_logs });
         let outputs = infrastructure::apply(cx, values).await?;
         let gateways: BTreeMap<String, String> = outputs.get("nat_gateway_ids")?;
@@ -92,7 +93,7 @@ fn parts(network: &Network) -> Vec<String> {
 
 /// The first zones of the region, as many as the file wants and never other ones than before.
 async fn zones(cx: &Context<'_>) -> Result<Vec<String>, Failure> {
-    let wanted = usize::from(cx.env.network.zones);
+    let wanted = usize::from(cx.env.own_network()?.zones);
     let chosen: Vec<String> = cx.fact(ZONES)?.unwrap_or_default();
     if chosen.len() >= wanted {
         return Ok(chosen[..wanted].to_vec());

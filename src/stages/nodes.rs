@@ -39,7 +39,7 @@ impl Stage for NodesStage {
             .value("nodes.agents", &env.nodes.agents)
             .value("access", &env.access)
             .value("rke2.cni", &env.rke2.cni)
-            .value("network.nat", &env.network.nat)
+            .value("network.nat", &env.network.as_ref().map(|network| network.nat))
             .value("load_balancer.kind", &env.load_balancer.kind)
             .tree("tofu/modules/aws/compute")
             .tree("tofu/roots/aws/nodes")
@@ -220,7 +220,7 @@ fn values(
         "cni": cx.env.rke2.cni,
         "ssh_cidrs": if own_jump { &[] } else { &from[..] },
         "api_cidrs": api,
-        "egress": egress(cx.env.network.nat),
+        "egress": egress(cx.env.network.as_ref().map_or(Nat::None, |network| network.nat)),
         "ingress_roles": if cx.env.nodes.agents.values().any(|pool| pool.count > 0) { ["agent"] } else { ["server"] },
         "load_balancer": balancer,
         "jump": own_jump.then(|| json!({
@@ -290,6 +290,7 @@ impl MadeNode {
             disk_gib,
             zone: self.zone,
             user: user.to_owned(),
+            port: 22,
         }
     }
 }
@@ -350,6 +351,7 @@ mod tests {
             disk_gib: 100,
             zone: "eu-1c".to_owned(),
             user: "rocky".to_owned(),
+            port: 22,
         }
     }
 

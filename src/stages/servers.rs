@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Artifact, Bundle, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -24,7 +24,7 @@ use crate::stages::cluster::{self, CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, in_turn, number, running, silent};
 use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, ways};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, staging, ways};
 
 pub struct ServersStage;
 
@@ -93,7 +93,9 @@ impl Stage for ServersStage {
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let running = running(&servers, &access, cx).await?;
-        let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
+        let bundle = staging::stage_all(&ready, &access, given, cx).await?;
+        let control =
+            Control { access: &access, balancer: &balancer, founder: &founder, running: &running, bundle, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
         control.measure().await?;
         let mut joined = BTreeMap::new();
@@ -191,6 +193,7 @@ struct Control<'a> {
     founder: &'a Founder,
     /// The servers that ran as members when the stage began.
     running: &'a BTreeSet<NodeName>,
+    bundle: Bundle,
     cx: &'a Context<'a>,
 }
 
@@ -336,7 +339,7 @@ impl Control<'_> {
             Some(_) | None => password,
         };
         let fixed = self.fixed()?;
-        let mut vars = variables(cx, Role::Server)?;
+        let mut vars = staging::variables(variables(cx, Role::Server)?, &self.bundle);
         vars["rke2_cluster_init"] = json!(founds);
         vars["rke2_tls_san"] = json!(configuring::tls_san(cx.env, &fixed));
         vars["rke2_disable"] = json!(cx.env.rke2.disable);
