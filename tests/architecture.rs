@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// Each room, and the rooms it may use besides the words. `stages` connects almost everything, `cli` everything.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("workspace", &[]),
     ("report", &[]),
     ("cloud", &[]),
@@ -26,6 +26,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("plan", &["stages", "journal", "workspace"]),
     // `cloud`: what `down` sweeps by tag after the stages; `process`: the book is told of children.
     ("execute", &["plan", "stages", "journal", "cloud", "process"]),
+    ("upkeep", &["stages", "node", "rke2", "secrets", "workspace"]),
     ("cli", EVERY_ROOM),
 ];
 
@@ -45,6 +46,7 @@ const EVERY_ROOM: &[&str] = &[
     "stages",
     "plan",
     "execute",
+    "upkeep",
 ];
 
 /// Rooms that connect others only where a value passes through them; one line each says why.

@@ -6,11 +6,13 @@
 //! server, etcd itself counts its member among the voters.
 
 mod api;
+mod certificate;
 mod etcd;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod gate;
 mod kubeconfig;
+mod merge;
 mod node_status;
 mod proof;
 mod release;
@@ -20,9 +22,10 @@ mod token;
 mod version;
 
 pub use api::{Api, Route};
-pub use etcd::{Members, members_agree, told_amiss};
+pub use etcd::{EtcdRole, Members, Voice, members_agree, told_amiss};
 pub use gate::{Member, Start, joined, serving};
 pub use kubeconfig::Kubeconfig;
+pub use merge::{Other, merged};
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
 pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};

@@ -28,6 +28,7 @@ mod reading;
 mod registration;
 mod servers;
 mod several;
+mod upgrading;
 
 use async_trait::async_trait;
 
@@ -38,8 +39,10 @@ use crate::fingerprint::Inputs;
 
 pub use cluster::Cluster;
 pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
+pub use joining::{AGENT_TOKEN, SERVER_TOKEN};
 pub use jump::named_jump;
 pub use reading::Reader;
+pub use registration::{register, step_aside};
 
 /// What a probe saw of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]

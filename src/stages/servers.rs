@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Artifact, Bundle, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -23,7 +23,7 @@ use crate::rke2::{self, DATA_DIR, State, Token, UnitActivity, Version};
 use crate::stages::cluster::{CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, number, states};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, inventory, registration, upgrading};
 
 pub struct ServersStage;
 
@@ -90,7 +90,9 @@ impl Stage for ServersStage {
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let running = running(&servers, &access, cx).await?;
-        let control = Control { access: &access, balancer: &balancer, founder: &founder, running: &running, cx };
+        let bundle: Bundle = given.get(Kind::Bundle)?;
+        let control =
+            Control { access: &access, balancer: &balancer, bundle: &bundle, founder: &founder, running: &running, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
         let mut joined = BTreeMap::new();
         let mut kept_out = Vec::new();
@@ -212,6 +214,7 @@ fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<N
 struct Control<'a> {
     access: &'a Access,
     balancer: &'a LoadBalancer,
+    bundle: &'a Bundle,
     founder: &'a Founder,
     /// The servers that ran as members when the stage began.
     running: &'a BTreeSet<NodeName>,
@@ -324,6 +327,8 @@ impl Control<'_> {
     ) -> Result<Joined, Failure> {
         let cx = self.cx;
         let machine = joining::machine(self.access, node)?;
+        let through = self.running.iter().find(|other| *other != node).unwrap_or(node);
+        let upgrade = upgrading::prepare(cx, node, self.access, self.bundle, through).await?;
         registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
@@ -341,10 +346,13 @@ impl Control<'_> {
         if !founds {
             vars["rke2_join_address"] = json!(self.peer(node, joined)?);
         }
+        upgrading::add(&mut vars, upgrade);
         let tokens = [("rke2_token_file", &token), ("rke2_agent_token_file", &agents)];
         let played = play(cx, (&node.0, "servers.yml"), std::slice::from_ref(node), vars, &tokens).await?;
         played.ok(node)?;
-        member(cx, node, Role::Server, self.access).await
+        let member = member(cx, node, Role::Server, self.access).await?;
+        upgrading::uncordon(cx, node, self.access, node).await?;
+        Ok(member)
     }
 
     /// The address of a member to join through: never the load balancer's.
