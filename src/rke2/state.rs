@@ -192,7 +192,7 @@ mod tests {
 
         assert_eq!(state.server, Unit { activity: UnitActivity::Active, is_enabled: true, restarts: 2 });
         assert_eq!(state.agent.activity, UnitActivity::Inactive);
-        assert_eq!(state.etcd.and_then(|etcd| etcd.lacks_voter("server-1-1f2e3d4c")), None);
+        assert_eq!(state.etcd.as_ref().and_then(|etcd| etcd.lacks_voter("server-1-1f2e3d4c")), None);
         assert!(state.has_store);
         assert_eq!(state.member, Some(Voice { role: EtcdRole::Leader, version: "3.5.16".to_owned() }));
         assert_eq!(state.first_end(), None, "it told of no certificate");
