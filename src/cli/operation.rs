@@ -39,12 +39,18 @@ pub async fn ready(desk: Desk) -> Result<Ready, Failure> {
 /// Exit 8, with the command that goes on with the open one.
 pub fn nothing_open(journal: &Journal, own: Option<&str>) -> Result<(), Failure> {
     let Some(open) = Open::recorded(&journal.memory().facts) else { return Ok(()) };
-    if own.is_some_and(|own| open.command == own) {
+    if own.is_some_and(|own| may_go_on(&open.command, own)) {
         return Ok(());
     }
     Err(Failure::new(Exit::Held, format!("`{}` was begun and has not come to its end", open.command))
         .because("the cluster is between two states, which only that command knows")
         .hint(format!("sre-provision {}   goes on with it", open.command)))
+}
+
+/// The same command goes on. A restore that cannot come to its end, such as one of a snapshot that is damaged, may give
+/// way to one of another snapshot.
+fn may_go_on(open: &str, own: &str) -> bool {
+    open == own || (open.starts_with("restore ") && own.starts_with("restore "))
 }
 
 impl Confirm<'_> {
@@ -128,6 +134,14 @@ mod tests {
 
     use super::*;
     use crate::upkeep::OPEN;
+
+    #[test]
+    fn only_the_same_command_goes_on_and_a_restore_may_give_way_to_another() {
+        assert!(may_go_on("certs rotate dev", "certs rotate dev"));
+        assert!(!may_go_on("certs rotate dev", "token rotate dev"));
+        assert!(may_go_on("restore dev one", "restore dev two"));
+        assert!(!may_go_on("upgrade dev --to v1.35.4+rke2r1", "restore dev two"));
+    }
 
     #[test]
     fn what_is_open_is_read_from_its_fact() {

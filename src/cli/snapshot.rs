@@ -12,7 +12,6 @@ use crate::failure::{Exit, Failure};
 use crate::report::{Screen, moment, table};
 use crate::stages::Context;
 use crate::stop::Stop;
-use crate::units::ByteSize;
 use crate::upkeep::{Fleet, Snapshot, list_snapshots, prune_snapshots, save_snapshot};
 
 #[derive(Debug, clap::Args)]
@@ -74,7 +73,7 @@ impl SnapshotArgs {
                 let command = format!("snapshot save {environment}");
                 let work = async |cx: &Context<'_>| save_snapshot(&Fleet::of(cx)?, name, to.as_deref()).await;
                 let saved = operate(ready, &command, screen, stop, work).await?;
-                let mut text = format!("{} on {} · {}", saved.name, saved.node, ByteSize(saved.size));
+                let mut text = format!("{} on {} · {}", saved.name, saved.node, size(saved.size));
                 if let Some(copy) = &saved.copy {
                     text.push_str(&format!("\n  copy  {}", copy.display()));
                 }
@@ -103,13 +102,25 @@ impl SnapshotArgs {
 
 fn text(all: &[Snapshot]) -> String {
     let mut rows = vec![["SNAPSHOT", "NODE", "SIZE", "TAKEN"].map(str::to_owned).to_vec()];
-    rows.extend(all.iter().map(|one| {
-        vec![
-            one.name.clone(),
-            one.node.to_string(),
-            ByteSize(one.size).to_string(),
-            moment(one.created, &TimeZone::UTC),
-        ]
-    }));
+    rows.extend(
+        all.iter().map(|one| {
+            vec![one.name.clone(), one.node.to_string(), size(one.size), moment(one.created, &TimeZone::UTC)]
+        }),
+    );
     table(&rows)
+}
+
+fn size(bytes: u64) -> String {
+    let tenths = bytes.saturating_mul(10) >> 20;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_told_in_mebibytes() {
+        assert_eq!([2_211_872, 0, 3 << 20].map(size), ["2.1 MiB", "0.0 MiB", "3.0 MiB"]);
+    }
 }

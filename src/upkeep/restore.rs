@@ -8,6 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -15,6 +16,7 @@ use super::fleet::Fleet;
 use super::open::Open;
 use super::restoring::{self, SNAPSHOTS};
 use super::snapshot::{check_name, list_on};
+use super::tokens::ROTATED;
 use super::verified;
 use crate::artifact::Kind;
 use crate::environment::NodeName;
@@ -134,8 +136,20 @@ async fn choose(fleet: &Fleet<'_>, source: &Source) -> Result<Chosen, Failure> {
             .hint(format!("sre-provision snapshot list {}", fleet.cx.env.name))
             .hint("a copy beside the servers is restored with `--from FILE`"));
     };
+    if let Some(rotated) = fleet.cx.fact::<Timestamp>(ROTATED)?.filter(|rotated| is_before(&snapshot, *rotated)) {
+        return Err(Failure::new(Exit::NotDone, format!("`{snapshot}` is from before the tokens were rotated"))
+            .because(format!("that was at {rotated}; the snapshot is sealed with the token of then"))
+            .hint("restore one that was taken since; nothing was stopped"));
+    }
     let others = answering.into_iter().filter(|node| *node != first).collect();
     Ok(Chosen { snapshot, first, others, lost })
+}
+
+/// Whether a snapshot was taken before a time, by the seconds that RKE2 ends its name with.
+fn is_before(snapshot: &str, time: Timestamp) -> bool {
+    let name = snapshot.strip_suffix(".zip").unwrap_or(snapshot);
+    let taken = name.rsplit_once('-').and_then(|(_, seconds)| seconds.parse::<i64>().ok());
+    taken.is_some_and(|taken| taken < time.as_second())
 }
 
 async fn holders(fleet: &Fleet<'_>, answering: &[NodeName], name: &str) -> Result<Vec<NodeName>, Failure> {
@@ -231,5 +245,19 @@ impl Work<'_> {
         restoring::unit(server, &self.unit("rejoin", node), &script, &wait).await?;
         self.fleet.returns(node).await?;
         server.ask("clearing up after the join", &restoring::rejoined()).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_tells_by_its_name_whether_it_is_from_before_a_rotation() {
+        let rotated: Timestamp = "2026-11-30T05:52:00Z".parse().expect("a time");
+
+        assert!(is_before("pre-server-1-1796017867", rotated));
+        assert!(!is_before("pre-server-1-1796018000", rotated));
+        assert!(!is_before("of-unknown-age", rotated), "what cannot be told is left to the reset");
     }
 }

@@ -9,8 +9,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fleet::Fleet;
 use super::open::Open;
@@ -22,6 +23,9 @@ use crate::rke2::{self, DATA_DIR, Token};
 use crate::secret::Secret;
 use crate::secrets::random_token;
 use crate::stages::{AGENT_TOKEN, SERVER_TOKEN};
+
+/// The fact that tells when the tokens were made anew for the last time: a snapshot from before is sealed with the old one.
+pub const ROTATED: &str = "upkeep/token-rotated";
 
 /// What a node holds, by fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -141,6 +145,7 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
     cx.secrets.put(SERVER_TOKEN, &server)?;
     cx.secrets.put(AGENT_TOKEN, &agent)?;
     cx.note_secrets().await?;
+    cx.ledger.record_fact(ROTATED, json!(Timestamp::now())).await?;
     open.end(cx).await
 }
 
