@@ -66,4 +66,5 @@ pub mod rke2;
 pub mod secrets;
 pub mod stages;
 pub mod tools;
+pub mod upkeep;
 pub mod workspace;

@@ -27,6 +27,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("plan", &["stages", "journal", "workspace"]),
     // `cloud`: what `down` sweeps by tag after the stages; `process`: the book is told of children.
     ("execute", &["plan", "stages", "journal", "cloud", "process"]),
+    ("upkeep", &["stages", "node", "rke2", "secrets", "workspace"]),
     ("cli", EVERY_ROOM),
 ];
 
@@ -47,6 +48,7 @@ const EVERY_ROOM: &[&str] = &[
     "stages",
     "plan",
     "execute",
+    "upkeep",
 ];
 
 /// Rooms that connect others only where a value passes through them; one line each says why.

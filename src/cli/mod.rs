@@ -5,6 +5,7 @@
 
 mod ask;
 mod bundle;
+mod certs;
 mod completions;
 mod desk;
 mod down;
@@ -18,16 +19,21 @@ mod look;
 mod lost;
 mod members;
 mod nodes;
+mod operation;
 mod plan;
 mod reap;
 mod removal;
+mod restore;
 mod schema;
+mod snapshot;
 mod ssh;
 mod state;
 mod status;
 mod stopping;
+mod token;
 mod unlock;
 mod up;
+mod upgrade;
 mod validate;
 
 use std::ffi::OsString;
@@ -115,6 +121,16 @@ enum Command {
     Ssh(ssh::Ssh),
     /// Make, check and take in what an environment without internet needs
     Bundle(bundle::BundleArgs),
+    /// Take, show and prune snapshots of etcd
+    Snapshot(snapshot::SnapshotArgs),
+    /// Bring the cluster back to a snapshot
+    Restore(restore::Restore),
+    /// Bring the cluster to another RKE2 release, in place
+    Upgrade(upgrade::Upgrade),
+    /// Show or renew the certificates of the cluster's services
+    Certs(certs::Certs),
+    /// Show or renew the cluster's tokens
+    Token(token::TokenArgs),
     /// Show the logs of a run
     Logs(logs::Logs),
     /// Show what was run, by whom, and what came of it
@@ -166,6 +182,11 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
         Command::Kubeconfig(command) => command.run(common, screen).await,
         Command::Ssh(command) => command.run(common).await,
         Command::Bundle(command) => command.run(common, screen, stop).await,
+        Command::Snapshot(command) => command.run(common, screen, stop).await,
+        Command::Restore(command) => command.run(common, screen, stop).await,
+        Command::Upgrade(command) => command.run(common, screen, stop).await,
+        Command::Certs(command) => command.run(common, screen, stop).await,
+        Command::Token(command) => command.run(common, screen, stop).await,
         Command::Logs(command) => command.run(common, screen),
         Command::History(command) => command.run(common, screen).await,
         Command::Unlock(command) => command.run(common, screen).await,

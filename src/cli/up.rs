@@ -11,6 +11,7 @@ use super::Common;
 use super::ask::ask;
 use super::desk::{Desk, TOOLS};
 use super::look::{Layout, Looked};
+use super::operation::nothing_open;
 use super::plan::heading;
 use super::stopping;
 use crate::artifact::{Health, Kind};
@@ -38,21 +39,36 @@ pub struct Up {
     yes: bool,
 }
 
-/// What `up` has in hand once it may write.
-struct Ready {
-    desk: Desk,
-    cloud: Box<dyn Cloud>,
-    identity: Identity,
-    is_new: bool,
-    secrets: Secrets,
-    lease: Lease,
-    journal: Journal,
+/// What a command that changes an environment has in hand once it may write.
+pub(super) struct Ready {
+    pub desk: Desk,
+    pub cloud: Box<dyn Cloud>,
+    pub identity: Identity,
+    pub is_new: bool,
+    pub secrets: Secrets,
+    pub lease: Lease,
+    pub journal: Journal,
 }
 
 impl Up {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        let started = Instant::now();
         let ready = Ready::new(Desk::open(common, &self.environment).await?).await?;
+        nothing_open(&ready.journal, None)?;
+        let road = Road { command: "up", yes: self.yes };
+        road.go(ready, screen, stop).await
+    }
+}
+
+/// The way of `up`, which `upgrade` goes too with another release.
+pub(super) struct Road {
+    /// The command that goes it, for the journal and for what to type again.
+    pub command: &'static str,
+    pub yes: bool,
+}
+
+impl Road {
+    pub async fn go(&self, ready: Ready, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let started = Instant::now();
         let is_tidy = ready.desk.is_tidy(&ready.secrets)?;
         let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
         let (events, received) = Events::channel();
@@ -74,7 +90,8 @@ impl Up {
             preflight(&ready, &stages, &looked.plan, &connections).await?;
         }
         ready.desk.home.keep_identity(&ready.identity).await?;
-        let report = carry_out(ready, &looked, &stages, &connections, (events, received), screen, stop).await;
+        let (told, going) = ((events, received), (self.command, screen));
+        let report = carry_out(ready, &looked, &stages, &connections, told, going, stop).await;
         connections.close().await;
         report
     }
@@ -90,16 +107,16 @@ impl Up {
         }
         match ask(screen, "go on? [y/N]".to_owned(), stop).await?.as_deref() {
             Some("y" | "Y" | "yes") => Ok(()),
-            Some(_) => Err(Failure::new(Exit::Approval, "up: nothing was done")),
-            None => Err(Failure::new(Exit::Approval, "up: nobody can answer whether to go on")
+            Some(_) => Err(Failure::new(Exit::Approval, format!("{}: nothing was done", self.command))),
+            None => Err(Failure::new(Exit::Approval, format!("{}: nobody can answer whether to go on", self.command))
                 .because("standard input is no terminal")
-                .hint(format!("sre-provision up {} --yes", self.environment))),
+                .hint(format!("sre-provision {} {} --yes", self.command, ready.desk.env.name))),
         }
     }
 }
 
 impl Ready {
-    async fn new(mut desk: Desk) -> Result<Self, Failure> {
+    pub(super) async fn new(mut desk: Desk) -> Result<Self, Failure> {
         let lease = desk.lease().await?;
         let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
@@ -118,7 +135,7 @@ impl Ready {
         Ok(Self { desk, cloud, identity, is_new, secrets, lease, journal })
     }
 
-    fn layout<'a>(&'a self, connections: &'a Connections, events: &'a Events, stop: &'a Stop) -> Layout<'a> {
+    pub(super) fn layout<'a>(&'a self, connections: &'a Connections, events: &'a Events, stop: &'a Stop) -> Layout<'a> {
         Layout {
             desk: &self.desk,
             identity: &self.identity,
@@ -166,12 +183,12 @@ async fn carry_out(
     stages: &[Box<dyn Stage>],
     connections: &Connections,
     (events, received): (Events, Received),
-    screen: Screen,
+    (command, screen): (&str, Screen),
     stop: &Stop,
 ) -> Result<(), Failure> {
     let Ready { desk, cloud, identity, is_new, secrets, lease, journal } = ready;
     let started = Instant::now();
-    let command = format!("up {}", desk.env.name);
+    let command = format!("{command} {}", desk.env.name);
     let writer = Writer::begin(journal, lease, &command, Some(looked.plan.digest())).await?;
     let run = writer.run();
     let tenure = writer.lease().tenure().cloned();

@@ -138,7 +138,11 @@ impl Connection {
         Ok(Output { stdout, stderr, code })
     }
 
-    async fn spawn<'a>(&self, session: &'a Session, words: &[String]) -> Result<Child<&'a Session>, Failure> {
+    pub(super) async fn spawn<'a>(
+        &self,
+        session: &'a Session,
+        words: &[String],
+    ) -> Result<Child<&'a Session>, Failure> {
         let Some((program, arguments)) = words.split_first() else {
             return Err(Failure::bug("nothing to run on a node"));
         };
@@ -154,7 +158,7 @@ impl Connection {
     }
 
     /// The exit code. The multiplexing protocol does not tell a killed command from a lost connection; the master does.
-    async fn ended(&self, child: Child<&Session>, session: &Session) -> Result<i32, Failure> {
+    pub(super) async fn ended(&self, child: Child<&Session>, session: &Session) -> Result<i32, Failure> {
         match child.wait().await {
             Ok(status) => Ok(status.code().unwrap_or(-1)),
             Err(openssh::Error::Remote(_)) => Ok(NOT_FOUND),

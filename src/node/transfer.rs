@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::node::connection::{Connection, quote};
+use crate::workspace::Incoming;
 
 /// The digest of a large file that is already there may take a while on a slow disk.
 const LOOKING: Duration = Duration::from_secs(300);
@@ -68,6 +69,36 @@ impl Connection {
                 .because(format!("expected is {digest}"))
                 .hint("fetch the file again: it was changed after it was verified")),
             _ => Err(self.refused(&format!("sending `{remote}`"), &output)),
+        }
+    }
+
+    /// Brings a file of the machine, read as root, to a local path; it has the name only when it is whole and has the
+    /// digest. Gives its size.
+    ///
+    /// # Errors
+    /// Exit 1 when what arrived has another digest; exit 6, transient, when the connection was lost.
+    pub async fn get(&self, remote: &str, local: &Path, digest: &Digest) -> Result<u64, Failure> {
+        let words = [self.root_words(true), ["cat", "--", remote].map(str::to_owned).to_vec()].concat();
+        let _turn = self.peer.sessions.acquire().await.map_err(|_| Failure::bug("a connection's turns were closed"))?;
+        let session = self.session().await?;
+        let mut child = self.spawn(&session, &words).await?;
+        drop(child.stdin().take());
+        let mut arriving = child.stdout().take().ok_or_else(|| Failure::bug("a command without an output"))?;
+        let mut incoming = Incoming::start(local)?;
+        loop {
+            let mut piece = Vec::with_capacity(1 << 18);
+            // One that breaks ends here; the exit code and the digest tell what came of it.
+            match arriving.read_buf(&mut piece).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => incoming.write(piece).await?,
+            }
+        }
+        match self.ended(child, &session).await? {
+            0 => incoming.accept(digest).await,
+            code => {
+                let what = format!("reading `{remote}` on `{}` ended with code {code}", self.name());
+                Err(Failure::new(Exit::Tool, what))
+            }
         }
     }
 

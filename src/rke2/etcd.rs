@@ -53,6 +53,66 @@ impl Member {
     }
 }
 
+/// What a member is among the others, by its own word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voice {
+    pub role: EtcdRole,
+    /// The version of etcd that runs.
+    pub version: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtcdRole {
+    Leader,
+    Voter,
+    Learner,
+}
+
+impl EtcdRole {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Voter => "voter",
+            Self::Learner => "learner",
+        }
+    }
+}
+
+impl Voice {
+    /// Reads the answer to [`ask_member`]; `None` when there was none.
+    pub(super) fn read(answer: &str) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Header {
+            member_id: String,
+        }
+        #[derive(Deserialize)]
+        struct Status {
+            header: Header,
+            version: String,
+            #[serde(default)]
+            leader: String,
+            #[serde(default, rename = "isLearner")]
+            is_learner: bool,
+        }
+        let status: Status = serde_json::from_str(answer).ok()?;
+        let role = match status.is_learner {
+            true => EtcdRole::Learner,
+            false if status.leader == status.header.member_id => EtcdRole::Leader,
+            false => EtcdRole::Voter,
+        };
+        Some(Self { role, version: status.version })
+    }
+}
+
+/// A shell command that writes what the member of this machine is, as one line of JSON.
+pub(super) fn ask_member() -> String {
+    format!(
+        "curl --silent --show-error --fail --max-time 5 --cacert {tls}/server-ca.crt --cert {tls}/client.crt --key {tls}/client.key \
+         --data '{{}}' https://127.0.0.1:2382/v3/maintenance/status",
+        tls = format_args!("{DATA_DIR}/server/tls/etcd"),
+    )
+}
+
 /// A shell command that writes the list as one line of JSON, or nothing where no member runs or no quorum answers.
 ///
 /// # Why
@@ -267,6 +327,19 @@ pub(super) mod tests {
         let lacking = lacks(&three, &[("general-2", Role::Agent)]);
 
         assert_eq!(lacking.as_deref(), Some("etcd has a member that never started"));
+    }
+
+    #[test]
+    fn a_member_is_the_leader_where_it_names_itself_as_such() {
+        let role = |rest: &str| {
+            let answer = format!(r#"{{"header":{{"cluster_id":"1","member_id":"7"}},"version":"3.6.7"{rest}}}"#);
+            Voice::read(&answer).map(|voice| voice.role)
+        };
+
+        assert_eq!(role(r#","leader":"7""#), Some(EtcdRole::Leader));
+        assert_eq!(role(r#","leader":"8""#), Some(EtcdRole::Voter));
+        assert_eq!(role(r#","leader":"8","isLearner":true"#), Some(EtcdRole::Learner));
+        assert_eq!(Voice::read(""), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! server, etcd itself counts its member among the voters.
 
 mod api;
+mod certificate;
 mod effective;
 mod etcd;
 mod fragment;
@@ -14,6 +15,7 @@ pub mod fuzz;
 mod gate;
 mod halves;
 mod kubeconfig;
+mod merge;
 mod node_status;
 mod proof;
 mod reach;
@@ -25,11 +27,12 @@ mod version;
 
 pub use api::{Api, Route};
 pub use effective::{Difference, Effective, ask_configuration};
-pub use etcd::{Members, members_agree, ready_for, told_amiss};
+pub use etcd::{EtcdRole, Members, Voice, members_agree, ready_for, told_amiss};
 pub use fragment::{SECRET_FRAGMENT, fragment_keys, fragments, registries, secret_fragment};
 pub use gate::{Member, Start, joined, serving};
 pub use halves::{Left, Told, ask_all, foreign_store, halt, left, move_store_aside};
 pub use kubeconfig::Kubeconfig;
+pub use merge::{Other, merged};
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
 pub use reach::{Hole, Measured, Need, Way, ask_ways, ways};

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use crate::environment::Role;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::node::{Census, Question};
 use crate::rke2::DATA_DIR;
-use crate::rke2::etcd::{Members, ask_members};
+use crate::rke2::certificate;
+use crate::rke2::etcd::{Members, Voice, ask_member, ask_members};
 
 /// The name of RKE2's question in a census.
 pub const QUESTION: &str = "rke2";
@@ -39,6 +42,8 @@ pub struct State {
     pub agent: Unit,
     /// The version of the program that runs; differs from the installed one until a restart.
     pub running: Option<String>,
+    /// The version of the program that is installed.
+    pub installed: Option<String>,
     /// Whether there is an etcd store: then `server:` is ignored and the node starts as the member it was.
     pub has_store: bool,
     /// The name of the etcd member whose data is on it.
@@ -47,8 +52,12 @@ pub struct State {
     pub has_password: bool,
     /// What its etcd member tells of all; `None` where it does not answer.
     pub etcd: Option<Members>,
+    /// What its etcd member is, where it runs and answers.
+    pub voice: Option<Voice>,
     /// Of the cluster's CA file, on a server.
     pub ca: Option<Digest>,
+    /// The certificates of its services, by the path of their file.
+    pub certificates: BTreeMap<String, Timestamp>,
 }
 
 impl State {
@@ -108,6 +117,13 @@ impl UnitActivity {
     }
 }
 
+impl State {
+    /// When the first of its certificates ends.
+    pub fn first_end(&self) -> Option<Timestamp> {
+        self.certificates.values().min().copied()
+    }
+}
+
 /// What RKE2 wants to know of every node.
 pub fn question() -> Question {
     let script = format!(
@@ -116,6 +132,7 @@ pub fn question() -> Question {
 done
 version() {{ "$1" --version 2>/dev/null | awk 'NR == 1 {{ print $3 }}'; }}
 installed=$(version /usr/local/bin/rke2)
+echo "installed=$installed"
 for unit in rke2-server rke2-agent; do
   pid=$(systemctl show "$unit.service" --property=MainPID --value)
   case "$pid" in
@@ -127,11 +144,14 @@ done
 [ ! -d {DATA_DIR}/server/db/etcd/member/wal ] || echo store=yes
 [ ! -r {DATA_DIR}/server/db/etcd/name ] || echo "member=$(head -n 1 {DATA_DIR}/server/db/etcd/name)"
 [ ! -s /etc/rancher/node/password ] || echo password=yes
-[ ! -r {DATA_DIR}/server/tls/etcd/client.key ] || echo "etcd=$({etcd})"
+if [ -r {DATA_DIR}/server/tls/etcd/client.key ]; then echo "etcd=$({etcd})"; echo "voice=$({member} 2>/dev/null)"; fi
 ca={DATA_DIR}/server/tls/server-ca.crt
 [ ! -r "$ca" ] || echo "ca=$(sha256sum <"$ca" | cut -d ' ' -f 1)"
+{certificates}
 exit 0"#,
         etcd = ask_members(),
+        member = ask_member(),
+        certificates = certificate::told(),
     );
     Question { name: QUESTION, script }
 }
@@ -152,22 +172,27 @@ pub(super) fn parse(text: &str) -> State {
         server: unit("rke2-server"),
         agent: unit("rke2-agent"),
         running: value("running"),
+        installed: value("installed"),
         has_store: values.contains_key("store"),
         member: value("member"),
         has_password: values.contains_key("password"),
         etcd: value("etcd").and_then(|answer| Members::read(&answer)),
+        voice: value("voice").and_then(|answer| Voice::read(&answer)),
         ca: value("ca").and_then(|digest| Digest::parse(&digest)),
+        certificates: certificate::read(text),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rke2::EtcdRole;
 
     const SAID: &str = "rke2-server.LoadState=loaded\nrke2-server.ActiveState=active\nrke2-server.UnitFileState=enabled\n\
                         rke2-server.NRestarts=2\nrke2-agent.LoadState=loaded\nrke2-agent.ActiveState=inactive\n\
                         running=v1.34.4+rke2r1\nstore=yes\n\
-                        etcd={\"members\":[{\"ID\":\"7\",\"name\":\"server-1-1f2e3d4c\"}]}";
+                        etcd={\"members\":[{\"ID\":\"7\",\"name\":\"server-1-1f2e3d4c\"}]}\n\
+                        member={\"header\":{\"member_id\":\"7\"},\"version\":\"3.5.16\",\"leader\":\"7\"}";
 
     #[test]
     fn a_node_tells_its_units_version_and_etcd() {
@@ -175,8 +200,10 @@ mod tests {
 
         assert_eq!(state.server, Unit { activity: UnitActivity::Active, is_enabled: true, restarts: 2 });
         assert_eq!(state.agent.activity, UnitActivity::Inactive);
-        assert_eq!(state.etcd.and_then(|etcd| etcd.lacks_voter("server-1-1f2e3d4c")), None);
+        assert_eq!(state.etcd.as_ref().and_then(|etcd| etcd.lacks_voter("server-1-1f2e3d4c")), None);
         assert!(state.has_store);
+        assert_eq!(state.voice, Some(Voice { role: EtcdRole::Leader, version: "3.5.16".to_owned() }));
+        assert_eq!(state.first_end(), None, "it told of no certificate");
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod registration;
 mod servers;
 mod several;
 mod staging;
+mod upgrading;
 mod ways;
 
 use async_trait::async_trait;
@@ -47,8 +48,10 @@ pub use cluster::{Cluster, FIXED, fixed};
 pub use configuring::{digests as configuration_digests, fact as configuration_fact};
 pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
 pub use halves::half_joined;
+pub use joining::{AGENT_TOKEN, SERVER_TOKEN};
 pub use jump::named_jump;
 pub use reading::Reader;
+pub use registration::{register, step_aside};
 
 /// What a probe saw of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]

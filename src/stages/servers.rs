@@ -24,7 +24,8 @@ use crate::stages::cluster::{self, CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, in_turn, number, running, silent};
 use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, inventory, registration, staging, ways};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step};
+use crate::stages::{configuring, inventory, registration, staging, upgrading, ways};
 
 pub struct ServersStage;
 
@@ -330,6 +331,8 @@ impl Control<'_> {
         }
         // A founder whose data was moved aside joins like everybody else.
         let founds = self.founds(node, &machine, cluster).await?;
+        let through = self.running.iter().find(|other| *other != node).unwrap_or(node);
+        let upgrade = upgrading::prepare(cx, node, self.access, &self.bundle, through).await?;
         registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
@@ -346,12 +349,15 @@ impl Control<'_> {
         if !founds {
             vars["rke2_join_address"] = json!(self.peer(node, joined)?);
         }
+        upgrading::add(&mut vars, upgrade);
         let secrets = configuring::secret_files(cx, Role::Server)?;
         let mut tokens = vec![("rke2_token_file", &token), ("rke2_agent_token_file", &agents)];
         tokens.extend(secrets.iter().map(|(variable, secret)| (*variable, secret)));
         let played = play(cx, (&node.0, "servers.yml"), std::slice::from_ref(node), vars, &tokens).await?;
         played.ok(node)?;
-        member(cx, node, Role::Server, self.access).await
+        let member = member(cx, node, Role::Server, self.access).await?;
+        upgrading::uncordon(cx, node, self.access, node).await?;
+        Ok(member)
     }
 
     fn fixed(&self) -> Result<String, Failure> {

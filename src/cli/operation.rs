@@ -1,0 +1,154 @@
+//! What the commands that work on a running cluster share: the lease, the journal of a run, and one operation at a time.
+//!
+//! An operation of several steps is open from its first step to its last, in the journal. While it is, nothing else
+//! changes the cluster: the same command goes on where it was stopped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::ask::ask;
+use super::desk::{Desk, known};
+use super::stopping;
+use super::up::Ready;
+use crate::event::{Event, Events, Outcome};
+use crate::execute::Book;
+use crate::failure::{Exit, Failure};
+use crate::journal::{Journal, Writer};
+use crate::report::Screen;
+use crate::stages::{Context, Reader};
+use crate::stop::Stop;
+use crate::upkeep::Open;
+
+/// The word of the person that something may be done.
+pub struct Confirm<'a> {
+    pub yes: bool,
+    /// What is about to be done, in lines.
+    pub what: &'a str,
+    pub command: &'a str,
+}
+
+/// Lays out an environment that was made, with its lease.
+pub async fn ready(desk: Desk) -> Result<Ready, Failure> {
+    desk.made_identity().await?;
+    Ready::new(desk).await
+}
+
+/// Refuses to begin while another operation is open; `own` are the first words of the command that may go on.
+///
+/// # Errors
+/// Exit 8, with the command that goes on with the open one.
+pub fn nothing_open(journal: &Journal, own: Option<&str>) -> Result<(), Failure> {
+    let Some(open) = Open::recorded(&journal.memory().facts) else { return Ok(()) };
+    if own.is_some_and(|own| may_go_on(&open.command, own)) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Held, format!("`{}` was begun and has not come to its end", open.command))
+        .because("the cluster is between two states, which only that command knows")
+        .hint(format!("sre-provision {}   goes on with it", open.command)))
+}
+
+/// The same command goes on. A restore that cannot come to its end, such as one of a snapshot that is damaged, may give
+/// way to one of another snapshot.
+fn may_go_on(open: &str, own: &str) -> bool {
+    open == own || (open.starts_with("restore ") && own.starts_with("restore "))
+}
+
+impl Confirm<'_> {
+    /// Tells what is about to be done and has the environment's name typed.
+    ///
+    /// # Errors
+    /// Exit 9 without it.
+    pub async fn ask(&self, name: &str, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        screen.remark(self.what);
+        if self.yes {
+            return Ok(());
+        }
+        match ask(screen, format!("type the name to go on: {name} >"), stop).await? {
+            Some(answer) if answer == name => Ok(()),
+            Some(_) => Err(Failure::new(Exit::Approval, "nothing was done")),
+            None => Err(Failure::new(Exit::Approval, "nobody can answer whether to go on")
+                .because("standard input is no terminal")
+                .hint(format!("sre-provision {} --yes", self.command))),
+        }
+    }
+}
+
+/// Carries out `work` as a run of its own, written in the journal as `command`.
+pub async fn operate<T>(
+    ready: Ready,
+    command: &str,
+    screen: Screen,
+    stop: &Stop,
+    work: impl AsyncFnOnce(&Context<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let started = Instant::now();
+    let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
+    let known = known(ready.journal.memory());
+    let Ready { desk, cloud, identity, secrets, lease, journal, .. } = ready;
+    let (events, received) = Events::channel();
+    let writer = Writer::begin(journal, lease, command, None).await?;
+    let run = writer.run();
+    let tenure = writer.lease().tenure().cloned();
+    let book = Arc::new(Book::new(writer, &identity, desk.programs()));
+    let follower = tokio::spawn(screen.follow(received));
+    events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
+    let listeners = (stopping::listen(stop, &events), stopping::fence(tenure, stop, &events));
+    let result = {
+        let layout = super::look::Layout {
+            desk: &desk,
+            identity: &identity,
+            is_new: false,
+            cloud: cloud.as_ref(),
+            secrets: &secrets,
+            connections: &connections,
+            events: &events,
+            stop,
+        };
+        let children = desk.children(&events, stop, book.clone());
+        let reader = Reader::new(&desk.workspace, &desk.tools);
+        let view = layout.view(run, &known, &reader, book.as_ref(), &children);
+        let result = work(&view).await;
+        desk.tidy(&children, &secrets, result.is_ok(), &book, &events).await;
+        result
+    };
+    drop(listeners);
+    let outcome = Outcome::of(&result);
+    events.send(Event::RunEnded { run, outcome, took: started.elapsed() });
+    drop(events);
+    connections.close().await;
+    // A report that failed has nothing more to say than the run itself.
+    drop(follower.await);
+    let why = result.as_ref().err().map(ToString::to_string);
+    let end = match Arc::into_inner(book) {
+        Some(book) => book.close(outcome, why).await?,
+        None => return Err(Failure::bug("somebody still writes to the journal after the run")),
+    };
+    let anchored = desk.anchor(&identity, &end, screen).await;
+    let value = result?;
+    anchored.map(|()| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::upkeep::OPEN;
+
+    #[test]
+    fn only_the_same_command_goes_on_and_a_restore_may_give_way_to_another() {
+        assert!(may_go_on("certs rotate dev", "certs rotate dev"));
+        assert!(!may_go_on("certs rotate dev", "token rotate dev"));
+        assert!(may_go_on("restore dev one", "restore dev two"));
+        assert!(!may_go_on("upgrade dev --to v1.35.4+rke2r1", "restore dev two"));
+    }
+
+    #[test]
+    fn what_is_open_is_read_from_its_fact() {
+        let facts = [(OPEN.to_owned(), json!({"command": "restore dev s", "run": 7, "details": {"a": 1}}))].into();
+
+        let open = Open::recorded(&facts).expect("open");
+
+        assert_eq!((open.command.as_str(), open.run), ("restore dev s", 7));
+    }
+}

@@ -1,0 +1,89 @@
+//! Another release on a member, in place: its pods go elsewhere, the files come, and after the restart it takes pods again.
+//!
+//! `up` keeps the release of the members, so a member that runs another one than is wanted is met only on the road of
+//! `upgrade`.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::artifact::{Access, Bundle};
+use crate::environment::NodeName;
+use crate::event::NodeState;
+use crate::failure::{Exit, Failure};
+use crate::node::{Connection, quote};
+use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, State, UnitActivity, checksum_file};
+use crate::stages::Context;
+use crate::workspace::file_digest;
+
+/// Where a release lies on a node until it is installed.
+const STAGED: &str = "/var/lib/sre-provision/release";
+/// How long pods may take to go; what has not gone by then ends with the restart.
+const DRAIN: Duration = Duration::from_secs(120);
+
+/// Makes a node that runs another release ready for this one, and tells the play where the files are; `None` where there
+/// is nothing to upgrade. `through` is a server that is asked for the drain.
+pub async fn prepare(
+    cx: &Context<'_>,
+    node: &NodeName,
+    access: &Access,
+    bundle: &Bundle,
+    through: &NodeName,
+) -> Result<Option<Value>, Failure> {
+    if !is_due(cx, node, access).await? {
+        return Ok(None);
+    }
+    let version = &bundle.version;
+    cx.node(node, NodeState::Working, format!("sending {version}"));
+    let connection = cx.connections.get(node, access).await?;
+    let (local, staged) = (cx.workspace.release(version), Path::new(STAGED).join(version));
+    for (name, file) in &bundle.files {
+        connection.put(&local.join(name), &staged.join(name), 0o600, &file.sha256).await?;
+    }
+    let sums = local.join(checksum_file());
+    connection.put(&sums, &staged.join(checksum_file()), 0o600, &file_digest(&sums)?).await?;
+    cx.node(node, NodeState::Working, "draining");
+    drain(&cx.connections.get(through, access).await?, node).await?;
+    Ok(Some(json!({ "rke2_release_dir": staged, "rke2_release_on": "node", "rke2_release_keep": false })))
+}
+
+/// Adds what [`prepare`] told to the variables of a play.
+pub fn add(vars: &mut Value, told: Option<Value>) {
+    if let (Value::Object(vars), Some(Value::Object(told))) = (vars, told) {
+        vars.extend(told);
+    }
+}
+
+/// Whether a node is a member with another release than the wanted one; what cannot be told is no reason to drain.
+async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Result<bool, Failure> {
+    let census = cx.connections.census(node, access).await?;
+    let state = State::read(&node.0, &census)?;
+    let unit = |activity| matches!(activity, UnitActivity::Active | UnitActivity::Activating);
+    let runs = unit(state.server.activity) || unit(state.agent.activity);
+    let installed = state.installed.as_deref().unwrap_or_default();
+    let wanted = cx.env.rke2.version.as_str();
+    Ok((runs || state.has_store || state.agent.is_enabled) && !installed.is_empty() && installed != wanted)
+}
+
+/// Takes a node's pods away within the budget; what stays is told by kubectl and ends with the restart.
+async fn drain(server: &Connection, node: &NodeName) -> Result<(), Failure> {
+    let script = format!(
+        "k() {{ {DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} \"$@\"; }}\nk cordon {name} >/dev/null || exit 3\n\
+         k drain {name} --ignore-daemonsets --delete-emptydir-data --force --timeout={budget}s >/dev/null 2>&1\nexit 0",
+        name = quote(&node.0),
+        budget = DRAIN.as_secs(),
+    );
+    let output = server.run_within(&script, true, DRAIN + Duration::from_secs(60)).await?;
+    if output.code == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Unhealthy, format!("`{node}` was not cordoned")).because(output.stderr.trim()))
+}
+
+/// Lets a node take pods again.
+pub async fn uncordon(cx: &Context<'_>, node: &NodeName, access: &Access, through: &NodeName) -> Result<(), Failure> {
+    let server = cx.connections.get(through, access).await?;
+    let script = format!("{DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} uncordon {}", quote(&node.0));
+    server.ask(&format!("letting `{node}` take pods again"), &script).await.map(drop)
+}

@@ -1,0 +1,46 @@
+//! The operation that has begun and has not come to its end.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::stages::Context;
+
+/// The fact that tells of it.
+pub const OPEN: &str = "upkeep/open";
+
+/// An operation that is open.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    /// As typed to go on with it, such as `restore dev NAME`.
+    pub command: String,
+    /// The run that began it; part of the names of its steps.
+    pub run: u32,
+    /// What was decided at its beginning and holds to its end.
+    #[serde(default)]
+    pub details: Value,
+}
+
+impl Open {
+    /// The open operation among the recorded facts.
+    pub fn recorded(facts: &BTreeMap<String, Value>) -> Option<Self> {
+        serde_json::from_value(facts.get(OPEN)?.clone()).ok()
+    }
+
+    /// The operation of this command, as it was begun before or as it begins now.
+    pub async fn begin(cx: &Context<'_>, command: &str, details: impl FnOnce() -> Value) -> Result<Self, Failure> {
+        if let Some(open) = cx.fact::<Self>(OPEN)?.filter(|open| open.command == command) {
+            return Ok(open);
+        }
+        let open = Self { command: command.to_owned(), run: cx.run, details: details() };
+        cx.ledger.record_fact(OPEN, json!(open)).await?;
+        Ok(open)
+    }
+
+    /// It has come to its end.
+    pub async fn end(self, cx: &Context<'_>) -> Result<(), Failure> {
+        cx.ledger.record_fact(OPEN, Value::Null).await
+    }
+}
