@@ -192,7 +192,7 @@ mod tests {
                         rke2-server.NRestarts=2\nrke2-agent.LoadState=loaded\nrke2-agent.ActiveState=inactive\n\
                         running=v1.34.4+rke2r1\nstore=yes\n\
                         etcd={\"members\":[{\"ID\":\"7\",\"name\":\"server-1-1f2e3d4c\"}]}\n\
-                        member={\"header\":{\"member_id\":\"7\"},\"version\":\"3.5.16\",\"leader\":\"7\"}";
+                        voice={\"header\":{\"member_id\":\"7\"},\"version\":\"3.5.16\",\"leader\":\"7\"}";
 
     #[test]
     fn a_node_tells_its_units_version_and_etcd() {
