@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::artifact::{Access, Agents, Artifact, Hardening, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Agents, Artifact, Bundle, Hardening, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::Failure;
@@ -14,7 +14,7 @@ use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::Token;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, registration, upgrading};
 
 pub struct AgentsStage;
 
@@ -74,7 +74,9 @@ impl Stage for AgentsStage {
                 None => kept_out.push(node),
             }
         }
-        let failures = join_pending(&pending, &access, &servers, &balancer, &mut joined, cx).await?;
+        let bundle: Bundle = given.get(Kind::Bundle)?;
+        let joining = Joining { access: &access, servers: &servers, balancer: &balancer, bundle: &bundle, cx };
+        let failures = joining.in_batches(&pending, &mut joined).await?;
         if failures.is_empty() || !joined.is_empty() {
             let behind = behind_ingress(cx.env, &joined, &servers.joined);
             registration::register_all(&INGRESS, behind, &balancer, cx).await?;
@@ -110,60 +112,109 @@ fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<V
     access_agents(access).map(one).collect()
 }
 
-/// One play for all, then each waits for itself.
-async fn join_pending(
-    pending: &[(NodeName, Step)],
-    access: &Access,
-    servers: &Servers,
-    balancer: &LoadBalancer,
-    joined: &mut BTreeMap<NodeName, Joined>,
-    cx: &Context<'_>,
-) -> Result<Vec<(NodeName, Failure)>, Failure> {
-    if pending.is_empty() {
-        return Ok(vec![]);
-    }
-    for (node, step) in pending {
-        cx.begin(step).await?;
-        cx.node(node, NodeState::Working, "joining");
-    }
-    let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
-    let played = start(&names, servers, balancer, cx).await;
-    let waits = pending.iter().map(async |(node, step)| {
-        let result = match &played {
-            Ok(played) => match played.ok(node) {
-                Ok(()) => member(cx, node, Role::Agent, access).await,
-                Err(failure) => Err(failure),
-            },
-            Err(failure) => Err(failure.clone()),
-        };
-        match &result {
-            Ok(_) => cx.node(node, NodeState::Done, "joined"),
-            Err(failure) => cx.node(node, NodeState::Failed, failure.what()),
-        }
-        cx.finish(step, &result).await?;
-        Ok::<_, Failure>((node.clone(), result))
-    });
-    let mut failures = Vec::new();
-    for result in join_all(waits).await {
-        match result? {
-            (node, Ok(one)) => drop(joined.insert(node, one)),
-            (node, Err(failure)) => failures.push((node, failure)),
-        }
-    }
-    Ok(failures)
+/// How many members are brought to another release at once: their pods go to the others.
+const BATCH: usize = 2;
+
+/// What every join needs.
+struct Joining<'a> {
+    access: &'a Access,
+    servers: &'a Servers,
+    balancer: &'a LoadBalancer,
+    bundle: &'a Bundle,
+    cx: &'a Context<'a>,
 }
 
-async fn start(
-    names: &[NodeName],
-    servers: &Servers,
-    balancer: &LoadBalancer,
-    cx: &Context<'_>,
-) -> Result<joining::Results, Failure> {
-    let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
-    let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
-    let mut vars = variables(cx);
-    vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
-    play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
+impl Joining<'_> {
+    /// Nodes that join, all at once; members that get another release a few at a time, and no further ones after one that
+    /// did not come back.
+    async fn in_batches(
+        &self,
+        pending: &[(NodeName, Step)],
+        joined: &mut BTreeMap<NodeName, Joined>,
+    ) -> Result<Vec<(NodeName, Failure)>, Failure> {
+        let (mut due, mut new) = (Vec::new(), Vec::new());
+        for (node, step) in pending {
+            let is_due = upgrading::is_due(self.cx, node, self.access).await?;
+            if is_due { &mut due } else { &mut new }.push((node.clone(), step.clone()));
+        }
+        let mut failures = self.join(&new, joined).await?;
+        for batch in due.chunks(BATCH) {
+            if !failures.is_empty() {
+                break;
+            }
+            failures.extend(self.join(batch, joined).await?);
+        }
+        Ok(failures)
+    }
+
+    /// One play for all, then each waits for itself.
+    async fn join(
+        &self,
+        pending: &[(NodeName, Step)],
+        joined: &mut BTreeMap<NodeName, Joined>,
+    ) -> Result<Vec<(NodeName, Failure)>, Failure> {
+        let cx = self.cx;
+        if pending.is_empty() {
+            return Ok(vec![]);
+        }
+        for (node, step) in pending {
+            cx.begin(step).await?;
+            cx.node(node, NodeState::Working, "joining");
+        }
+        let names: Vec<NodeName> = pending.iter().map(|(node, _)| node.clone()).collect();
+        let played = self.start(&names).await;
+        let waits = pending.iter().map(async |(node, step)| {
+            let result = match &played {
+                Ok(played) => match played.ok(node) {
+                    Ok(()) => self.arrived(node).await,
+                    Err(failure) => Err(failure),
+                },
+                Err(failure) => Err(failure.clone()),
+            };
+            match &result {
+                Ok(_) => cx.node(node, NodeState::Done, "joined"),
+                Err(failure) => cx.node(node, NodeState::Failed, failure.what()),
+            }
+            cx.finish(step, &result).await?;
+            Ok::<_, Failure>((node.clone(), result))
+        });
+        let mut failures = Vec::new();
+        for result in join_all(waits).await {
+            match result? {
+                (node, Ok(one)) => drop(joined.insert(node, one)),
+                (node, Err(failure)) => failures.push((node, failure)),
+            }
+        }
+        Ok(failures)
+    }
+
+    async fn arrived(&self, node: &NodeName) -> Result<Joined, Failure> {
+        let one = member(self.cx, node, Role::Agent, self.access).await?;
+        if let Some(through) = self.through() {
+            upgrading::uncordon(self.cx, node, self.access, through).await?;
+        }
+        Ok(one)
+    }
+
+    /// A server that is asked for what an agent may not do.
+    fn through(&self) -> Option<&NodeName> {
+        self.servers.joined.keys().find(|node| self.access.nodes.contains_key(*node))
+    }
+
+    async fn start(&self, names: &[NodeName]) -> Result<joining::Results, Failure> {
+        let (cx, servers) = (self.cx, self.servers);
+        let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
+        let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
+        let mut vars = variables(cx);
+        vars["rke2_join_address"] = json!(joining::fixed_address(cx, &self.balancer.address, &servers.join_address));
+        for node in names {
+            if let Some(through) = self.through() {
+                let told = upgrading::prepare(cx, node, self.access, self.bundle, through).await?;
+                upgrading::add(&mut vars, told);
+            }
+        }
+        play(cx, ("join", "agents.yml"), names, vars, &[("rke2_token_file", &token)]).await
+    }
 }
 
 /// Who takes the ingress traffic: the agents, or the servers of a cluster that has none.
