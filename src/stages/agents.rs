@@ -15,7 +15,7 @@ use crate::rke2::Token;
 use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration, staging, ways};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration, staging, upgrading, ways};
 
 pub struct AgentsStage;
 
@@ -24,6 +24,8 @@ const INGRESS: [&str; 2] = ["http", "https"];
 
 /// So many join at once: more would wait for each other at the servers (RKE2 docs, install/ha).
 const AT_ONCE: usize = 50;
+/// How many members are brought to another release at once: their pods go to the others.
+const UPGRADED_AT_ONCE: usize = 2;
 
 #[async_trait]
 impl Stage for AgentsStage {
@@ -78,9 +80,16 @@ impl Stage for AgentsStage {
                 None => kept_out.push(node),
             }
         }
+        let (due, new) = by_release(pending, &access, cx).await?;
         let mut failures = Vec::new();
-        for batch in pending.chunks(AT_ONCE) {
+        for batch in new.chunks(AT_ONCE) {
             failures.extend(join_batch(batch, &access, &servers, (&balancer, given), &mut joined, cx).await?);
+        }
+        // No further ones after one that did not come back.
+        for batch in due.chunks(UPGRADED_AT_ONCE) {
+            if failures.is_empty() {
+                failures.extend(join_batch(batch, &access, &servers, (&balancer, given), &mut joined, cx).await?);
+            }
         }
         if failures.is_empty() || !joined.is_empty() {
             let behind = behind_ingress(cx.env, &joined, &servers.joined);
@@ -117,6 +126,31 @@ fn steps(access: &Access, balancer: &LoadBalancer, cx: &Context<'_>) -> Result<V
     access_agents(access).map(one).collect()
 }
 
+type Pending = Vec<(NodeName, Step)>;
+
+/// Members that get another release, and nodes that join.
+async fn by_release(pending: Pending, access: &Access, cx: &Context<'_>) -> Result<(Pending, Pending), Failure> {
+    let (mut due, mut new) = (Vec::new(), Vec::new());
+    for (node, step) in pending {
+        let is_due = upgrading::is_due(cx, &node, access).await?;
+        if is_due { &mut due } else { &mut new }.push((node, step));
+    }
+    Ok((due, new))
+}
+
+/// A server that is asked for what an agent may not do.
+fn through<'a>(servers: &'a Servers, access: &Access) -> Option<&'a NodeName> {
+    servers.joined.keys().find(|node| access.nodes.contains_key(*node))
+}
+
+async fn arrived(node: &NodeName, servers: &Servers, access: &Access, cx: &Context<'_>) -> Result<Joined, Failure> {
+    let one = member(cx, node, Role::Agent, access).await?;
+    if let Some(through) = through(servers, access) {
+        upgrading::uncordon(cx, node, access, through).await?;
+    }
+    Ok(one)
+}
+
 /// One play for all, then each waits for itself.
 async fn join_batch(
     pending: &[(NodeName, Step)],
@@ -147,13 +181,13 @@ async fn join_batch(
     }
     let played = match playing.is_empty() {
         true => Err(Failure::bug("nobody is left to play for")),
-        false => start(&playing, servers, balancer, &bundle, cx).await,
+        false => start(&playing, servers, (balancer, access), &bundle, cx).await,
     };
     let waits = pending.iter().map(async |(node, step)| {
         let result = match &played {
             _ if refused.contains_key(node) => Err(refused[node].clone()),
             Ok(played) => match played.ok(node) {
-                Ok(()) => member(cx, node, Role::Agent, access).await,
+                Ok(()) => arrived(node, servers, access, cx).await,
                 Err(failure) => Err(failure),
             },
             Err(failure) => Err(failure.clone()),
@@ -207,7 +241,7 @@ async fn refused(
 async fn start(
     names: &[NodeName],
     servers: &Servers,
-    balancer: &LoadBalancer,
+    (balancer, access): (&LoadBalancer, &Access),
     bundle: &Bundle,
     cx: &Context<'_>,
 ) -> Result<joining::Results, Failure> {
@@ -215,6 +249,12 @@ async fn start(
     let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
     let mut vars = staging::variables(variables(cx, Role::Agent)?, bundle);
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
+    if let Some(through) = through(servers, access) {
+        for node in names {
+            let told = upgrading::prepare(cx, node, access, bundle, through).await?;
+            upgrading::add(&mut vars, told);
+        }
+    }
     let secrets = configuring::secret_files(cx, Role::Agent)?;
     let mut files = vec![("rke2_token_file", &token)];
     files.extend(secrets.iter().map(|(variable, secret)| (*variable, secret)));

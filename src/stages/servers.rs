@@ -116,11 +116,7 @@ impl Stage for ServersStage {
             }
             let one = control.join(node, cluster.as_ref(), &joined).await.map_err(|failure| failure.of(cx.stage))?;
             if cluster.is_none() {
-                let ca = control.read_ca(node).await?;
-                let (version, cni) = (Some(one.version.clone()), Some(cx.env.rke2.cni));
-                let fixed = cluster::fixed(&cx.env.rke2.config);
-                cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni, fixed })).await?;
-                cluster = Some(ca);
+                cluster = Some(control.founded(node, &one).await?);
             }
             registration::register(&REGISTERED, node, &one, &balancer, cx).await?;
             cx.node(node, NodeState::Done, "voter, serving");
@@ -358,6 +354,15 @@ impl Control<'_> {
         let member = member(cx, node, Role::Server, self.access).await?;
         upgrading::uncordon(cx, node, self.access, node).await?;
         Ok(member)
+    }
+
+    /// Records the cluster that this node founded; gives its CA.
+    async fn founded(&self, node: &NodeName, one: &Joined) -> Result<Digest, Failure> {
+        let ca = self.read_ca(node).await?;
+        let (version, cni) = (Some(one.version.clone()), Some(self.cx.env.rke2.cni));
+        let fixed = cluster::fixed(&self.cx.env.rke2.config);
+        self.cx.ledger.record_fact(CLUSTER, json!(Cluster { ca: ca.clone(), version, cni, fixed })).await?;
+        Ok(ca)
     }
 
     fn fixed(&self) -> Result<String, Failure> {

@@ -56,7 +56,7 @@ pub fn add(vars: &mut Value, told: Option<Value>) {
 }
 
 /// Whether a node is a member with another release than the wanted one; what cannot be told is no reason to drain.
-async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Result<bool, Failure> {
+pub async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Result<bool, Failure> {
     let census = cx.connections.census(node, access).await?;
     let state = State::read(&node.0, &census)?;
     let unit = |activity| matches!(activity, UnitActivity::Active | UnitActivity::Activating);

@@ -51,7 +51,7 @@ fn one(node: &NodeName, file: &str, not_after: Timestamp, now: Timestamp) -> Exp
 }
 
 /// Whole days until a time; negative when it has passed.
-fn days_left(end: Timestamp, now: Timestamp) -> i64 {
+pub fn days_left(end: Timestamp, now: Timestamp) -> i64 {
     (end.as_second() - now.as_second()).div_euclid(24 * 60 * 60)
 }
 

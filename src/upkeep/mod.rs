@@ -18,7 +18,7 @@ mod tokens;
 mod upgrade;
 mod verified;
 
-pub use certificates::{Expiring, expiring, rotate_certificates};
+pub use certificates::{Expiring, days_left, expiring, rotate_certificates};
 pub use fleet::Fleet;
 pub use open::{OPEN, Open};
 pub use restore::{Restored, Source, restore};

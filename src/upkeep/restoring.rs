@@ -83,11 +83,13 @@ pub fn is_reset(output: &str) -> bool {
     output.contains(RESET)
 }
 
-/// Starts a server again. The wait is ours.
+/// Starts a server again. The wait is ours. Its file of users is made anew from the datastore: one that is newer, as after
+/// a rotation of tokens, would keep it from starting.
 pub fn starting() -> String {
-    "set -eu\nsystemctl reset-failed rke2-server.service 2>/dev/null || true\n\
-     systemctl enable --quiet rke2-server.service\nsystemctl start --no-block rke2-server.service\n"
-        .to_owned()
+    format!(
+        "set -eu\nsystemctl reset-failed rke2-server.service 2>/dev/null || true\nrm -f {DATA_DIR}/server/cred/passwd\n\
+         systemctl enable --quiet rke2-server.service\nsystemctl start --no-block rke2-server.service\n"
+    )
 }
 
 /// Puts a server's old store aside and has it join by this address as a new member.

@@ -138,6 +138,9 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
         for (path, token) in &written {
             script.push_str(&writing(path, token));
         }
+        if role == Role::Server {
+            script.push_str(&made_anew());
+        }
         script.push_str(&format!("systemctl restart --no-block {}.service\n", rke2::unit(role)));
         connection.ask("placing the new token", &script).await.map(drop)
     };
@@ -147,6 +150,16 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
     cx.note_secrets().await?;
     cx.ledger.record_fact(ROTATED, json!(Timestamp::now())).await?;
     open.end(cx).await
+}
+
+/// Has RKE2 make its file of users anew with every start. The datastore keeps that file as it was when the cluster was
+/// founded, and a server whose own is newer refuses to start: `cred/passwd newer than datastore`.
+fn made_anew() -> String {
+    format!(
+        "d=/etc/systemd/system/rke2-server.service.d\nmkdir -p \"$d\"\n\
+         printf '[Service]\\nExecStartPre=-/usr/bin/rm -f {DATA_DIR}/server/cred/passwd\\n' >\"$d/20-passwd.conf\"\n\
+         chmod 0644 \"$d/20-passwd.conf\"\nsystemctl daemon-reload\n"
+    )
 }
 
 /// Replaces a token file in one step; the script goes over stdin.
