@@ -81,6 +81,11 @@ fn has_joined(node: &NodeName, cx: &Context<'_>) -> bool {
     cx.ledger.step(cx.stage, &node.0).is_some_and(|step| step.outcome == Outcome::Succeeded)
 }
 
+pub fn nodes(access: &Access) -> Vec<NodeName> {
+    let servers = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Server));
+    servers.map(|(name, _)| name.clone()).collect()
+}
+
 /// What every server says of itself; one that does not answer is a failure.
 pub async fn states(
     servers: &[NodeName],

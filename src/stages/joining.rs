@@ -179,6 +179,12 @@ pub async fn still_member(
     Ok(State::read(&node.0, &census)?.lacks(role, &joined.version).is_none())
 }
 
+/// Where a node answers to the other nodes.
+pub fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
+    let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
+    Ok(reach.address.clone())
+}
+
 pub fn machine(access: &Access, node: &NodeName) -> Result<String, Failure> {
     let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
     Ok(reach.machine.clone())

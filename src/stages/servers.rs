@@ -21,9 +21,11 @@ use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
-use crate::stages::founding::{self, Founder, founder, in_turn, number, running, silent};
+use crate::stages::founding::{self, Founder, founder, in_turn, nodes, number, running, silent};
 use crate::stages::halves::{self, Joining};
-use crate::stages::joining::{self, AGENT_TOKEN, SERVER_TOKEN, member, password, play, still_member, variables};
+use crate::stages::joining::{
+    self, AGENT_TOKEN, SERVER_TOKEN, address, member, password, play, still_member, variables,
+};
 use crate::stages::{Context, Given, Made, Presence, Stage, Step};
 use crate::stages::{configuring, inventory, registration, staging, upgrading, ways};
 
@@ -139,11 +141,6 @@ impl Stage for ServersStage {
     }
 }
 
-fn nodes(access: &Access) -> Vec<NodeName> {
-    let servers = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Server));
-    servers.map(|(name, _)| name.clone()).collect()
-}
-
 /// With a server that does not answer: those that are members stay so, and the rest of the road may use them.
 async fn members_only(
     servers: &[NodeName],
@@ -176,11 +173,6 @@ fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_
         .value("load-balancer", &balancer.address)
         .tree("ansible/roles/rke2_server");
     Step::new(node.0.clone(), inputs, format!("member {node} on {machine}"))
-}
-
-fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
-    let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
-    Ok(reach.address.clone())
 }
 
 /// What every join needs.
