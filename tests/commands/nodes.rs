@@ -21,7 +21,10 @@ fn nodes_tells_a_machine_that_does_not_answer_in_its_own_line() {
     assert!(state.starts_with("no SSH connection to `server-1` (127.0.0.1): "), "{line}");
     assert_eq!((table.code, table.err.as_str()), (0, ""));
     let head: Vec<&str> = table.out.lines().next().expect("a head").split_whitespace().collect();
-    assert_eq!(head, ["NODE", "ROLE", "RKE2", "VERSION", "ETCD", "CERTS", "ADDRESS", "ZONE", "SIZE", "IMAGE", "MACHINE"]);
+    assert_eq!(
+        head,
+        ["NODE", "ROLE", "RKE2", "VERSION", "ETCD", "CERTS", "ADDRESS", "ZONE", "SIZE", "IMAGE", "MACHINE"]
+    );
     assert_eq!(table.rows()[0][..2], ["server-1", "server"], "{}", table.out);
 }
 
