@@ -247,7 +247,7 @@ async fn start(
 ) -> Result<joining::Results, Failure> {
     let ca = Digest::parse(&servers.ca).ok_or_else(|| Failure::bug("the recorded CA is no digest"))?;
     let token = Token::agent(ca, password(cx, AGENT_TOKEN).await?).secure();
-    let mut vars = staging::variables(variables(cx, Role::Agent)?, bundle);
+    let mut vars = staging::variables(variables(cx, Role::Agent)?, bundle, cx);
     vars["rke2_join_address"] = json!(joining::fixed_address(cx, &balancer.address, &servers.join_address));
     if let Some(through) = through(servers, access) {
         for node in names {

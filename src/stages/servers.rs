@@ -330,7 +330,7 @@ impl Control<'_> {
             Some(_) | None => password,
         };
         let fixed = self.fixed()?;
-        let mut vars = staging::variables(variables(cx, Role::Server)?, &self.bundle);
+        let mut vars = staging::variables(variables(cx, Role::Server)?, &self.bundle, cx);
         vars["rke2_cluster_init"] = json!(founds);
         vars["rke2_tls_san"] = json!(configuring::tls_san(cx.env, &fixed));
         vars["rke2_disable"] = json!(cx.env.rke2.disable);

@@ -17,7 +17,7 @@ use crate::node::{Connection, Sent, quote};
 use crate::rke2::checksum_file;
 use crate::stages::several::several;
 use crate::stages::{Context, Given};
-use crate::workspace::large_file_digest;
+use crate::workspace::file_digest;
 
 /// Where the files lie on a node until the play has placed them.
 const DIR: &str = "/var/lib/sre-provision/release";
@@ -30,11 +30,18 @@ shift
 for name in "$@"; do [ -f "$images/$name" ] || { echo lacking; exit 0; }; done
 echo installed"#;
 
-/// What the roles are told: the release is on the node, where they lack it.
-pub fn variables(mut vars: Value, bundle: &Bundle) -> Value {
-    vars["rke2_release_dir"] = json!(dir(&bundle.version));
-    vars["rke2_release_on"] = json!("node");
+/// What the roles are told of a release that was brought here: it is on the node.
+pub fn variables(mut vars: Value, bundle: &Bundle, cx: &Context<'_>) -> Value {
+    if is_brought(cx) {
+        vars["rke2_release_dir"] = json!(dir(&bundle.version));
+        vars["rke2_release_on"] = json!("node");
+    }
     vars
+}
+
+/// Whether nodes get the release from here: the image that others were made from holds it.
+fn is_brought(cx: &Context<'_>) -> bool {
+    cx.env.platform == Platform::Hosts
 }
 
 /// Brings all of these nodes what they lack; gives the release that was brought.
@@ -61,32 +68,47 @@ pub async fn stage(
     bundle: &Bundle,
     cx: &Context<'_>,
 ) -> Result<Vec<Result<(), Failure>>, Failure> {
-    // The image that a node was made from holds it elsewhere.
-    if cx.env.platform != Platform::Hosts {
+    if !is_brought(cx) {
         return Ok(nodes.iter().map(|_| Ok(())).collect());
     }
-    let store = cx.workspace.release(&bundle.version);
-    let mut files: Vec<(PathBuf, Digest, u64)> =
-        bundle.files.iter().map(|(name, file)| (store.join(name), file.sha256.clone(), file.size)).collect();
-    let sums = store.join(checksum_file());
-    if sums.exists() {
-        let size = sums.metadata().map_or(0, |found| found.len());
-        files.push((sums.clone(), large_file_digest(&sums).await?, size));
-    }
-    Ok(join_all(nodes.iter().map(|node| one(node, access, bundle, &files, cx))).await)
+    let files = files(bundle, cx)?;
+    let lacking = async |node: &NodeName| {
+        let connection = cx.connections.get(node, access).await?;
+        match is_installed(&connection, bundle).await? {
+            true => Ok(()),
+            false => deliver(&connection, node, bundle, &files, cx).await,
+        }
+    };
+    Ok(join_all(nodes.iter().map(lacking)).await)
 }
 
-async fn one(
+/// Sends a node the files of the release that are not there yet; gives the directory in which they are.
+pub async fn send(
+    connection: &Connection,
     node: &NodeName,
-    access: &Access,
+    bundle: &Bundle,
+    cx: &Context<'_>,
+) -> Result<String, Failure> {
+    deliver(connection, node, bundle, &files(bundle, cx)?, cx).await?;
+    Ok(dir(&bundle.version))
+}
+
+/// The files of the release and the list of their checksums in the local store, each with its digest and size.
+fn files(bundle: &Bundle, cx: &Context<'_>) -> Result<Vec<(PathBuf, Digest, u64)>, Failure> {
+    let store = cx.workspace.release(&bundle.version);
+    let sums = store.join(checksum_file());
+    let list = (sums.clone(), file_digest(&sums)?, sums.metadata().map_or(0, |found| found.len()));
+    let files = bundle.files.iter().map(|(name, file)| (store.join(name), file.sha256.clone(), file.size));
+    Ok(files.chain([list]).collect())
+}
+
+async fn deliver(
+    connection: &Connection,
+    node: &NodeName,
     bundle: &Bundle,
     files: &[(PathBuf, Digest, u64)],
     cx: &Context<'_>,
 ) -> Result<(), Failure> {
-    let connection = cx.connections.get(node, access).await?;
-    if is_installed(&connection, bundle).await? {
-        return Ok(());
-    }
     let all: u64 = files.iter().map(|(_, _, size)| size).sum();
     let (started, mut done, mut sent) = (Instant::now(), 0_u64, 0_u64);
     for (local, digest, size) in files {

@@ -3,7 +3,6 @@
 //! `up` keeps the release of the members, so a member that runs another one than is wanted is met only on the road of
 //! `upgrade`.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -13,12 +12,9 @@ use crate::environment::NodeName;
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::node::{Connection, quote};
-use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, State, UnitActivity, checksum_file};
-use crate::stages::Context;
-use crate::workspace::file_digest;
+use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, State, UnitActivity};
+use crate::stages::{Context, staging};
 
-/// Where a release lies on a node until it is installed.
-const STAGED: &str = "/var/lib/sre-provision/release";
 /// How long pods may take to go; what has not gone by then ends with the restart.
 const DRAIN: Duration = Duration::from_secs(120);
 
@@ -34,15 +30,8 @@ pub async fn prepare(
     if !is_due(cx, node, access).await? {
         return Ok(None);
     }
-    let version = &bundle.version;
-    cx.node(node, NodeState::Working, format!("sending {version}"));
     let connection = cx.connections.get(node, access).await?;
-    let (local, staged) = (cx.workspace.release(version), Path::new(STAGED).join(version));
-    for (name, file) in &bundle.files {
-        connection.put(&local.join(name), &staged.join(name), 0o600, &file.sha256).await?;
-    }
-    let sums = local.join(checksum_file());
-    connection.put(&sums, &staged.join(checksum_file()), 0o600, &file_digest(&sums)?).await?;
+    let staged = staging::send(&connection, node, bundle, cx).await?;
     cx.node(node, NodeState::Working, "draining");
     drain(&cx.connections.get(through, access).await?, node).await?;
     Ok(Some(json!({ "rke2_release_dir": staged, "rke2_release_on": "node", "rke2_release_keep": false })))
