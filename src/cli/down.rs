@@ -1,7 +1,6 @@
 //! `sre-provision down`: takes the environment away and proves that nothing is left.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -14,14 +13,14 @@ use super::look::Layout;
 use super::lost::Lost;
 use super::reap::still_expired;
 use super::removal::Removal;
-use super::stopping;
+use super::run::Run;
 use crate::cloud::{Cloud, Tags};
 use crate::environment::EnvironmentClass;
-use crate::event::{Event, Events, Outcome};
-use crate::execute::{Book, Removed, Sorted, World, down};
+use crate::event::{Events, Outcome};
+use crate::execute::{Removed, Sorted, World, down};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, tag_of};
-use crate::journal::{Anchor, Journal, Lease, Writer};
+use crate::journal::{Anchor, Journal, Lease};
 use crate::plan::Graph;
 use crate::report::{Screen, took};
 use crate::secrets::Secrets;
@@ -134,15 +133,10 @@ impl Down {
         let secrets = desk.secrets_to_forget(identity, tell)?;
         let connections = desk.connections_to_leave(identity)?;
         let known = known(journal.memory());
-        let writer = Writer::begin(journal, lease, &format!("down {}", identity.name), None).await?;
-        let run = writer.run();
-        let tenure = writer.lease().tenure().cloned();
-        let book = Arc::new(Book::new(writer, identity, desk.programs()));
-        let (events, received) = Events::channel();
-        let follower = tokio::spawn(screen.follow(received));
-        events.send(Event::RunStarted { run, environment: identity.name.clone() });
-        desk.tell_refused(&events);
-        let listeners = (stopping::listen(stop, &events), stopping::fence(tenure, stop, &events));
+        let command = format!("down {}", identity.name);
+        let written = (command.as_str(), None);
+        let run = Run::begin(desk, identity, (lease, journal), written, Events::channel(), screen, stop).await?;
+        desk.tell_refused(&run.events);
         let result = {
             let layout = Layout {
                 desk,
@@ -151,26 +145,21 @@ impl Down {
                 cloud,
                 secrets: &secrets,
                 connections: &connections,
-                events: &events,
+                events: &run.events,
                 stop,
             };
-            let children = desk.children(&events, stop, book.clone());
+            let children = desk.children(&run.events, stop, run.book.clone());
             let reader = Reader::new(&desk.workspace, &desk.tools);
-            let view = layout.view(run, &known, &reader, book.as_ref(), &children);
-            let world = World { view, book: book.clone() };
+            let view = layout.view(run.number, &known, &reader, run.book.as_ref(), &children);
+            let world = World { view, book: run.book.clone() };
             let stages = stages::all(desk.env.platform);
             let result = down(&in_order(&stages, desk)?, tags, self.images, &world).await;
-            desk.tidy(&children, &secrets, result.is_ok(), &book, &events).await;
+            desk.tidy(&children, &secrets, result.is_ok(), &run.book, &run.events).await;
             result
         };
-        drop(listeners);
         connections.close().await;
-        drop(events);
-        // A report that failed has nothing more to say than the run itself.
-        drop(follower.await);
         let why = result.as_ref().err().map(ToString::to_string);
-        let book = Arc::into_inner(book).ok_or_else(|| Failure::bug("somebody still writes after the run"))?;
-        let end = book.close(Outcome::of(&result), why).await?;
+        let end = run.close(Outcome::of(&result), why).await?;
         let anchored = desk.anchor(identity, &end, screen).await;
         let removed = result?;
         put_away(desk, identity, &secrets, &end).await?;

@@ -24,6 +24,7 @@ mod plan;
 mod reap;
 mod removal;
 mod restore;
+mod run;
 mod schema;
 mod snapshot;
 mod ssh;

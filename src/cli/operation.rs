@@ -3,17 +3,13 @@
 //! An operation of several steps is open from its first step to its last, in the journal. While it is, nothing else
 //! changes the cluster: the same command goes on where it was stopped.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use super::ask::ask;
 use super::desk::{Desk, known};
-use super::stopping;
+use super::run::Run;
 use super::up::Ready;
-use crate::event::{Event, Events, Outcome};
-use crate::execute::Book;
+use crate::event::{Events, Outcome};
 use crate::failure::{Exit, Failure};
-use crate::journal::{Journal, Writer};
+use crate::journal::Journal;
 use crate::report::Screen;
 use crate::stages::{Context, Reader};
 use crate::stop::Stop;
@@ -81,18 +77,10 @@ pub async fn operate<T>(
     stop: &Stop,
     work: impl AsyncFnOnce(&Context<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let started = Instant::now();
     let connections = ready.desk.connections(&ready.secrets, &ready.identity)?;
     let known = known(ready.journal.memory());
     let Ready { desk, cloud, identity, secrets, lease, journal, .. } = ready;
-    let (events, received) = Events::channel();
-    let writer = Writer::begin(journal, lease, command, None).await?;
-    let run = writer.run();
-    let tenure = writer.lease().tenure().cloned();
-    let book = Arc::new(Book::new(writer, &identity, desk.programs()));
-    let follower = tokio::spawn(screen.follow(received));
-    events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
-    let listeners = (stopping::listen(stop, &events), stopping::fence(tenure, stop, &events));
+    let run = Run::begin(&desk, &identity, (lease, journal), (command, None), Events::channel(), screen, stop).await?;
     let result = {
         let layout = super::look::Layout {
             desk: &desk,
@@ -101,28 +89,21 @@ pub async fn operate<T>(
             cloud: cloud.as_ref(),
             secrets: &secrets,
             connections: &connections,
-            events: &events,
+            events: &run.events,
             stop,
         };
-        let children = desk.children(&events, stop, book.clone());
+        let children = desk.children(&run.events, stop, run.book.clone());
         let reader = Reader::new(&desk.workspace, &desk.tools);
-        let view = layout.view(run, &known, &reader, book.as_ref(), &children);
+        let view = layout.view(run.number, &known, &reader, run.book.as_ref(), &children);
         let result = work(&view).await;
-        desk.tidy(&children, &secrets, result.is_ok(), &book, &events).await;
+        desk.tidy(&children, &secrets, result.is_ok(), &run.book, &run.events).await;
         result
     };
-    drop(listeners);
     let outcome = Outcome::of(&result);
-    events.send(Event::RunEnded { run, outcome, took: started.elapsed() });
-    drop(events);
+    run.tell_end(outcome);
     connections.close().await;
-    // A report that failed has nothing more to say than the run itself.
-    drop(follower.await);
     let why = result.as_ref().err().map(ToString::to_string);
-    let end = match Arc::into_inner(book) {
-        Some(book) => book.close(outcome, why).await?,
-        None => return Err(Failure::bug("somebody still writes to the journal after the run")),
-    };
+    let end = run.close(outcome, why).await?;
     let anchored = desk.anchor(&identity, &end, screen).await;
     let value = result?;
     anchored.map(|()| value)

@@ -1,7 +1,6 @@
 //! `sre-provision up`: makes the environment, or goes on where it was stopped.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
@@ -13,16 +12,16 @@ use super::desk::{Desk, TOOLS};
 use super::look::{Layout, Looked};
 use super::operation::nothing_open;
 use super::plan::heading;
-use super::stopping;
+use super::run::Run;
 use crate::artifact::{Health, Kind};
 use crate::cloud::Cloud;
 use crate::decision::{Plan, Verdict};
 use crate::environment::Via;
-use crate::event::{Event, Events, Outcome, Received};
-use crate::execute::{Book, Report, World, up};
+use crate::event::{Events, Outcome, Received};
+use crate::execute::{Report, World, up};
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
-use crate::journal::{Journal, Lease, Writer};
+use crate::journal::{Journal, Lease};
 use crate::node::Connections;
 use crate::report::{Screen, StageLine, ago, closing_table, kept_text, moment, plan_text, took};
 use crate::secrets::Secrets;
@@ -182,21 +181,16 @@ async fn carry_out(
     looked: &Looked,
     stages: &[Box<dyn Stage>],
     connections: &Connections,
-    (events, received): (Events, Received),
+    told: (Events, Received),
     (command, screen): (&str, Screen),
     stop: &Stop,
 ) -> Result<(), Failure> {
     let Ready { desk, cloud, identity, is_new, secrets, lease, journal } = ready;
     let started = Instant::now();
     let command = format!("{command} {}", desk.env.name);
-    let writer = Writer::begin(journal, lease, &command, Some(looked.plan.digest())).await?;
-    let run = writer.run();
-    let tenure = writer.lease().tenure().cloned();
-    let book = Arc::new(Book::new(writer, &identity, desk.programs()));
-    let follower = tokio::spawn(screen.follow(received));
-    events.send(Event::RunStarted { run, environment: desk.env.name.clone() });
-    desk.tell_refused(&events);
-    let listeners = (stopping::listen(stop, &events), stopping::fence(tenure, stop, &events));
+    let written = (command.as_str(), Some(looked.plan.digest()));
+    let run = Run::begin(&desk, &identity, (lease, journal), written, told, screen, stop).await?;
+    desk.tell_refused(&run.events);
     let report = {
         let layout = Layout {
             desk: &desk,
@@ -205,30 +199,24 @@ async fn carry_out(
             cloud: cloud.as_ref(),
             secrets: &secrets,
             connections,
-            events: &events,
+            events: &run.events,
             stop,
         };
-        let children = desk.children(&events, stop, book.clone());
+        let children = desk.children(&run.events, stop, run.book.clone());
         let reader = Reader::new(&desk.workspace, &desk.tools);
-        let view = layout.view(run, &looked.known, &reader, book.as_ref(), &children);
-        let world = World { view, book: book.clone() };
+        let view = layout.view(run.number, &looked.known, &reader, run.book.as_ref(), &children);
+        let world = World { view, book: run.book.clone() };
         let report = up(stages, &looked.graph, &looked.plan, &looked.survey, &world).await;
-        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &book, &events).await;
+        desk.tidy(&children, &secrets, report.outcome() == Outcome::Succeeded, &run.book, &run.events).await;
         report
     };
-    drop(listeners);
     let why = report.failure().map(|failure| failure.to_string());
     let outcome = report.outcome();
-    events.send(Event::RunEnded { run, outcome, took: started.elapsed() });
-    drop(events);
-    // A report that failed has nothing more to say than the run itself.
-    drop(follower.await);
-    let end = match Arc::into_inner(book) {
-        Some(book) => book.close(outcome, why).await?,
-        None => return Err(Failure::bug("somebody still writes to the journal after the run")),
-    };
+    run.tell_end(outcome);
+    let number = run.number;
+    let end = run.close(outcome, why).await?;
     let anchored = desk.anchor(&identity, &end, screen).await;
-    conclude(&desk, &identity, &report, run, started, screen).and(anchored)
+    conclude(&desk, &identity, &report, number, started, screen).and(anchored)
 }
 
 /// The closing table, then how it ended.
