@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::environment::{NodeName, Role};
+use crate::failure::Failure;
 use crate::fingerprint::Digest;
 
 /// The kinds of artifact, in the order of the road. Each names the one stage that makes it.
@@ -283,6 +284,16 @@ pub struct Access {
     pub unreached: BTreeMap<NodeName, Role>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jump: Option<Reach>,
+}
+
+impl Access {
+    /// The way to a node that another artifact names.
+    ///
+    /// # Errors
+    /// A bug: there is none.
+    pub fn reach(&self, node: &NodeName) -> Result<&Reach, Failure> {
+        self.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))
+    }
 }
 
 /// How one machine is reached.

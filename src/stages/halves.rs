@@ -102,8 +102,7 @@ impl Joining<'_> {
     }
 
     fn address(&self) -> Result<&str, Failure> {
-        let reach = self.access.nodes.get(self.node);
-        Ok(&reach.ok_or_else(|| Failure::bug(format!("no way to `{}`", self.node)))?.address)
+        Ok(&self.access.reach(self.node)?.address)
     }
 
     /// What the first member that answers tells, and the way to it.

@@ -181,13 +181,11 @@ pub async fn still_member(
 
 /// Where a node answers to the other nodes.
 pub fn address(access: &Access, node: &NodeName) -> Result<String, Failure> {
-    let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
-    Ok(reach.address.clone())
+    Ok(access.reach(node)?.address.clone())
 }
 
 pub fn machine(access: &Access, node: &NodeName) -> Result<String, Failure> {
-    let reach = access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
-    Ok(reach.machine.clone())
+    Ok(access.reach(node)?.machine.clone())
 }
 
 /// Why nodes that are no members, and are not hardened, are kept out of the cluster; `None` where there are none.

@@ -53,8 +53,7 @@ impl<'a> Fleet<'a> {
     }
 
     pub fn address(&self, node: &NodeName) -> Result<&str, Failure> {
-        let reach = self.access.nodes.get(node).ok_or_else(|| Failure::bug(format!("no way to `{node}`")))?;
-        Ok(&reach.address)
+        Ok(&self.access.reach(node)?.address)
     }
 
     /// The release that a member joined with.
