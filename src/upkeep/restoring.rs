@@ -114,7 +114,7 @@ pub fn rejoined() -> String {
 /// After the restore: what the reset put aside.
 pub fn clearing(snapshot: &str) -> String {
     format!(
-        "rm -rf {DATA_DIR}/server/db/etcd-old-* {}\nrmdir --ignore-fail-on-non-empty {SNAPSHOTS} 2>/dev/null || true\n",
+        "rm -rf {DATA_DIR}/server/db/etcd-old-* {}\n[ ! -d {SNAPSHOTS} ] || rmdir --ignore-fail-on-non-empty {SNAPSHOTS}\n",
         quote(&format!("{SNAPSHOTS}/{snapshot}"))
     )
 }

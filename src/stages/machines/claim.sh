@@ -16,9 +16,10 @@ if [ ! -e "$KEPT/claim" ]; then
   moded | sort -u | while read -r path; do stat -c '%a %u %g %n' "$path" 2>/dev/null || continue; done >"$new/modes"
   sysctl -a 2>/dev/null >"$new/sysctl" || [ -s "$new/sysctl" ]
   for package in $PACKAGES; do ! rpm -q "$package" >/dev/null 2>&1 || echo "$package"; done >"$new/packages"
-  { getent passwd etcd || true; getent group etcd || true; } >"$new/etcd"
+  # 2: there is none.
+  { getent passwd etcd || [ $? = 2 ]; getent group etcd || [ $? = 2 ]; } >"$new/etcd"
   for unit in $UNITS; do
-    echo "$unit $(systemctl is-enabled "$unit" 2>/dev/null || true) $(systemctl is-active "$unit" 2>/dev/null || true)"
+    echo "$unit $(systemctl is-enabled "$unit" 2>/dev/null) $(systemctl is-active "$unit" 2>/dev/null)"
   done >"$new/units"
   for home in /root /home/*; do [ ! -d "$home" ] || [ -e "$home/.ansible" ] || echo "$home"; done >"$new/without-ansible"
   sync "$new"/* "$new"
@@ -26,7 +27,7 @@ if [ ! -e "$KEPT/claim" ]; then
   echo "$ID $NAME $NODE" >"$KEPT/claim.$$"
   sync "$KEPT/claim.$$"
   # The link fails where somebody else was quicker.
-  ln "$KEPT/claim.$$" "$KEPT/claim" 2>/dev/null || true
+  ln "$KEPT/claim.$$" "$KEPT/claim" 2>/dev/null || [ -e "$KEPT/claim" ]
   rm -f "$KEPT/claim.$$"
   sync "$KEPT"
 fi
