@@ -255,6 +255,9 @@ mod tests {
             // The ends of the secret may share a letter of base64 with what stands around it.
             let heart = spelled(&secret.as_bytes()[3..secret.len() - 3], if how == 2 { 1 } else { how }, 200);
             let heart = &heart[..heart.len().min(8)];
+            // As numbers these are two letters, with which what stands around may begin, too.
+            let around = [&before, &after].map(|text| spelled(text.as_bytes(), how, 200));
+            prop_assume!(!around.iter().any(|text| text.windows(heart.len()).any(|some| some == heart)));
             let out = String::from_utf8_lossy(&out).into_owned();
             prop_assert!(out.contains("‹redacted›"), "{} in {:?}", how, out);
             prop_assert!(how == 1 || how == 2 || !out.contains(&*String::from_utf8_lossy(heart)), "{} in {:?}", how, out);
