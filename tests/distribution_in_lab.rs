@@ -157,12 +157,18 @@ async fn a_full_disk_is_named_before_and_while_a_file_is_sent_and_nothing_stays(
     let lab_of_test = Lab::new();
     let node = lab_of_test.connection(2).await;
     let shipment = lab_of_test.shipment(64).await;
-    let remote = "/var/lib/sre-provision/release/full/file";
-    said(&node, "mkdir -p /var/lib/sre-provision/release/full").await;
+    let (dir, remote) = ("/var/lib/sre-provision/release/full", "/var/lib/sre-provision/release/full/file");
+    said(&node, &format!("mkdir -p {dir}; mount -t tmpfs -o size=80m full {dir}")).await;
+    let occupy = format!("head -c 70M /dev/zero >{dir}/other; ls {dir}");
 
-    let while_sent = send_until(&node, &shipment, remote, 16 * MIB, || lab(&["fault", "fill", "node-2"])).await;
+    let while_sent = send_until(&node, &shipment, remote, 16 * MIB, || {
+        lab(&["machine", "exec", "node-2", "sh", "-c", &occupy]);
+    })
+    .await;
+    let left = said(&node, &format!("ls -A {dir}; umount {dir}")).await;
+    lab(&["fault", "fill", "node-2"]);
     let before = send_until(&node, &shipment, remote, u64::MAX, || ()).await;
-    let left = said(&node, "ls -A /var/lib/sre-provision/release/full").await;
+    let left_then = said(&node, &format!("ls -A {dir}")).await;
     lab(&["fault", "unfill", "node-2"]);
     let then = send_until(&node, &shipment, remote, u64::MAX, || ()).await;
 
@@ -170,13 +176,13 @@ async fn a_full_disk_is_named_before_and_while_a_file_is_sent_and_nothing_stays(
         println!("      {failure}; hint: {:?}", failure.hints());
         assert_eq!(failure.exit(), Exit::Tool);
         assert_eq!(failure.what(), format!("`{remote}` does not fit on `node-2`"));
-        assert!(failure.causes()[0].starts_with("it needs 64 MiB, "), "{failure}");
+        assert_eq!(failure.causes(), ["it needs 64 MiB, 0 MiB are free"]);
         assert_eq!(
             failure.hints(),
             ["make room on `node-2` or give it a larger disk, then run the same command again"]
         );
     }
-    assert_eq!(left, "");
+    assert_eq!((left.as_str(), left_then.as_str()), ("other", ""));
     assert_eq!(then.expect("sent"), Sent::Bytes(64 * MIB));
 }
 
