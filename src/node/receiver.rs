@@ -29,6 +29,8 @@ exit 127"#;
 const RUN: &str = "import sys; exec(sys.stdin.buffer.read(int(sys.stdin.buffer.readline())))";
 /// The digest of a large file that is already there may take a while on a slow disk.
 const LOOKING: Duration = Duration::from_secs(300);
+/// What the pipe to ssh holds.
+const PIPE: usize = 1 << 20;
 /// A longer answer is none.
 const LONGEST: u64 = 1 << 20;
 
@@ -101,6 +103,10 @@ impl<'a> Receiver<'a> {
             connection.spawn(Arc::clone(&session), &[connection.root_words(true), start].concat()).await?;
         let stdout = child.stdout().take().ok_or_else(|| Failure::bug("a command without an output"))?;
         let stdin = child.stdin().take();
+        if let Some(stdin) = &stdin {
+            // A longer pipe is fewer turns; a user who has used up what pipes may hold keeps the short one.
+            let _ = rustix::pipe::fcntl_setpipe_size(stdin, PIPE);
+        }
         let remote = remote.to_string_lossy().into_owned();
         let stdout = BufReader::new(stdout);
         let mut receiver =
