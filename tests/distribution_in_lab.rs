@@ -135,15 +135,21 @@ async fn a_file_goes_on_after_a_cut_cable_and_after_a_power_loss_and_is_sent_onc
     let cut = send_until(&node, &shipment, remote, 64 * MIB, || lab(&["fault", "cut", "node-1"])).await;
     lab(&["fault", "heal", "node-1"]);
     let node = lab_of_test.connection(1).await;
-    let after_cut: u64 = said(&node, &format!("stat -c %s {remote}.partial; test ! -e {remote}")).await.parse().expect("a size");
+    let after_cut: u64 =
+        said(&node, &format!("stat -c %s {remote}.partial; test ! -e {remote}")).await.parse().expect("a size");
     let lost = send_until(&node, &shipment, remote, after_cut + 48 * MIB, || lab(&["fault", "crash", "node-1"])).await;
     lab(&["machine", "start", "node-1"]);
     let node = lab_of_test.connection(1).await;
-    let after_loss: u64 = said(&node, &format!("stat -c %s {remote}.partial; test ! -e {remote}")).await.parse().expect("a size");
+    let after_loss: u64 =
+        said(&node, &format!("stat -c %s {remote}.partial; test ! -e {remote}")).await.parse().expect("a size");
     let last = send_until(&node, &shipment, remote, u64::MAX, || ()).await.expect("sent");
     let again = send_until(&node, &shipment, remote, u64::MAX, || ()).await.expect("there");
 
-    println!("      after the cut {} MiB, after the power loss {} MiB, then {last:?}", after_cut / MIB, after_loss / MIB);
+    println!(
+        "      after the cut {} MiB, after the power loss {} MiB, then {last:?}",
+        after_cut / MIB,
+        after_loss / MIB
+    );
     assert!(cut.expect_err("cut").is_transient() && lost.expect_err("lost").is_transient());
     assert!(after_cut >= 64 * MIB && after_loss > after_cut);
     let Sent::Bytes(last) = last else { panic!("nothing was sent") };
@@ -196,7 +202,8 @@ async fn closed_nodes_that_do_not_reach_each_other_are_sent_the_file_from_here()
     let slow = Uplink::of(1024.0 * 1024.0);
 
     let (results, course) = spread(&nodes, &shipment, "/var/tmp/closed", &slow, &|_, _| Ok(())).await;
-    let (again, second) = spread(&nodes, &lab_of_test.shipment(33).await, "/var/tmp/closed-2", &slow, &|_, _| Ok(())).await;
+    let (again, second) =
+        spread(&nodes, &lab_of_test.shipment(33).await, "/var/tmp/closed-2", &slow, &|_, _| Ok(())).await;
 
     assert_eq!((course, second), (Course::PassedOn, Course::Straight), "after that, no door is tried");
     assert!(results.into_iter().all(|result| result.expect("sent") == Sent::Bytes(32 * MIB)));
@@ -235,7 +242,8 @@ async fn nodes_pass_the_file_on_and_one_that_loses_power_meanwhile_harms_no_othe
         let sent = result.expect("sent");
         assert_eq!(sent, if place == 1 { Sent::Bytes(0) } else { Sent::Already }, "node-{}", place + 1);
     }
-    let sums = join_all(again.iter().map(|node| said(node, "sha256sum </var/tmp/passed; ls /var/tmp"))).await;
+    let sums =
+        join_all(again.iter().map(|node| said(node, "sha256sum </var/tmp/passed; ls -d /var/tmp/passed*"))).await;
     assert!(sums.iter().all(|sum| *sum == sums[0] && !sum.contains("partial")), "{sums:?}");
 }
 
@@ -254,6 +262,7 @@ async fn bench_one_distribution() {
     let (results, course) = spread(&nodes, &shipment, "/var/tmp/bench/file", &uplink, &|_, _| Ok(())).await;
     let took = start.elapsed().as_secs_f64();
 
-    let sent: u64 = results.into_iter().map(|result| if let Sent::Bytes(sent) = result.expect("sent") { sent } else { 0 }).sum();
+    let sent: u64 =
+        results.into_iter().map(|result| if let Sent::Bytes(sent) = result.expect("sent") { sent } else { 0 }).sum();
     println!("result {took:.3} {course:?} {sent} {:.0}", uplink.rate().unwrap_or_default());
 }

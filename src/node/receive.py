@@ -109,7 +109,7 @@ class File:
             # It may have become whole and got its name since it was opened.
             if os.path.lexists(self.partial) and os.path.samestat(os.fstat(self.fd), os.lstat(self.partial)):
                 return
-        raise SystemExit("`%s` is held by another process" % self.partial)
+        raise SystemExit(f"`{self.partial}` is held by another process")
 
     def length(self, index):
         return min(BLOCK, self.size - index * BLOCK)
@@ -117,7 +117,7 @@ class File:
     def keep(self, blocks):
         """Looks at each block that is here, in the part and in the file of that name, and keeps what is right."""
         if len(blocks) != self.count:
-            raise SystemExit("%d blocks were told, the file has %d" % (len(blocks), self.count))
+            raise SystemExit(f"{len(blocks)} blocks were told, the file has {self.count}")
         self.blocks = blocks
         old = os.open(self.path, os.O_RDONLY) if os.path.isfile(self.path) else None
         for index, wanted in enumerate(blocks):
@@ -171,7 +171,7 @@ class File:
             if len(data) < self.length(index):
                 raise SystemExit("the sender is gone")
             if self.blocks and digest_of(data) != self.blocks[index]:
-                raise Other("block %d has the digest %s" % (index, digest_of(data)))
+                raise Other(f"block {index} has the digest {digest_of(data)}")
             self.put(index, data)
         signal.alarm(0)
         self.finish()
@@ -180,7 +180,7 @@ class File:
         for index in range(self.hashed, self.count):
             self.whole.update(os.pread(self.fd, self.length(index), index * BLOCK))
         if self.whole.hexdigest() != self.digest:
-            raise Other("what arrived has the digest %s" % self.whole.hexdigest())
+            raise Other(f"what arrived has the digest {self.whole.hexdigest()}")
         os.ftruncate(self.fd, self.size)
         os.fchmod(self.fd, self.mode)
         os.rename(self.partial, self.path)
@@ -278,7 +278,7 @@ def pull(file, order):
             for index in file.lacking():
                 data = exactly(connection, file.length(index))
                 if digest_of(data) != file.blocks[index]:
-                    raise OSError("it sent another block than number %d" % index)
+                    raise OSError(f"it sent another block than number {index}")
                 file.put(index, data)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

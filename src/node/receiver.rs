@@ -99,8 +99,7 @@ impl<'a> Receiver<'a> {
         let turn = turn.map_err(|_| Failure::bug("a connection's turns were closed"))?;
         let session = connection.session().await?;
         let start = ["sh", "-c", START, "receive", RUN].map(str::to_owned).to_vec();
-        let mut child =
-            connection.spawn(Arc::clone(&session), &[connection.root_words(true), start].concat()).await?;
+        let mut child = connection.spawn(Arc::clone(&session), &[connection.root_words(true), start].concat()).await?;
         let stdout = child.stdout().take().ok_or_else(|| Failure::bug("a command without an output"))?;
         let stdin = child.stdin().take();
         if let Some(stdin) = &stdin {

@@ -166,7 +166,9 @@ impl Uplink {
     ) -> Result<Sent, Failure> {
         let Some(found) = arrival.found else { return Ok(Sent::Already) };
         let receiver = &mut arrival.receiver;
-        let Some(lacking) = door.lacking? else { return direct(receiver, shipment, found, heard).await.map(Sent::Bytes) };
+        let Some(lacking) = door.lacking? else {
+            return direct(receiver, shipment, found, heard).await.map(Sent::Bytes);
+        };
         let Some(door) = door.before.filter(|_| !lacking.is_empty()) else {
             return receiver.take(&lacking, heard).await.map(Sent::Bytes);
         };
@@ -234,9 +236,7 @@ async fn open(receiver: &mut Receiver<'_>, address: String, next: String) -> Opt
     let mut secret = [0; 32];
     rand::fill(&mut secret).ok()?;
     let secret = hex::encode(secret);
-    receiver
-        .tell(&json!({ "do": "listen", "address": address, "port": DOOR, "from": next, "secret": secret }))
-        .await;
+    receiver.tell(&json!({ "do": "listen", "address": address, "port": DOOR, "from": next, "secret": secret })).await;
     match receiver.hear().await {
         Ok(Said::Listening) => Some(Door { address, next, secret }),
         // One that is lost says so again when it is sent the file.

@@ -197,7 +197,11 @@ async fn what_lies_there_is_believed_block_by_block_and_only_damaged_ones_are_se
     damage(&sending.remote, 5 * MIB + 17);
     let of_a_whole = sending.put(&connection).await.expect("sent");
     std::fs::rename(&sending.remote, sending.partial()).expect("renamed");
-    std::fs::File::options().write(true).open(sending.partial()).and_then(|file| file.set_len(9 * MIB + 5)).expect("cut");
+    std::fs::File::options()
+        .write(true)
+        .open(sending.partial())
+        .and_then(|file| file.set_len(9 * MIB + 5))
+        .expect("cut");
     damage(&sending.partial(), 3);
     damage(&sending.partial(), 8 * MIB);
     let of_a_part = sending.put(&connection).await.expect("sent");
@@ -218,7 +222,8 @@ async fn a_receiver_whose_sender_is_gone_without_a_word_gives_way() {
     };
     sending.wire.heal();
 
-    let second = sending.world.connections().open("again", &sending.machine.reach("i-1"), None).await.expect("connected");
+    let second =
+        sending.world.connections().open("again", &sending.machine.reach("i-1"), None).await.expect("connected");
     let sent = sending.put(&second).await.expect("sent");
 
     assert!(ended.is_none(), "the first one hangs: {ended:?}");
@@ -259,7 +264,8 @@ impl Row {
             wire.sent();
         }
         let remotes: Vec<PathBuf> = (0..self.machines.len()).map(|place| self.remote(place)).collect();
-        let nodes: Vec<(&Connection, &Path)> = self.connections.iter().zip(remotes.iter().map(PathBuf::as_path)).collect();
+        let nodes: Vec<(&Connection, &Path)> =
+            self.connections.iter().zip(remotes.iter().map(PathBuf::as_path)).collect();
         let (results, course) = uplink.spread(&nodes, &self.shipment, 0o600, &|_, _| Ok(())).await;
         (results.into_iter().map(|result| result.expect("sent")).collect(), course)
     }
