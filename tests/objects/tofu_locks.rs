@@ -135,7 +135,7 @@ async fn the_lock_of_a_tofu_that_was_killed_with_its_supervisor_is_released_by_t
         ("PATH", path.clone()),
         ("AWS_ACCESS_KEY_ID", "a".into()),
         ("AWS_SECRET_ACCESS_KEY", "b".into()),
-        ("AWS_ENDPOINT_URL_S3", endpoint.into()),
+        ("AWS_ENDPOINT_URL", endpoint.into()),
         ("AWS_EC2_METADATA_DISABLED", "true".into()),
     ];
     let tools = Tools::new(&path, ToolEnvironment::of(variables.map(|(name, value)| (name.into(), value))));
