@@ -178,7 +178,19 @@ impl Witness for Remembered {
         self.0.open_children.keys().cloned().collect()
     }
 
+    async fn vanished(&self, _: &str) -> Result<(), Failure> {
+        Err(no_writing())
+    }
+
     async fn state_kept(&self, _: &str, _: &Path, _: &Digest) -> Result<(), Failure> {
+        Err(no_writing())
+    }
+
+    async fn state_locked(&self, _: Kind, _: &str) -> Result<bool, Failure> {
+        Err(no_writing())
+    }
+
+    async fn lock_left(&self, _: Kind) -> Result<Option<String>, Failure> {
         Err(no_writing())
     }
 }

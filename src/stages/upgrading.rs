@@ -33,7 +33,9 @@ pub async fn prepare(
     let connection = cx.connections.get(node, access).await?;
     let staged = staging::send(&connection, node, bundle, cx).await?;
     cx.node(node, NodeState::Working, "draining");
-    drain(&cx.connections.get(through, access).await?, node).await?;
+    let server = cx.connections.get(through, access).await?;
+    note(cx, &server, node).await?;
+    drain(&server, node).await?;
     Ok(Some(json!({ "rke2_release_dir": staged, "rke2_release_on": "node", "rke2_release_keep": false })))
 }
 
@@ -55,6 +57,29 @@ pub async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Resul
     Ok((runs || state.has_store || state.agent.is_enabled) && !installed.is_empty() && installed != wanted)
 }
 
+/// The fact that tells that we keep new pods from a node, which takes none because of nobody else.
+fn fact(node: &NodeName) -> String {
+    format!("cordoned/{node}")
+}
+
+/// Writes down that a node is about to be cordoned, unless it is: then somebody else wants it so, and it stays.
+async fn note(cx: &Context<'_>, server: &Connection, node: &NodeName) -> Result<(), Failure> {
+    if cx.fact::<bool>(&fact(node))?.is_some() {
+        return Ok(());
+    }
+    let script =
+        kubectl(&format!("get node {} --ignore-not-found -o jsonpath='{{.spec.unschedulable}}'", quote(&node.0)));
+    let said = server.ask(&format!("asking whether `{node}` takes pods"), &script).await?;
+    if said.trim() == "true" {
+        return Ok(());
+    }
+    cx.ledger.record_fact(&fact(node), json!(true)).await
+}
+
+fn kubectl(words: &str) -> String {
+    format!("{DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} {words}")
+}
+
 /// Takes a node's pods away within the budget; what stays is told by kubectl and ends with the restart.
 async fn drain(server: &Connection, node: &NodeName) -> Result<(), Failure> {
     let script = format!(
@@ -70,9 +95,13 @@ async fn drain(server: &Connection, node: &NodeName) -> Result<(), Failure> {
     Err(Failure::new(Exit::Unhealthy, format!("`{node}` was not cordoned")).because(output.stderr.trim()))
 }
 
-/// Lets a node take pods again.
+/// Lets a node take pods again that we keep them from; of any other nothing is asked.
 pub async fn uncordon(cx: &Context<'_>, node: &NodeName, access: &Access, through: &NodeName) -> Result<(), Failure> {
+    if cx.fact::<bool>(&fact(node))?.is_none() {
+        return Ok(());
+    }
     let server = cx.connections.get(through, access).await?;
-    let script = format!("{DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} uncordon {}", quote(&node.0));
-    server.ask(&format!("letting `{node}` take pods again"), &script).await.map(drop)
+    let script = kubectl(&format!("uncordon {}", quote(&node.0)));
+    server.ask(&format!("letting `{node}` take pods again"), &script).await?;
+    cx.ledger.record_fact(&fact(node), Value::Null).await
 }

@@ -5,8 +5,11 @@
 
 mod commands;
 mod moto;
+mod moves;
 mod proxy;
 mod suite;
+mod sweep;
+mod tofu_locks;
 
 use std::sync::Arc;
 use std::time::Duration;
