@@ -48,7 +48,7 @@ pub use create::{Item, Made, Order, create};
 pub use feeds::{WHEEL_INDEX, feeds};
 pub use have::{Have, missing, supplement};
 pub use images::{Looked, Pull, client, index, logins};
-pub use load::{Loaded, load, loaded_chunks, loaded_manifest};
+pub use load::{Loaded, add_loaded, load, loaded_chunks, loaded_manifest};
 pub use manifest::{FileEntry, ImageEntry, MANIFEST, Manifest, Release, SIGNATURE};
 pub use name::{FileKind, Name, SBOM};
 pub use needs::{lacking, platform_programs};

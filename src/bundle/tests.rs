@@ -110,7 +110,9 @@ impl World {
     }
 
     fn load(&self, disk: &dyn Disk, dirs: &[PathBuf]) -> Result<Loaded, Failure> {
-        load(disk, &mut self.open(dirs)?, &self.path("loaded"), &Stop::default())
+        let mut opened = self.open(dirs)?;
+        add_loaded(&mut opened, &self.path("loaded"));
+        load(disk, &opened, &self.path("loaded"), &Stop::default())
     }
 
     fn is_loaded(&self) {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{apart, refuse_lacking, trusted};
 use crate::bundle::{
-    Accepted, Loaded, Manifest, Opened, Target, WHEEL_INDEX, client, feeds, index, lacking, load, loaded_manifest,
-    referred, refuse_older, registries,
+    Accepted, Loaded, Manifest, Opened, Target, WHEEL_INDEX, add_loaded, client, feeds, index, lacking, load,
+    loaded_manifest, referred, refuse_older, registries,
 };
 use crate::cli::Common;
 use crate::cli::desk::Desk;
@@ -39,8 +39,13 @@ impl Load {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment).await?;
         let keys = trusted(common, &self.trust, Some(&desk.env))?;
-        let dirs = self.bundle;
-        let opened = apart(move || Opened::open(&dirs, &keys)).await?;
+        let (dirs, loaded) = (self.bundle, desk.state.loaded());
+        let opened = apart(move || {
+            let mut opened = Opened::open(&dirs, &keys)?;
+            add_loaded(&mut opened, &loaded);
+            Ok(opened)
+        });
+        let opened = opened.await?;
         let identity = desk.recorded_identity().await?;
         desk.state.create()?;
         let lease = desk.lease().await?;
@@ -49,8 +54,7 @@ impl Load {
         refuse_lacking(&lacking(&opened, &desk.env)?, &desk.env.name)?;
         let (dir, stop) = (desk.state.loaded(), stop.clone());
         let (loaded, opened) = apart(move || {
-            let mut opened = opened;
-            let loaded = load(&RealDisk, &mut opened, &dir, &stop)?;
+            let loaded = load(&RealDisk, &opened, &dir, &stop)?;
             Ok((loaded, opened))
         })
         .await?;

@@ -103,7 +103,7 @@ fn what_the_environment_needs_and_the_bundle_lacks_is_named() {
             &format!(
                 "error: the bundle is not enough for `airgap`\n\
                  cause: it lacks release file `rke2-images-cilium.linux-amd64.tar.zst`\n\
-                 cause: it lacks image `{image}`\n\
+                \x20      it lacks image `{image}`\n\
                  hint:  sre-provision bundle create airgap   where there is internet, with the same environment file"
             ),
         );
