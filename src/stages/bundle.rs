@@ -48,6 +48,7 @@ impl Stage for BundleStage {
             version,
             files: rke2::release_files(cx.env.rke2.cni),
             dir: &cx.workspace.release(version),
+            ca: crate::bundle::referred(cx.workspace.root(), cx.env.bundle.ca.as_ref())?,
             stop: cx.stop,
             tell: &tell,
         };

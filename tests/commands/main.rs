@@ -6,6 +6,7 @@
     reason = "the world of the test is a workspace, and the program is started in it"
 )]
 
+mod bundle;
 mod completions;
 mod down;
 mod expiry;
@@ -18,6 +19,7 @@ mod platform;
 mod reap;
 mod schema;
 mod secrets;
+mod sources;
 mod ssh;
 mod state;
 mod status;
