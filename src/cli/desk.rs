@@ -108,10 +108,8 @@ impl Desk {
         Ok((cloud, account))
     }
 
-    /// The identity as recorded, of the class that the file asks for now; or a new one. Neither is recorded yet.
-    ///
-    /// # Errors
-    /// Exit 9: nothing is recorded, and an environment of that name lives.
+    /// The identity as recorded, of the class that the file asks for now; or a new one, unless an environment of that
+    /// name lives of which nothing is recorded (exit 9). Neither is recorded yet.
     pub async fn identity(&self, cloud: &dyn Cloud, account: &Account) -> Result<Identity, Failure> {
         match self.recorded_identity().await? {
             Some(identity) => Ok(of_class(identity, &self.env, Timestamp::now())),

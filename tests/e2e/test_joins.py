@@ -163,7 +163,7 @@ class Joins(Five):
     @within(8)
     def test_a_full_disk_of_a_joining_server_is_named(self):
         self.on("server-3", LOSE_DATA)
-        machine = self.world.machine("server-3")
+        machine = self.id("server-3")
         lab("fault", "fill", machine, f"{DATA}/server")
 
         ended = self.refused()
@@ -292,7 +292,7 @@ class Joins(Five):
 
     @within(12)
     def test_a_first_server_that_was_removed_and_is_switched_on_again_joins_anew(self):
-        machine, member = self.world.machine("server-1"), self.member("server-1")
+        machine, member = self.id("server-1"), self.member("server-1")
         lab("machine", "stop", machine)
         kubectl = f"{DATA}/bin/kubectl --kubeconfig {DIR}/rke2.yaml"
         self.on("server-2", f"{kubectl} delete node server-1 --wait=false")
@@ -307,7 +307,7 @@ class Joins(Five):
 
     @within(15)
     def test_a_first_server_whose_machine_ended_is_made_again_and_joins(self):
-        lost = self.world.machine("server-1")
+        lost = self.id("server-1")
         lab("exec", "--", "python3", "-c", TERMINATE, lost)
 
         self.goes_on()
