@@ -120,7 +120,7 @@ impl Ready {
         let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         // Another class than the recorded one counts only once the plan that carries it was agreed to.
-        let identity = desk.identity(&account).await?;
+        let identity = desk.identity(cloud.as_ref(), &account).await?;
         if recorded.is_none() {
             desk.home.keep_identity(&identity).await?;
         }

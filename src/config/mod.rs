@@ -14,6 +14,7 @@ mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod hosts;
+mod loaded;
 mod problem;
 mod rke2_rules;
 mod rules;
@@ -43,6 +44,7 @@ pub fn load(workspace: &Workspace, name: &str) -> Result<Environment, Failure> {
     let text =
         String::from_utf8(bytes).map_err(|_| problem::failure(&file, vec![Problem::of_file("is not UTF-8 text")]))?;
     let mut environment = read(&file, name, &text)?;
+    loaded::add_registries(workspace, name, &mut environment.rke2.config.registries)?;
     environment.rke2.config.files = named_files(workspace, &file, &environment)?;
     Ok(environment)
 }
@@ -54,12 +56,25 @@ fn named_files(
     environment: &Environment,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let named = environment.rke2.config.named_files().into_iter();
+    let wrong = |named: &NamedFile, what: &str, why: String| {
+        let what = format!("{file}: `{}` {what}", named.key);
+        Err(Failure::new(Exit::Environment, what).because(format!("{}: {why}", named.path.display())))
+    };
     let read = |named: NamedFile| match std::fs::read_to_string(workspace.root().join(&named.path)) {
-        Ok(text) => Ok((named.name, text)),
-        Err(error) => Err(Failure::new(Exit::Environment, format!("{file}: `{}` cannot be read", named.key))
-            .because(format!("{}: {error}", named.path.display()))),
+        Ok(text) => match template(&text) {
+            Some(why) => wrong(&named, "cannot be given to nodes", why),
+            None => Ok((named.name, text)),
+        },
+        Err(error) => wrong(&named, "cannot be read", error.to_string()),
     };
     named.map(read).collect()
+}
+
+/// Where a text holds what Ansible, which brings it to the nodes, would take for a template.
+fn template(text: &str) -> Option<String> {
+    let found = |line: &str| ["{{", "{%", "{#"].into_iter().find(|sign| line.contains(sign));
+    let (index, sign) = text.lines().enumerate().find_map(|(index, line)| Some((index, found(line)?)))?;
+    Some(format!("line {} holds `{sign}`; files are data, nothing in them is a template", index + 1))
 }
 
 /// Checks the text of an environment file; `file` is what messages call it.

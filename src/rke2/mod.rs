@@ -35,7 +35,7 @@ pub use kubeconfig::Kubeconfig;
 pub use merge::{Other, merged};
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
-pub use reach::{Hole, Measured, Need, Way, ask_ways, ways};
+pub use reach::{Ahead, Hole, Measured, Need, Way, apart, ask_ways, ways};
 pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};
 pub use state::{QUESTION, State, Unit, UnitActivity, question};
 pub use symptom::{Symptom, recognised};

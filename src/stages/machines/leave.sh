@@ -62,6 +62,7 @@ if [ -d "$KEPT/before" ]; then
   done <"$KEPT/before/units" >/dev/null 2>&1
   ! systemctl is-active --quiet sshd.service || systemctl reload sshd.service >/dev/null 2>&1
   ! systemctl is-active --quiet auditd.service || augenrules --load >/dev/null 2>&1
+  ! systemctl is-active --quiet fapolicyd.service || fagenrules --load >/dev/null 2>&1
   # The claim stays until everything else is gone: who is stopped here finds it and goes on.
   find "$KEPT" -mindepth 1 ! -path "$KEPT/before" ! -path "$KEPT/before/*" ! -path "$KEPT/claim" -delete
   rm -rf "$KEPT/before.gone"
