@@ -74,6 +74,11 @@ pub fn days_left(end: Timestamp, now: Timestamp) -> i64 {
 /// # Errors
 /// Exit 7 where a gate is not passed, before or after a node was touched; the same call goes on.
 pub async fn rotate_certificates(fleet: &Fleet<'_>, command: &str) -> Result<(), Failure> {
+    let is_open = fleet.cx.fact::<Open>(super::OPEN)?.is_some_and(|open| open.command == command);
+    if !is_open {
+        // Where nobody runs nothing is begun.
+        fleet.a_server().await?;
+    }
     let open = Open::begin(fleet.cx, command, || Value::Null).await?;
     let name = format!("certificates-{}", open.run);
     let work = async |node: &NodeName, connection: &crate::node::Connection| {

@@ -32,7 +32,17 @@ STAYS = {
     "apiVersion": "v1",
     "kind": "Pod",
     "metadata": {"name": "stays", "finalizers": ["example.org/stays"]},
-    "spec": {"nodeName": "general-1", "containers": [{"name": "one", "image": "example.org/none"}]},
+    "spec": {
+        "nodeName": "general-1",
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [
+            {
+                "name": "one",
+                "image": "example.org/none",
+                "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+            }
+        ],
+    },
 }
 
 
