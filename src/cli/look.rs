@@ -133,7 +133,7 @@ fn node_image(known: &Given) -> Option<Image> {
 }
 
 /// The journal for looking only: a probe that tries to write is a defect.
-struct Remembered(Memory);
+pub struct Remembered(pub Memory);
 
 fn no_writing() -> Failure {
     Failure::bug("a look at the world tried to write to the journal")
