@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
+
 /// What `bundle create` collects beside the RKE2 release. Directories are taken relative to the workspace; each holds a
 /// `SHA256SUMS` as `sha256sum` writes it, and only what that names is taken.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +36,13 @@ pub struct Supply {
     /// The registry that `bundle load` pushes the images into, and that the nodes pull from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<Registry>,
+}
+
+impl Environment {
+    /// Every container image that the environment needs beside those of the RKE2 release.
+    pub fn images(&self) -> Vec<String> {
+        self.bundle.images.iter().chain(&self.load_balancer.image).cloned().collect()
+    }
 }
 
 /// A registry of container images.

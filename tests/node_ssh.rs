@@ -76,6 +76,7 @@ impl Machine {
             port: self.port,
             user: whoami(),
             host_keys: vec![self.host_key()],
+            jump: None,
         }
     }
 }

@@ -99,7 +99,7 @@ pub fn reference(text: &str) -> Result<(Reference, Digest), Failure> {
 }
 
 /// `registry/repository:tag`, without the digest.
-fn plain(reference: &Reference) -> String {
+pub fn plain(reference: &Reference) -> String {
     let tag = reference.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
     format!("{}/{}{tag}", reference.registry(), reference.repository())
 }

@@ -44,7 +44,7 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
         Some(blob) => opened.content(blob, IMAGE_MANIFEST),
         None => Err(Failure::bug("a blob that is there is not")),
     };
-    lacking.extend(images::lacking(manifest, &env.bundle.images, read)?);
+    lacking.extend(images::lacking(manifest, &env.images(), read)?);
     Ok(lacking)
 }
 

@@ -147,8 +147,8 @@ async fn pulled(desk: &Desk, screen: Screen) -> Result<(Vec<Item>, Vec<ImageEntr
     let (blobs, tell) = (desk.workspace.blobs(), |text: String| screen.remark(&text));
     let pull = Pull { client: &client, blobs: &blobs, tell: &tell };
     let (mut items, mut images) = (BTreeMap::new(), Vec::new());
-    for text in &desk.env.bundle.images {
-        let (image, parts) = pull.image(text).await?;
+    for text in desk.env.images() {
+        let (image, parts) = pull.image(&text).await?;
         items.extend(parts);
         images.push(image);
     }
