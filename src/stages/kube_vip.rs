@@ -18,7 +18,7 @@ use crate::stages::Context;
 use crate::stages::cluster::{CLUSTER, Cluster};
 use crate::workspace::write_atomic;
 
-const POD: &str = include_str!("kube_vip.yaml");
+const POD: &str = include_str!("kube_vip.tera");
 
 /// Tells who has the address `$1`: `held` where this machine has it, `answers` where somebody else does. What answers no
 /// ping may still answer ARP.
