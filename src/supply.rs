@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::environment::Environment;
+
 /// What `bundle create` collects beside the RKE2 release. Directories are taken relative to the workspace; each holds a
 /// `SHA256SUMS` as `sha256sum` writes it, and only what that names is taken.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,10 +49,11 @@ pub struct Supply {
     pub registry: Option<Registry>,
 }
 
-impl Supply {
-    /// What is pulled from registries.
-    pub fn pulled(&self) -> impl Iterator<Item = &String> {
-        self.images.iter().chain(&self.oci_charts)
+impl Environment {
+    /// What is pulled from registries: every container image that the environment needs beside those of the RKE2 release,
+    /// and charts.
+    pub fn pulled(&self) -> Vec<&String> {
+        self.bundle.images.iter().chain(&self.load_balancer.image).chain(&self.bundle.oci_charts).collect()
     }
 }
 

@@ -84,6 +84,7 @@ impl Machine {
             port: self.port,
             user: whoami(),
             host_keys: vec![self.host_key()],
+            jump: None,
         }
     }
 }

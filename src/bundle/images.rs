@@ -21,7 +21,7 @@ use crate::bundle::release::{Tell, told};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::secret::Secret;
-use crate::supply::Login;
+use crate::supply::{Login, Supply};
 use crate::workspace::{Incoming, RealDisk, file_digest, make_dir, write_atomic};
 
 /// What a digest may name.
@@ -104,7 +104,7 @@ pub fn reference(text: &str) -> Result<(Reference, Digest), Failure> {
 }
 
 /// `registry/repository:tag`, without the digest.
-fn plain(reference: &Reference) -> String {
+pub fn plain(reference: &Reference) -> String {
     let tag = reference.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
     format!("{}/{}{tag}", reference.registry(), reference.repository())
 }
@@ -122,7 +122,7 @@ pub fn client(plain_http: Vec<String>, ca: Option<Vec<u8>>) -> Client {
 ///
 /// # Errors
 /// Exit 3: a password is no reference, or cannot be read.
-pub fn logins(known: &BTreeMap<String, Login>, root: &Path) -> Result<BTreeMap<String, RegistryAuth>, Failure> {
+fn logins(known: &BTreeMap<String, Login>, root: &Path) -> Result<BTreeMap<String, RegistryAuth>, Failure> {
     let mut logins = BTreeMap::new();
     for (host, login) in known {
         let password = referred(root, login.password.as_ref())?.map(|bytes| Secret::new(bytes.trim_ascii_end()));
@@ -140,11 +140,11 @@ pub fn auth(user: Option<&String>, password: Option<&Secret>) -> RegistryAuth {
 
 /// Pulls images into a directory of blobs; what is there and right is not pulled again.
 pub struct Pull<'a> {
-    pub client: Client,
+    client: Client,
     /// The blobs, each called by its digest.
-    pub blobs: &'a Path,
-    pub logins: BTreeMap<String, RegistryAuth>,
-    pub tell: Tell<'a>,
+    blobs: &'a Path,
+    logins: BTreeMap<String, RegistryAuth>,
+    tell: Tell<'a>,
 }
 
 /// An image whose manifests are here.
@@ -157,7 +157,17 @@ pub struct Looked {
     blobs: BTreeMap<Digest, Part>,
 }
 
-impl Pull<'_> {
+impl<'a> Pull<'a> {
+    /// As the environment file says how registries are trusted and logged in to.
+    ///
+    /// # Errors
+    /// Exit 3: a CA or password is no reference, or cannot be read.
+    pub fn new(supply: &Supply, root: &Path, blobs: &'a Path, tell: Tell<'a>) -> Result<Self, Failure> {
+        let plain = supply.logins.iter().filter(|(_, login)| login.plain_http).map(|(host, _)| host.clone());
+        let client = client(plain.collect(), referred(root, supply.ca.as_ref())?);
+        Ok(Self { client, blobs, logins: logins(&supply.logins, root)?, tell })
+    }
+
     /// Reads the manifests of an image, and so learns what else it has.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //! piece is asked for again alone, and no format's reader with paths in it is fed with what came from outside. (2026-11-30)
 
 mod accept;
+mod archive;
 mod closure;
 mod collect;
 mod create;
@@ -25,6 +26,7 @@ pub mod fuzz;
 mod have;
 mod images;
 mod load;
+mod loaded;
 mod manifest;
 mod name;
 mod needs;
@@ -43,12 +45,14 @@ mod tests;
 mod volume;
 
 pub use accept::{Accepted, refuse_older};
+pub use archive::image_archive;
 pub use collect::{listed, plugins};
 pub use create::{Item, Made, Order, create};
 pub use feeds::{WHEEL_INDEX, feeds};
 pub use have::{Have, missing, supplement};
-pub use images::{Looked, Pull, client, index, logins};
+pub use images::{Looked, Pull, client, index};
 pub use load::{Loaded, add_loaded, load, loaded_chunks, loaded_manifest};
+pub use loaded::{is_image_loaded, refuse_unloaded};
 pub use manifest::{FileEntry, ImageEntry, MANIFEST, Manifest, Release, SIGNATURE};
 pub use name::{FileKind, Name, SBOM};
 pub use needs::{lacking, platform_programs};

@@ -48,8 +48,7 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
         Some(blob) => opened.content(blob, IMAGE_MANIFEST),
         None => Err(Failure::bug("a blob that is there is not")),
     };
-    let wanted: Vec<&String> = env.bundle.pulled().collect();
-    lacking.extend(images::lacking(manifest, &wanted, read)?);
+    lacking.extend(images::lacking(manifest, &env.pulled(), read)?);
     if let Some(wanted) = &env.bundle.rpms {
         lacking.extend(packages(opened, &wanted.packages)?);
     }

@@ -307,9 +307,7 @@ fn room(draft: &mut Draft<'_>) {
 
 fn load_balancer(draft: &mut Draft<'_>) {
     let Some(balancer) = draft.load_balancer.clone() else { return };
-    if balancer.kind != LoadBalancerKind::External && balancer.address.is_some() {
-        draft.tell("load_balancer.address", "is given, but only `kind: external` has an address that the file tells");
-    }
+    hosts::only_there(draft, &balancer);
     let servers = draft.servers.as_ref().map(|servers| servers.count).filter(|count| *count > 1);
     match balancer.kind {
         LoadBalancerKind::None => {
@@ -322,7 +320,7 @@ fn load_balancer(draft: &mut Draft<'_>) {
                 );
             }
         }
-        kind if !makes_machines(draft) => hosts::load_balancer(draft, kind, balancer.address.as_deref()),
+        kind if !makes_machines(draft) => hosts::load_balancer(draft, kind, &balancer),
         LoadBalancerKind::Nlb => {}
         LoadBalancerKind::KubeVip => {
             draft.tell(

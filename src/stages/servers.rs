@@ -27,7 +27,7 @@ use crate::stages::joining::{
     self, AGENT_TOKEN, SERVER_TOKEN, address, member, password, play, still_member, variables,
 };
 use crate::stages::{Context, Given, Made, Presence, Stage, Step};
-use crate::stages::{configuring, inventory, registration, staging, upgrading, ways};
+use crate::stages::{configuring, inventory, kube_vip, registration, staging, upgrading, ways};
 
 pub struct ServersStage;
 
@@ -175,7 +175,7 @@ fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_
         .value("rke2.disable", &cx.env.rke2.disable)
         .value("load-balancer", &balancer.address)
         .tree("ansible/roles/rke2_server");
-    Step::new(node.0.clone(), inputs, format!("member {node} on {machine}"))
+    Step::new(node.0.clone(), kube_vip::share(inputs, cx.env), format!("member {node} on {machine}"))
 }
 
 /// What every join needs.
@@ -321,6 +321,7 @@ impl Control<'_> {
         let through = self.running.iter().find(|other| *other != node).unwrap_or(node);
         let upgrade = upgrading::prepare(cx, node, self.access, &self.bundle, through).await?;
         registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
+        kube_vip::place(node, self.access, &self.bundle, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
         // The founder knew no CA and keeps what it started with; everybody else is told whose cluster it is.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::apart;
 use crate::bundle::{
-    FileKind, ImageEntry, Item, Looked, Name, Packaged, Pull, Resolved, SBOM, Source, Tell, Wanted, client, listed,
-    logins, platform_programs, plugins, referred, sbom,
+    FileKind, ImageEntry, Item, Looked, Name, Packaged, Pull, Resolved, SBOM, Source, Tell, Wanted, listed,
+    platform_programs, plugins, referred, sbom,
 };
 use crate::cli::desk::Desk;
 use crate::failure::{Exit, Failure};
@@ -64,7 +64,7 @@ impl<'a> Collection<'a> {
         let source = Source::of(env.rke2.release.as_deref(), self.desk.workspace.root());
         let mut size = self.wanted(&tell).size(&source).await?;
         let (pull, mut images) = (self.pull(&tell)?, Vec::new());
-        for text in env.bundle.pulled() {
+        for text in env.pulled() {
             let looked = pull.look(text).await?;
             size += pull.size(&looked);
             images.push(looked);
@@ -118,10 +118,7 @@ impl<'a> Collection<'a> {
     }
 
     fn pull<'b>(&'b self, tell: Tell<'b>) -> Result<Pull<'b>, Failure> {
-        let known = &self.desk.env.bundle.logins;
-        let plain = known.iter().filter(|(_, login)| login.plain_http).map(|(host, _)| host.clone());
-        let client = client(plain.collect(), self.ca.clone());
-        Ok(Pull { client, blobs: &self.blobs, logins: logins(known, self.desk.workspace.root())?, tell })
+        Pull::new(&self.desk.env.bundle, self.desk.workspace.root(), &self.blobs, tell)
     }
 
     fn packaged<'b>(&'b self, tell: Tell<'b>) -> Option<Packaged<'b>> {
