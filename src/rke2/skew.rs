@@ -97,7 +97,7 @@ mod tests {
     fn an_agent_follows_when_every_server_has_gone_before() {
         let new = runs("server-2", "v1.35.4+rke2r1", "3.6.14");
 
-        assert_eq!(against(&[new.clone()], false), None);
+        assert_eq!(against(std::slice::from_ref(&new), false), None);
         assert_eq!(
             against(&[new, runs("server-1", "v1.34.4+rke2r1", "3.6.14")], false).as_deref(),
             Some("server-1 runs v1.34.4+rke2r1, and an agent with v1.35.4+rke2r1 would be newer")

@@ -311,7 +311,7 @@ mod tests {
         assert_eq!((found.name.as_str(), found.size), ("pre-1", 2160 << 10));
         assert_eq!(copy_in_s3(&file("file:///var/lib/rancher/rke2/server/db/snapshots/pre-1", true, "9")), None);
         assert_eq!(copy_in_s3(&file("s3://bucket/pre-1", false, "0")), None);
-        assert_eq!(beyond(vec![found], "pre", 0), [], "it is not ours to prune");
+        assert!(beyond(vec![found], "pre", 0).is_empty(), "it is not ours to prune");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::open::Open;
 use crate::environment::{NodeName, Role};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::node::Connection;
+use crate::node::{Connection, quote};
 use crate::rke2::{self, DATA_DIR, Token};
 use crate::secret::Secret;
 use crate::secrets::random_token;
@@ -186,10 +186,11 @@ fn gone(node: &NodeName, command: &str) -> Failure {
         .hint(format!("bring its machine back, then `sre-provision {command}`"))
 }
 
-/// Replaces a token file in one step; the script goes over stdin.
+/// Replaces a token file in one step, byte for byte as the roles write it. The script goes over stdin, and `printf` is no
+/// program of its own, so that no list of processes shows the token.
 fn writing(path: &str, token: &Secret) -> String {
-    let text = token.expose_str().unwrap_or_default();
-    format!("cat >{path}.new <<'end-of-token'\n{text}\nend-of-token\nsync {path}.new\nmv {path}.new {path}\n")
+    let text = quote(token.expose_str().unwrap_or_default());
+    format!("printf %s {text} >{path}.new\nsync {path}.new\nmv {path}.new {path}\n")
 }
 
 /// Tells the cluster its new token, unless it has it: what was asked before a stop may have been done.
@@ -239,6 +240,11 @@ mod tests {
 
         assert_eq!(most(&[held("a"), held("b"), held("b"), held("")]), "b");
         assert_eq!(most(&[]), "");
+    }
+
+    #[test]
+    fn a_token_is_written_as_the_roles_write_it_without_a_line_end() {
+        assert!(writing("/x", &Secret::new("K10a::server:b")).starts_with("printf %s 'K10a::server:b' >/x.new\n"));
     }
 
     #[test]
