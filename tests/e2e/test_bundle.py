@@ -80,10 +80,11 @@ class Registry:
         return called("curl", "--silent", "--show-error", "--fail", *words)
 
     def wait(self, *words: str | Path) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while True:
             try:
-                self.curl(*words, f"{self.url}/v2/")
+                # A connection that begins before it listens may never be answered.
+                self.curl("--max-time", "5", *words, f"{self.url}/v2/")
                 return
             except AssertionError:
                 if self.process.poll() is not None or time.monotonic() > until:
@@ -95,7 +96,7 @@ class Registry:
         scratch = self.directory / "scratch"
         for content in [config, *[content for _, content in layers]]:
             scratch.write_bytes(content)
-            head = self.curl("--head", "-X", "POST", f"{self.url}/v2/{repository}/blobs/uploads/")
+            head = self.curl("-X", "POST", "-D", "-", "-o", "/dev/null", f"{self.url}/v2/{repository}/blobs/uploads/")
             place = next(line.split(": ", 1)[1].strip() for line in head.splitlines() if line.lower().startswith("location"))
             where = f"{place}{'&' if '?' in place else '?'}digest=sha256:{digest(content)}"
             self.curl("-X", "PUT", "-H", "Content-Type: application/octet-stream", "--data-binary", f"@{scratch}", where)
