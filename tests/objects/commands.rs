@@ -36,6 +36,11 @@ impl Machine {
 
     /// With the golden journal and a secret, in the workspace.
     pub async fn made(world: &World) -> Self {
+        Self::made_of(world, usize::MAX).await
+    }
+
+    /// With the first entries of the golden journal.
+    pub async fn made_of(world: &World, entries: usize) -> Self {
         let machine = Self::new(world);
         machine.keep_in_s3(false);
         let state = machine.path(".sre-provision/dev");
@@ -43,8 +48,10 @@ impl Machine {
         std::fs::create_dir_all(state.join("tofu/network")).expect("made");
         std::fs::write(state.join("tofu/network/terraform.tfstate"), r#"{"version":4,"serial":7}"#).expect("written");
         std::fs::write(state.join("identity.json"), identity().to_string()).expect("written");
-        for entry in std::fs::read_dir(root().join("tests/golden/journal/1.0")).expect("golden files") {
-            let entry = entry.expect("an entry").path();
+        let golden = std::fs::read_dir(root().join("tests/golden/journal/1.0")).expect("golden files");
+        let mut golden: Vec<PathBuf> = golden.map(|entry| entry.expect("an entry").path()).collect();
+        golden.sort();
+        for entry in golden.into_iter().take(entries) {
             std::fs::copy(&entry, state.join("journal").join(entry.file_name().expect("a name"))).expect("copied");
         }
         let key = KeySource::usual(&machine.path(".config"), &parsed());

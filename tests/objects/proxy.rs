@@ -87,6 +87,11 @@ impl Proxy {
         *self.script.lock().expect("a script") = Script::default();
     }
 
+    /// How many of those that were told by [`next`](Self::next) have not come yet.
+    pub fn pending(&self) -> usize {
+        self.script.lock().expect("a script").next.len()
+    }
+
     /// How many requests of this method came.
     pub fn seen(&self, method: &str) -> usize {
         let script = self.script.lock().expect("a script");

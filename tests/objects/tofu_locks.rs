@@ -1,4 +1,4 @@
-//! The real OpenTofu with its state in S3: killed under its lock, and what the next run does about that lock.
+//! OpenTofu's lock of a state in S3: whose it is, and what the next run does about that of a real one that was killed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use sre_provision::event::{Event, Events};
 use sre_provision::execute::Book;
 use sre_provision::failure::Failure;
 use sre_provision::journal::{Actor, Home, Shared, Writer};
-use sre_provision::process::Children;
+use sre_provision::objects::{MemoryObjects, Objects};
+use sre_provision::process::{Children, Witness};
 use sre_provision::stop::Stop;
 use sre_provision::tools::tofu::{self, Backend, Finder, Root};
 use sre_provision::tools::{ToolCx, ToolEnvironment, Tools};
@@ -175,4 +176,105 @@ async fn the_lock_of_a_tofu_that_was_killed_with_its_supervisor_is_released_by_t
     let last = second.known().expect("of the second apply");
     assert!(last["id"] != known["id"] && last["is_left"] == json!(false), "{last}");
     drop(std::fs::remove_dir_all(spool));
+}
+
+const SLOT: &str = "network-apply";
+const CHILD: &str = "network-apply-1";
+
+/// A run in which a child works, with the state in memory.
+struct Working {
+    _dir: tempfile::TempDir,
+    objects: Arc<MemoryObjects>,
+    book: Book,
+}
+
+impl Working {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let objects = Arc::new(MemoryObjects::default());
+        let shared = Shared::new(Arc::<MemoryObjects>::clone(&objects));
+        let home = Home::new(Workspace::open(dir.path()).expect("a workspace").state("dev"), Some(shared));
+        home.keep_identity(&parsed()).await.expect("kept");
+        let lease = home.lease(Actor::here()).await.expect("free");
+        let writer = Writer::begin(home.journal(&parsed()).await.expect("empty"), lease, "up dev", None).await;
+        let book = Book::new(writer.expect("begun"), &parsed(), BTreeMap::new());
+        book.started(CHILD, SLOT, Path::new("/lock")).await.expect("told");
+        Self { _dir: dir, objects, book }
+    }
+
+    fn key() -> String {
+        format!("{}/tofu/network.tfstate.tflock", parsed().id)
+    }
+
+    /// Somebody's lock, in the place of the one that is there.
+    async fn lock(&self, id: &str) {
+        self.objects.delete(&Self::key()).await.expect("removed");
+        let text = json!({ "ID": id, "Who": "root@vm" }).to_string();
+        self.objects.create(&Self::key(), text.as_bytes()).await.expect("made");
+    }
+
+    async fn see(&self) -> bool {
+        self.book.state_locked(Kind::Network, SLOT).await.expect("looked")
+    }
+
+    async fn left(&self, stage: Kind) -> Option<String> {
+        self.book.lock_left(stage).await.expect("looked")
+    }
+
+    fn is_known(&self) -> bool {
+        self.book.writer().look(|memory| memory.facts.keys().any(|name| name.starts_with("tofu-lock/")))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_released_only_when_it_was_seen_with_a_child_whose_end_is_proven() {
+    let run = Working::new().await;
+    run.lock("ours").await;
+
+    let unseen = run.left(Kind::Network).await;
+    let seen = run.see().await;
+    let working = run.left(Kind::Network).await;
+    run.book.ended(CHILD, None, None).await.expect("told");
+    let (dead, elsewhere) = (run.left(Kind::Network).await, run.left(Kind::Nodes).await);
+
+    assert!(seen);
+    assert_eq!([unseen, working, dead, elsewhere], [None, None, Some("ours".to_owned()), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_with_another_id_stays_and_the_dead_child_is_forgotten() {
+    let run = Working::new().await;
+    run.lock("ours").await;
+    assert!(run.see().await);
+    run.book.ended(CHILD, None, None).await.expect("told");
+    run.lock("another's").await;
+
+    let left = run.left(Kind::Network).await;
+    let there = run.objects.get(&Working::key()).await.expect("read").expect("a lock");
+
+    assert_eq!((left, run.is_known()), (None, false));
+    assert!(String::from_utf8_lossy(&there.bytes).contains("another's"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nobody_here_knows_the_child_or_tofu_ended_well_nothing_is_proven() {
+    let (vanished, well) = (Working::new().await, Working::new().await);
+    for run in [&vanished, &well] {
+        run.lock("ours").await;
+        assert!(run.see().await);
+    }
+
+    vanished.book.vanished(CHILD).await.expect("told");
+    well.book.ended(CHILD, Some(0), None).await.expect("told");
+
+    assert_eq!((vanished.left(Kind::Network).await, well.left(Kind::Network).await), (None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_locked_when_no_child_of_ours_works_is_nobodys_that_we_know() {
+    let run = Working::new().await;
+    run.book.ended(CHILD, None, None).await.expect("told");
+    run.lock("another's").await;
+
+    assert_eq!((run.see().await, run.is_known()), (false, false));
 }

@@ -277,7 +277,7 @@ mod tests {
         let machines = NetworkInterfaceAttachment::builder().instance_id("i-1").delete_on_termination(true).build();
 
         let managed = balancers.clone().requester_managed(true);
-        let by_hand = balancers.clone().build();
+        let by_hand = balancers.build();
         assert_eq!(owner_of(&managed.clone().build()), Some(of));
         assert_eq!(owner_of(&managed.attachment(attached).build()), Some(of));
         assert_eq!(owner_of(&by_hand), None, "a description alone proves nothing");

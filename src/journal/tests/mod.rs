@@ -9,7 +9,6 @@ mod invariants;
 mod remembering;
 mod sharing;
 mod sim;
-mod sim_sky;
 mod sim_wire;
 mod writing;
 
