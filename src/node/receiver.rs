@@ -133,13 +133,10 @@ impl<'a> Receiver<'a> {
         Some(said.stdout.trim().to_owned()).filter(|address| address.parse::<std::net::IpAddr>().is_ok())
     }
 
-    /// Sends so many bytes that the node throws away; gives what it says when it has read them.
-    pub async fn probe(&mut self, bytes: u64) -> Result<Said, Failure> {
-        self.tell(&json!({ "do": "probe", "bytes": bytes })).await;
-        // Bytes that a link cannot squeeze: they have to take as long as a release does.
-        let mut noise = vec![0; usize::try_from(bytes).unwrap_or_default()];
-        aws_lc_rs::rand::fill(&mut noise).map_err(|_| Failure::bug("there are no random numbers"))?;
-        self.write(&noise).await;
+    /// Sends bytes that the node throws away; gives what it says when it has read them.
+    pub async fn probe(&mut self, noise: &[u8]) -> Result<Said, Failure> {
+        self.tell(&json!({ "do": "probe", "bytes": noise.len() })).await;
+        self.write(noise).await;
         self.hear().await
     }
 
@@ -222,7 +219,9 @@ impl<'a> Receiver<'a> {
     /// Why nothing more is said.
     async fn ended(&mut self) -> Failure {
         self.stdin = None;
-        let Some(mut child) = self.child.take() else { return Failure::bug("a receiver ended twice") };
+        let Some(mut child) = self.child.take() else {
+            return Failure::new(Exit::Platform, format!("{} ended early", self.what("sending"))).transient();
+        };
         let mut said = String::new();
         if let Some(stderr) = child.stderr().take() {
             // A stream that breaks ends here; the exit code tells what came of it.

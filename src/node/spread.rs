@@ -29,15 +29,17 @@ use crate::node::transfer::{Sent, direct};
 
 /// The kubelet's: see above.
 const DOOR: u16 = 10250;
-/// What is sent to measure the way; it is thrown away on the node. The second only when the first was quick.
-const PROBES: [u64; 2] = [1 << 20, 8 << 20];
-const QUICK: Duration = Duration::from_millis(100);
+/// What is sent to measure the way, to all nodes together beyond the first MiB to each; it is thrown away there. The
+/// second round, over a way that is warm, only when the first was quick.
+const PROBE: u64 = 1 << 20;
+const LONG_PROBE: u64 = 16 << 20;
+const QUICK: Duration = Duration::from_secs(2);
 /// Below this, what could be saved is not worth a look.
 const WORTH_A_LOOK: u64 = 64 << 20;
 /// Passing on saves at least so much of the time, else it is not worth a door.
 const WORTH_A_DOOR: Duration = Duration::from_secs(5);
-/// A way that is faster than this is no slower than what a node passes on.
-const FAST: f64 = 150.0 * 1024.0 * 1024.0;
+/// About what a gigabit link brings; a faster way is not the slow part.
+const FAST: f64 = 100.0 * 1024.0 * 1024.0;
 
 /// How files go to several nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,19 +104,15 @@ impl Uplink {
 
     /// Decides by what could be saved, and by how fast the way from here is: measured once, with the first large file.
     async fn course(&self, arrivals: &mut [Result<Arrival<'_>, Failure>], size: u64) -> Course {
+        let lacking = arrivals.iter().flatten().filter(|arrival| arrival.found.is_some()).count() as u64;
         let has_it = arrivals.iter().flatten().any(|arrival| arrival.found.is_none());
-        let mut lacking: Vec<_> =
-            arrivals.iter_mut().flatten().filter(|arrival| arrival.found.is_some()).map(|a| &mut a.receiver).collect();
-        let copies = (lacking.len() as u64).saturating_sub(u64::from(!has_it));
-        let Some(first) = lacking.first_mut() else { return Course::Straight };
-        if copies * size < WORTH_A_LOOK || self.is_barred.load(Ordering::Relaxed) {
+        let beyond_first = lacking.saturating_sub(u64::from(!has_it)) * size;
+        if beyond_first < WORTH_A_LOOK || self.is_barred.load(Ordering::Relaxed) {
             return Course::Straight;
         }
-        // A node that is lost meanwhile says so when it is sent the file.
-        match self.rate.get_or_try_init(|| measure(first)).await {
-            Ok(rate) => choose(copies * size, *rate),
-            Err(_) => Course::Straight,
-        }
+        let measuring = async { measure(arrivals, lacking).await.ok_or(()) };
+        let rate = self.rate.get_or_try_init(|| measuring).await;
+        rate.map_or(Course::Straight, |rate| choose(beyond_first, *rate))
     }
 
     async fn passed_on(
@@ -262,22 +260,36 @@ async fn straight(
     join_all(sending).await
 }
 
-/// Sends bytes that are thrown away on the node, until it says that it has read them; gives bytes per second.
-async fn measure(receiver: &mut Receiver<'_>) -> Result<f64, Failure> {
-    let mut rate = 0.0;
-    for bytes in PROBES {
+/// Sends bytes to all that lack the file, at once, as the file would go; gives bytes per second of all together. A node
+/// that is lost meanwhile is lost for the file as well.
+async fn measure(arrivals: &mut [Result<Arrival<'_>, Failure>], lacking: u64) -> Option<f64> {
+    // Bytes that a link cannot squeeze: they have to take as long as a release does.
+    let mut noise = vec![0; usize::try_from(LONG_PROBE).ok()?];
+    rand::fill(&mut noise).ok()?;
+    let mut rate = None;
+    for bytes in [PROBE, (LONG_PROBE / lacking.max(1)).max(PROBE)] {
+        let noise = noise.get(..usize::try_from(bytes).ok()?)?;
         let started = Instant::now();
-        match receiver.probe(bytes).await? {
-            Said::Probed => {}
-            said => return Err(receiver.unexpected(&said)),
-        }
+        let sent = join_all(arrivals.iter_mut().map(|arrival| probe(arrival, noise))).await;
         let took = started.elapsed();
-        rate = bytes as f64 / took.as_secs_f64().max(1e-6);
+        rate = Some(sent.iter().sum::<u64>() as f64 / took.as_secs_f64().max(1e-6)).filter(|rate| *rate > 0.0);
         if took > QUICK {
             break;
         }
     }
-    Ok(rate)
+    rate
+}
+
+/// Sends one node bytes that it throws away; gives how many it read.
+async fn probe(arrival: &mut Result<Arrival<'_>, Failure>, noise: &[u8]) -> u64 {
+    let Ok(Arrival { receiver, found: Some(_) }) = arrival else { return 0 };
+    let failure = match receiver.probe(noise).await {
+        Ok(Said::Probed) => return noise.len() as u64,
+        Ok(said) => receiver.unexpected(&said),
+        Err(failure) => failure,
+    };
+    *arrival = Err(failure);
+    0
 }
 
 /// The course for so many bytes beyond the first copy, at so many bytes per second.
@@ -297,8 +309,8 @@ mod tests {
         let release = 512 << 20;
 
         assert_eq!(choose(3 * release, 12.0 * MIB), Course::PassedOn);
-        assert_eq!(choose(release, 110.0 * MIB), Course::Straight, "less than five seconds are saved");
-        assert_eq!(choose(7 * release, 110.0 * MIB), Course::PassedOn);
+        assert_eq!(choose(release / 2, 90.0 * MIB), Course::Straight, "less than five seconds are saved");
+        assert_eq!(choose(7 * release, 90.0 * MIB), Course::PassedOn);
         assert_eq!(choose(100 * release, 400.0 * MIB), Course::Straight, "no node passes on faster than that");
     }
 }
