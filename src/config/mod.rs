@@ -151,6 +151,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_for_the_nodes_that_looks_like_a_template_is_refused_by_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let workspace = Workspace::open(dir.path()).expect("a workspace");
+        let text = edited(&[("  cni: canal", "  config: {audit_policy: audit.yaml}\n  cni: canal")]);
+        make_dir(&RealDisk, &dir.path().join("environments"), 0o700).expect("made");
+        write_atomic(&workspace.environment_file("dev"), text.as_bytes(), 0o600).expect("written");
+        let policy =
+            |text: &str| write_atomic(&dir.path().join("audit.yaml"), text.as_bytes(), 0o600).expect("written");
+
+        policy("kind: Policy\nrules: [{level: '{{ lookup(\"env\", \"HOME\") }}'}]\n");
+        let failure = load(&workspace, "dev").expect_err("refused");
+        policy("kind: Policy # 100 % data, {as: it, is: {}}\n");
+        let taken = load(&workspace, "dev").expect("valid").rke2.config.files;
+
+        assert_eq!(failure.what(), "environments/dev.yaml: `rke2.config.audit_policy` cannot be given to nodes");
+        assert_eq!(failure.causes(), ["audit.yaml: line 2 holds `{{`; files are data, nothing in them is a template"]);
+        assert_eq!(taken.values().collect::<Vec<_>>(), ["kind: Policy # 100 % data, {as: it, is: {}}\n"]);
+    }
+
+    #[test]
     fn the_schema_file_is_the_one_the_code_gives() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/environments/environment.schema.json");
         let generated = format!("{:#}\n", schema());
