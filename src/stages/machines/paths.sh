@@ -36,6 +36,7 @@ MADE='
 /var/log/containers
 /var/log/faillock
 /run/k3s
+/root/.kube
 '
 # Made with them; goes only when nothing else is in it.
 EMPTIED='
