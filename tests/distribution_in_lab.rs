@@ -56,6 +56,7 @@ impl Lab {
                 port: 22,
                 user: "rocky".to_owned(),
                 host_keys: console_host_keys(&console),
+                jump: None,
             }
         };
         let key = std::fs::read(variable("SRE_TEST_KEY")).expect("a key");
