@@ -20,7 +20,7 @@ fn unloaded(dir: &Path, env: &Environment) -> Result<Vec<String>, Failure> {
     let files = files.filter(|name| manifest.file(FileKind::Release, name).is_none());
     let mut lacking: Vec<String> = files.map(|name| format!("release file `{name}`")).collect();
     for text in env.pulled() {
-        let (image, digest) = reference(&text)?;
+        let (image, digest) = reference(text)?;
         let name = plain(&image);
         if !manifest.images.iter().any(|image| image.digest == digest && image.reference == name) {
             lacking.push(format!("image `{text}`"));

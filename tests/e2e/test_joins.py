@@ -13,8 +13,7 @@ from world import NAME, inside, lab
 
 # As a clock that is an hour ahead shows itself.
 SKEWED = """mv /usr/bin/date /usr/bin/date.kept
-cat >/usr/bin/date <<'END'
-#!/bin/sh
+cat >/usr/bin/date <<'END'\n#!/bin/sh
 exec /usr/bin/date.kept -d '1 hour' "$@"
 END
 chmod 755 /usr/bin/date

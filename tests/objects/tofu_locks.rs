@@ -173,8 +173,9 @@ async fn the_lock_of_a_tofu_that_was_killed_with_its_supervisor_is_released_by_t
     let told = format!("network: released the lock {id} that a tofu which was killed has left");
     let notices = second.notices();
     assert!(notices.contains(&told), "{notices:?}");
-    let last = second.known().expect("of the second apply");
-    assert!(last["id"] != known["id"] && last["is_left"] == json!(false), "{last}");
+    // A tofu that ends at once may have given its lock back before it was looked at.
+    let last = second.known();
+    assert!(last.as_ref().is_none_or(|last| last["id"] != known["id"] && last["is_left"] == json!(false)), "{last:?}");
     drop(std::fs::remove_dir_all(spool));
 }
 

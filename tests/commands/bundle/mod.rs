@@ -42,7 +42,6 @@ impl Side {
         side.key("sign.pem", "trust.pem");
         let text = std::fs::read_to_string(root().join("environments/airgap.yaml")).expect("a file");
         std::fs::write(side.path("environments/airgap.yaml"), text).expect("written");
-        side.add("trust: {keys: [\"file:keys/trust.pem\"]}");
         side.release("release");
         side
     }
