@@ -162,8 +162,7 @@ impl Proxy {
                 let held = self.script.lock().expect("a script").hold.take();
                 held.iter().for_each(|(.., held)| held.notify_one());
                 // Nothing more comes but the end.
-                client.read(&mut [0]).await?;
-                return Ok(());
+                return client.read(&mut [0]).await.map(drop);
             }
             Some(Fault::LoseRequest | Fault::Twice | Fault::Answer(_) | Fault::Unconditional) | None => {}
         }
