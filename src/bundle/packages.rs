@@ -96,6 +96,10 @@ impl Packaged<'_> {
                 false => remove(&RealDisk, &path)?,
             }
         }
+        if files.len() < names.len() {
+            let failure = Failure::new(Exit::NotDone, "the repositories gave other packages than they had named");
+            return Err(failure.hint("they changed meanwhile: run the same command again"));
+        }
         packager.check(&self.keys(), &files)?;
         packager.repository(&rpms)?;
         let base = self.dir.join(BASE);

@@ -1,6 +1,5 @@
 //! Pushes what was loaded into a registry, and says to the nodes where it is.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
@@ -115,29 +114,29 @@ fn parts(reference: &str) -> (&str, &str, Option<&str>) {
 }
 
 /// Where nodes find the images, in the words of `rke2.config.registries`: every registry that an image names is mirrored by
-/// ours. CA and password stay references; whoever writes the file of a node reads them there.
+/// ours. The login that pushes there is not for nodes: who has it could put another image in place for all of them.
 pub fn registries(registry: &Registry, images: &[ImageEntry]) -> Registries {
     let scheme = if registry.plain_http { "http" } else { "https" };
     let endpoint = format!("{scheme}://{}", registry.host);
     let names = images.iter().map(|image| parts(&image.reference).0).chain(["docker.io"]);
     let mirrors = names.map(|name| (name.to_owned(), vec![endpoint.clone()])).collect();
     let ca = registry.ca.as_ref().and_then(|ca| ca.strip_prefix("file:")).map(PathBuf::from);
-    let access = RegistryAccess { ca, username: registry.user.clone(), password: registry.password.clone() };
-    let is_open = access == RegistryAccess::default();
-    let access = if is_open { BTreeMap::new() } else { BTreeMap::from([(registry.host.clone(), access)]) };
-    Registries { mirrors, access }
+    let access = ca.map(|ca| (registry.host.clone(), RegistryAccess { ca: Some(ca), ..RegistryAccess::default() }));
+    Registries { mirrors, access: access.into_iter().collect() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
-    fn every_registry_is_mirrored_and_the_password_stays_a_reference() {
+    fn every_registry_is_mirrored_and_the_login_that_pushes_is_not_for_nodes() {
         let registry = Registry {
             host: "registry.lan:5000".to_owned(),
             ca: Some("file:keys/ca.pem".to_owned()),
-            user: Some("puller".to_owned()),
+            user: Some("pusher".to_owned()),
             password: Some("file:keys/password".to_owned()),
             plain_http: false,
         };
@@ -151,10 +150,7 @@ mod tests {
         assert_eq!(file.mirrors, BTreeMap::from(mirrors));
         let access = &file.access["registry.lan:5000"];
         assert_eq!(access.ca.as_deref(), Some(Path::new("keys/ca.pem")));
-        assert_eq!(
-            (access.username.as_deref(), access.password.as_deref()),
-            (Some("puller"), Some("file:keys/password"))
-        );
+        assert_eq!((access.username.as_deref(), access.password.as_deref()), (None, None), "it is for pushing");
     }
 
     #[test]

@@ -34,7 +34,10 @@ pub fn endpoint(text: &str) -> Option<String> {
 
 /// A container image that cannot be another one tomorrow.
 pub fn pinned_image(text: &str) -> Option<String> {
-    let digest = text.split_once("@sha256:").map(|(_, digest)| digest);
+    let (name, digest) = text.split_once("@sha256:").map_or((text, None), |(name, digest)| (name, Some(digest)));
+    if digest.is_some() && !name.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        return Some(format!("is `{text}`, without a tag; nodes know it by its tag: `name:tag@sha256:…`"));
+    }
     let good = digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
     (!good)
         .then(|| format!("is `{text}`, which could be another image tomorrow; name it with its digest, `…@sha256:…`"))

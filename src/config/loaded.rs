@@ -34,7 +34,7 @@ pub fn add_registries(workspace: &Workspace, name: &str, registries: &mut Regist
 fn unread(path: &Path, why: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Environment, format!("`{}` cannot be read", path.display()))
         .because(why)
-        .hint("`sre-provision bundle load` writes it anew")
+        .hint("remove it: `sre-provision bundle load` writes it anew")
 }
 
 #[cfg(test)]

@@ -166,10 +166,13 @@ class File:
     def take(self, stream):
         """Reads what is lacking, in order; ends with the file under its name."""
         for index in self.lacking():
-            signal.alarm(SILENCE)
-            data = stream.read(self.length(index))
-            if len(data) < self.length(index):
-                raise SystemExit("the sender is gone")
+            data = b""
+            while len(data) < self.length(index):
+                signal.alarm(SILENCE)
+                more = stream.read1(self.length(index) - len(data))
+                if not more:
+                    raise SystemExit("the sender is gone")
+                data += more
             if self.blocks and digest_of(data) != self.blocks[index]:
                 raise Other(f"block {index} has the digest {digest_of(data)}")
             self.put(index, data)

@@ -10,7 +10,7 @@ use std::path::Path;
 use async_trait::async_trait;
 
 use crate::artifact::{Artifact, Bundle, BundleFile, Kind};
-use crate::bundle::{Pull, Source, Wanted, image_archive, is_image_loaded, refuse_unloaded};
+use crate::bundle::{Pull, Source, Wanted, image_archive, is_image_loaded, referred, refuse_unloaded};
 use crate::environment::{Environment, Platform};
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
@@ -55,15 +55,20 @@ impl Stage for BundleStage {
             refuse_unloaded(&cx.state.loaded(), cx.env).map_err(|failure| failure.of(cx.stage))?;
         }
         let tell = |text: String| cx.progress(text);
+        let source = source(cx);
+        let ca = match source {
+            Source::Directory(_) => None,
+            _ => referred(cx.workspace.root(), cx.env.bundle.ca.as_ref())?,
+        };
         let wanted = Wanted {
             version,
             files: rke2::release_files(cx.env.rke2.cni),
             dir: &cx.workspace.release(version),
-            ca: crate::bundle::referred(cx.workspace.root(), cx.env.bundle.ca.as_ref())?,
+            ca,
             stop: cx.stop,
             tell: &tell,
         };
-        let files = wanted.fetch(&source(cx)).await?;
+        let files = wanted.fetch(&source).await?;
         let images = archives(cx).await.map_err(|failure| failure.of(cx.stage))?;
         Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images }).into())
     }

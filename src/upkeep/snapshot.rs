@@ -197,17 +197,21 @@ pub async fn prune_snapshots(
     for snapshot in &going {
         let Place::Node(node) = &snapshot.place else { continue };
         let server = fleet.connection(node).await?;
-        let script = format!("/usr/local/bin/rke2 etcd-snapshot delete {}", quote(&snapshot.name));
-        server.ask(&format!("removing snapshot `{}`", snapshot.name), &script).await?;
+        server.ask(&format!("removing snapshot `{}`", snapshot.name), &removing(&snapshot.name)).await?;
     }
     Ok(going)
+}
+
+/// Without the word about S3, which the server's own configuration may say, the copies there would go as well.
+fn removing(name: &str) -> String {
+    format!("/usr/local/bin/rke2 etcd-snapshot delete --etcd-s3=false {}", quote(name))
 }
 
 fn beyond(newest_first: Vec<Snapshot>, prefix: &str, keep: usize) -> Vec<Snapshot> {
     let mut kept = std::collections::BTreeMap::new();
     let mut going = newest_first;
     going.retain(|snapshot| {
-        // RKE2 removes copies in S3 by its own retention.
+        // RKE2 removes copies in S3 by their own retention.
         let Place::Node(node) = &snapshot.place else { return false };
         if !snapshot.name.starts_with(prefix) {
             return false;

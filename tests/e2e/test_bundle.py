@@ -299,7 +299,7 @@ class Bundle(unittest.TestCase):
         told = json.loads((self.loaded / "registries.yaml").read_text())
 
         self.assertEqual(told["mirrors"]["localhost:5000"], ["https://localhost:5001"])
-        access = {"ca": "keys/ca.pem", "username": USER, "password": "file:keys/password"}
+        access = {"ca": "keys/ca.pem"}
         self.assertEqual(told["access"], {"localhost:5001": access})
         for path in (path for path in self.loaded.rglob("*") if path.is_file() and path.stat().st_size < 1 << 20):
             self.assertNotIn(PASSWORD.encode(), path.read_bytes(), path)

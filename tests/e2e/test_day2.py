@@ -147,9 +147,11 @@ class Day2(Cluster):
             self.assertEqual(ended.code, 0, ended.said)
 
         view = json.loads(self.view(file, "config", "view", "--raw", "-o", "json"))
-        self.assertEqual(["work", NAME], [context["name"] for context in view["contexts"]])
-        self.assertEqual(("work", "yes"), (view["current-context"], view["users"][0]["user"]["token"]))
-        self.assertEqual("007", view["contexts"][0]["context"]["namespace"])
+        contexts = {one["name"]: one["context"] for one in view["contexts"]}
+        users = {one["name"]: one["user"] for one in view["users"]}
+        self.assertEqual({"work", NAME}, set(contexts))
+        self.assertEqual(("work", "yes"), (view["current-context"], users["me"]["token"]))
+        self.assertEqual("007", contexts["work"]["namespace"])
         self.assertIn("server-1", self.view(file, "--context", NAME, "get", "nodes", "-o", "name"))
 
     def view(self, file, *words: str) -> str:

@@ -18,7 +18,7 @@ use crate::journal::{Lease, Record};
 use crate::report::Screen;
 use crate::secret::Secret;
 use crate::stop::Stop;
-use crate::workspace::{RealDisk, make_dir, remove_tree, write_atomic};
+use crate::workspace::{RealDisk, make_dir, remove, remove_tree, write_atomic};
 
 /// Beside what was loaded: the last accepted version of each line, also where there is no journal yet.
 const ACCEPTED: &str = "accepted.json";
@@ -83,6 +83,8 @@ fn feed(desk: &Desk, manifest: &Manifest) -> Result<(), Failure> {
 /// Makes an OCI layout of the images, and pushes them where a registry is named.
 async fn push(desk: &Desk, manifest: &Manifest, screen: Screen) -> Result<usize, Failure> {
     let dir = desk.state.loaded();
+    // What an earlier bundle told nodes counts no more, whatever comes of this one.
+    remove(&RealDisk, &dir.join("registries.yaml"))?;
     if manifest.images.is_empty() {
         return Ok(0);
     }

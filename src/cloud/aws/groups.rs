@@ -88,12 +88,11 @@ impl Aws {
         };
         let Some(group) = answer.security_groups().first() else { return Ok(None) };
         let vpc = group.vpc_id().unwrap_or_default().to_owned();
-        let mut environment = tagged::read(group.tags()).remove(TAG_ENVIRONMENT);
-        if environment.is_none() {
-            let vpcs = self.vpcs(vec![tagged::filter("vpc-id", &vpc)]).await?;
-            environment = vpcs.first().and_then(|vpc| tagged::read(vpc.tags()).remove(TAG_ENVIRONMENT));
-        }
-        Ok(Some(Around { vpc, environment }))
+        let vpcs = self.vpcs(vec![tagged::filter("vpc-id", &vpc)]).await?;
+        let of_vpc = vpcs.first().and_then(|vpc| tagged::read(vpc.tags()).remove(TAG_ENVIRONMENT));
+        let environment = tagged::read(group.tags()).remove(TAG_ENVIRONMENT).or_else(|| of_vpc.clone());
+        let is_own = of_vpc.is_some() && of_vpc == environment;
+        Ok(Some(Around { own_vpc: is_own.then_some(vpc), environment }))
     }
 
     async fn forget(&self, group: &SecurityGroup, named: &str, egress: bool) -> Result<(), Failure> {
@@ -115,19 +114,20 @@ impl Aws {
 }
 
 /// What a group lies among, which tells others of ours from somebody else's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Around {
-    vpc: String,
+    /// Its VPC, where the environment made that as well.
+    own_vpc: Option<String>,
     /// Of the group, or else of its VPC.
     environment: Option<String>,
 }
 
 impl Around {
-    /// A group of another environment, or one in another network that says of no environment.
+    /// A group of another environment, or one that says of none and does not lie in a network of this one.
     fn is_foreign(&self, other: &SecurityGroup) -> bool {
         match tagged::read(other.tags()).get(TAG_ENVIRONMENT) {
             Some(theirs) => self.environment.as_ref() != Some(theirs),
-            None => other.vpc_id() != Some(&self.vpc),
+            None => self.own_vpc.is_none() || other.vpc_id() != self.own_vpc.as_deref(),
         }
     }
 }
@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_group_is_somebody_elses_by_its_tag_or_else_by_its_network() {
-        let around = Around { vpc: "vpc-1".to_owned(), environment: Some("5b1e".to_owned()) };
+        let around = Around { own_vpc: Some("vpc-1".to_owned()), environment: Some("5b1e".to_owned()) };
+        let guest = Around { own_vpc: None, ..around.clone() };
         let group = |vpc: &str, environment: Option<&str>| {
             let tag = environment.map(|id| vec![Tag::builder().key(TAG_ENVIRONMENT).value(id).build()]);
             SecurityGroup::builder().vpc_id(vpc).set_tags(tag).build()
@@ -217,6 +218,7 @@ mod tests {
         .map(|group| around.is_foreign(&group));
 
         assert_eq!(told, [false, false, false, true, true]);
+        assert!(guest.is_foreign(&group("vpc-1", None)), "in a person's own network it may be anybody's");
     }
 
     #[test]
