@@ -25,7 +25,6 @@ HTPASSWD = f"{USER}:$2b$05$abcdefghijklmnopqrstuu6B8pXuKlGSQtlp35LOaVqTVz2k4CqLm
 OCI = "application/vnd.oci.image"
 CHART = "application/vnd.cncf.helm"
 SUPPLY = """
-trust: {keys: ["file:keys/trust.pem"]}
 bundle:
   providers: given/providers
   wheels: given/wheels
@@ -192,6 +191,7 @@ class Bundle(unittest.TestCase):
         cls.made = world.run(
             "bundle", "create", NAME, "--to", str(disk), "--sign", f"file:{cls.keys / 'sign.pem'}", "--split", "64MiB", "--yes"
         )
+        assert cls.made.code == 0, cls.made.said
         near.stop()
         shutil.rmtree(cls.given)
         shutil.rmtree(world.workspace / ".sre-provision")
