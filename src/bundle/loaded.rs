@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::bundle::images::{plain, reference};
+use crate::bundle::images::{reference, unnamed};
 use crate::bundle::load::loaded_manifest;
 use crate::bundle::name::FileKind;
+use crate::bundle::needs::other_release;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::rke2::release_files;
@@ -13,19 +14,13 @@ use crate::rke2::release_files;
 /// loaded. By name and digest: contents were held against theirs when they were loaded.
 fn unloaded(dir: &Path, env: &Environment) -> Result<Vec<String>, Failure> {
     let Some(manifest) = loaded_manifest(dir) else { return Ok(vec![]) };
-    if manifest.rke2.version != env.rke2.version {
-        return Ok(vec![format!("RKE2 {} (it holds {})", env.rke2.version, manifest.rke2.version)]);
+    if let Some(other) = other_release(&manifest, env) {
+        return Ok(vec![other]);
     }
     let files = release_files(env.rke2.cni).into_iter();
     let files = files.filter(|name| manifest.file(FileKind::Release, name).is_none());
     let mut lacking: Vec<String> = files.map(|name| format!("release file `{name}`")).collect();
-    for text in env.pulled() {
-        let (image, digest) = reference(text)?;
-        let name = plain(&image);
-        if !manifest.images.iter().any(|image| image.digest == digest && image.reference == name) {
-            lacking.push(format!("image `{text}`"));
-        }
-    }
+    lacking.extend(unnamed(&manifest, &env.pulled())?);
     Ok(lacking)
 }
 

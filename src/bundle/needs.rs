@@ -55,11 +55,17 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
     Ok(lacking)
 }
 
+/// The release that is wanted, where a manifest is of another one.
+pub fn other_release(manifest: &Manifest, env: &Environment) -> Option<String> {
+    let (held, wanted) = (&manifest.rke2.version, &env.rke2.version);
+    (held != wanted).then(|| format!("RKE2 {wanted} (it holds {held})"))
+}
+
 /// The files of the release, each as the release's own list has it.
 fn release(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failure> {
-    let (manifest, wanted) = (&opened.manifest, &env.rke2.version);
-    if manifest.rke2.version != *wanted {
-        return Ok(vec![format!("RKE2 {wanted} (it holds {})", manifest.rke2.version)]);
+    let manifest = &opened.manifest;
+    if let Some(other) = other_release(manifest, env) {
+        return Ok(vec![other]);
     }
     let Some(list) = manifest.file(FileKind::Release, &checksum_file()) else {
         return Ok(vec![format!("release file `{}`", checksum_file())]);
