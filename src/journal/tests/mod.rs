@@ -9,6 +9,7 @@ mod invariants;
 mod remembering;
 mod sharing;
 mod sim;
+mod sim_sky;
 mod sim_wire;
 mod writing;
 
