@@ -3,6 +3,7 @@
 //! S3 is moto, in the Python of the lab: `lab/lab run cargo test --test objects`.
 #![expect(clippy::disallowed_methods, reason = "the world of the test is made of files and programs")]
 
+mod begun;
 mod commands;
 mod moto;
 mod moves;

@@ -1,6 +1,6 @@
 //! The sweep of `down` under a lease that is lost in the middle: what is left is another's to remove.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,14 +10,13 @@ use sre_provision::cloud::{
     Thing, ThingKind, Whose,
 };
 use sre_provision::event::Events;
-use sre_provision::execute::{Book, Broom};
+use sre_provision::execute::Broom;
 use sre_provision::failure::{Exit, Failure};
-use sre_provision::journal::{Actor, Home, Shared, Tenure, Writer};
+use sre_provision::journal::Tenure;
 use sre_provision::objects::{MemoryObjects, Objects};
 use sre_provision::stop::Stop;
-use sre_provision::workspace::Workspace;
 
-use crate::commands::parsed;
+use crate::begun::Begun;
 
 /// Disks, and the lease that another takes as soon as the first one is removed.
 struct Platform {
@@ -134,15 +133,7 @@ fn disk(id: &str) -> Thing {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sweep_removes_nothing_more_once_its_lease_is_lost() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let objects = Arc::new(MemoryObjects::default());
-    let shared = Shared::new(Arc::<MemoryObjects>::clone(&objects));
-    let home = Home::new(Workspace::open(dir.path()).expect("a workspace").state("dev"), Some(shared));
-    home.keep_identity(&parsed()).await.expect("kept");
-    let lease = home.lease(Actor::here()).await.expect("free");
-    let tenure = Arc::clone(lease.tenure().expect("shared"));
-    let writer = Writer::begin(home.journal(&parsed()).await.expect("empty"), lease, "down dev", None).await;
-    let book = Book::new(writer.expect("begun"), &parsed(), BTreeMap::new());
+    let Begun { _dir, objects, tenure, book } = Begun::new("down dev").await;
     let platform = Platform { disks: vec![disk("vol-1"), disk("vol-2")], removed: Mutex::default(), objects, tenure };
     let (events, _received) = Events::channel();
 

@@ -21,6 +21,7 @@ use sre_provision::tools::{ToolCx, ToolEnvironment, Tools};
 use sre_provision::workspace::{StateDir, Workspace};
 
 use crate::World;
+use crate::begun::Begun;
 use crate::commands::parsed;
 
 /// A platform on which nothing is found.
@@ -191,16 +192,9 @@ struct Working {
 
 impl Working {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let objects = Arc::new(MemoryObjects::default());
-        let shared = Shared::new(Arc::<MemoryObjects>::clone(&objects));
-        let home = Home::new(Workspace::open(dir.path()).expect("a workspace").state("dev"), Some(shared));
-        home.keep_identity(&parsed()).await.expect("kept");
-        let lease = home.lease(Actor::here()).await.expect("free");
-        let writer = Writer::begin(home.journal(&parsed()).await.expect("empty"), lease, "up dev", None).await;
-        let book = Book::new(writer.expect("begun"), &parsed(), BTreeMap::new());
+        let Begun { _dir, objects, book, .. } = Begun::new("up dev").await;
         book.started(CHILD, SLOT, Path::new("/lock")).await.expect("told");
-        Self { _dir: dir, objects, book }
+        Self { _dir, objects, book }
     }
 
     fn key() -> String {
