@@ -30,16 +30,16 @@ impl Book {
         let child = || {
             self.writer().look(|memory| {
                 let mut open = memory.open_children.iter();
-                open.find(|(_, child)| child.slot == slot).map(|(id, _)| id.clone())
+                open.find(|(_, child)| child.slot == slot).map(|(id, child)| (id.clone(), child.started))
             })
         };
         let Some(before) = child() else { return Ok(false) };
         let Some(lock) = self.writer().tofu_lock(stage).await? else { return Ok(false) };
         // A child that has ended meanwhile has given it back, and what lies there may be another's.
-        if child().as_ref() != Some(&before) {
+        if child().as_ref() != Some(&before) || !lock.may_be_of(before.1) {
             return Ok(false);
         }
-        self.record_lock(slot, json!(Held { id: lock.id, child: before, is_left: false })).await?;
+        self.record_lock(slot, json!(Held { id: lock.id, child: before.0, is_left: false })).await?;
         Ok(true)
     }
 

@@ -3,6 +3,8 @@
 //!
 //! Source: `use_lockfile` of the backend `s3`; the object's fields as OpenTofu 1.12.6 writes them.
 
+use jiff::Timestamp;
+use rustix::system::uname;
 use serde::Deserialize;
 
 use super::Writer;
@@ -14,6 +16,20 @@ use crate::failure::Failure;
 pub struct TofuLock {
     #[serde(rename = "ID")]
     pub id: String,
+    /// `root@vm`: the user and the machine that OpenTofu runs on.
+    #[serde(rename = "Who")]
+    pub who: String,
+    #[serde(rename = "Created")]
+    pub created: Timestamp,
+}
+
+impl TofuLock {
+    /// Whether a child that was started then on this machine may have made it.
+    pub fn may_be_of(&self, started: Timestamp) -> bool {
+        let here = uname();
+        let is_here = self.who.rsplit('@').next() == here.nodename().to_str().ok();
+        is_here && self.created >= started
+    }
 }
 
 impl Writer {
@@ -38,6 +54,22 @@ mod tests {
 
         let lock: TofuLock = serde_json::from_str(text).expect("a lock");
 
-        assert_eq!(lock, TofuLock { id: "ef73296c-5625-d31d-4adb-2a9d9cf43a7a".to_owned() });
+        assert_eq!(lock.id, "ef73296c-5625-d31d-4adb-2a9d9cf43a7a");
+        assert_eq!(lock.created, Timestamp::from_nanosecond(1_796_025_495_818_908_782).expect("a time"));
+    }
+
+    #[test]
+    fn a_lock_of_another_machine_or_from_before_the_child_is_not_the_childs() {
+        let started = Timestamp::from_second(1_790_000_000).expect("a time");
+        let lock = |who: &str, second: i64| TofuLock {
+            id: "one".to_owned(),
+            who: who.to_owned(),
+            created: Timestamp::from_second(second).expect("a time"),
+        };
+        let here = format!("root@{}", uname().nodename().to_string_lossy());
+
+        assert!(lock(&here, 1_790_000_001).may_be_of(started));
+        assert!(!lock(&here, 1_789_999_999).may_be_of(started));
+        assert!(!lock("root@elsewhere.example", 1_790_000_001).may_be_of(started));
     }
 }

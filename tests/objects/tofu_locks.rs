@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::{Value, json};
 use sre_provision::artifact::Kind;
@@ -203,8 +204,12 @@ impl Working {
 
     /// Somebody's lock, in the place of the one that is there.
     async fn lock(&self, id: &str) {
+        self.lock_by(id, &Actor::here().host).await;
+    }
+
+    async fn lock_by(&self, id: &str, host: &str) {
         self.objects.delete(&Self::key()).await.expect("removed");
-        let text = json!({ "ID": id, "Who": "root@vm" }).to_string();
+        let text = json!({ "ID": id, "Who": format!("root@{host}"), "Created": Timestamp::now() }).to_string();
         self.objects.create(&Self::key(), text.as_bytes()).await.expect("made");
     }
 
@@ -270,6 +275,14 @@ async fn what_is_locked_when_no_child_of_ours_works_is_nobodys_that_we_know() {
     let run = Working::new().await;
     run.book.ended(CHILD, None, None).await.expect("told");
     run.lock("another's").await;
+
+    assert_eq!((run.see().await, run.is_known()), (false, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_another_machine_is_not_taken_for_that_of_a_child_that_works_here() {
+    let run = Working::new().await;
+    run.lock_by("another's", "elsewhere.example").await;
 
     assert_eq!((run.see().await, run.is_known()), (false, false));
 }
