@@ -146,7 +146,7 @@ async fn refill(objects: &dyn Objects, kept: &[(String, Vec<u8>)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes many minutes: run it by its name with --ignored"]
+#[ignore = "takes minutes: tests/lab-full runs it"]
 async fn a_move_to_s3_that_is_killed_at_any_write_is_done_again_and_loses_nothing() {
     let world = World::new().await;
     let objects = world.objects("state").await;
@@ -175,7 +175,7 @@ async fn a_move_to_s3_that_is_killed_at_any_write_is_done_again_and_loses_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes many minutes: run it by its name with --ignored"]
+#[ignore = "takes minutes: tests/lab-full runs it"]
 async fn a_move_from_s3_that_is_killed_anywhere_is_done_again_and_loses_nothing() {
     let world = World::new().await;
     let objects = world.objects("state").await;
