@@ -1,8 +1,9 @@
 //! The rules of a profile and how each is checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::compliance::published::Published;
 use crate::compliance::role::{Other, Role, Setting};
 use crate::environment::HardeningProfile;
 use crate::failure::Failure;
@@ -24,6 +25,24 @@ pub enum Check {
     AuditLines { lines: Vec<String> },
     /// One of the checks that are no list.
     Single(Single),
+    /// A package that is installed, or is not.
+    Package { name: String, installed: bool },
+    /// A unit that is enabled and active, or can be neither.
+    Unit { name: String, runs: bool },
+    /// A word on the kernel's command line, now and after the next boot, or its absence.
+    KernelArgument { argument: String, present: bool },
+    /// A file system of its own, mounted with this option where one is given.
+    Mount { path: String, option: Option<String> },
+    /// A key in a file of `key=value` lines.
+    Key { path: String, key: String, value: String },
+    /// Something that holds of accounts, of what they own, or of the system.
+    Fact(Fact),
+    /// What is about a graphical login only.
+    Desktop,
+    /// What is about USB devices only.
+    NoUsb,
+    /// What cannot be told by looking, and why.
+    Unchecked { why: String },
     /// A rule of the role that no check is written for.
     Unwritten,
 }
@@ -54,11 +73,38 @@ pub enum Single {
     Faillock,
     PasswordRounds,
     IdleShell,
-    Umask,
+    UmaskOfBash,
+    UmaskOfCsh,
+    UmaskOfProfile,
     HostKeyModes,
     WritableCommands,
     OpenHomes,
     OpenFolders,
+}
+
+/// What holds of the machine as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    UniqueUids,
+    UniqueGids,
+    GroupsExist,
+    OnlyRootIsZero,
+    NoEmptyPassword,
+    Sha512Passwords,
+    PasswordsExpire,
+    PasswordsStay,
+    HomesNamed,
+    HomesExist,
+    HomesOfOwnGroup,
+    NoUnownedFile,
+    NoUngroupedFile,
+    NoTrustedHosts,
+    SudoAsks,
+    SudoWantsPassword,
+    TextTarget,
+    NoExecute,
+    SelinuxEnforces,
+    AuditRulesLoaded,
 }
 
 /// One thing to check; it may fulfil several rules, and a rule may need several.
@@ -94,9 +140,44 @@ impl Catalogue {
         Ok(Self::of(Role::read(dir)?, profile))
     }
 
+    /// Reads every published rule of the profile: those of the role, those that can be told by looking, and the rest, which
+    /// says why it cannot.
+    ///
+    /// # Errors
+    /// As [`Catalogue::read`].
+    pub fn whole(dir: &Path, profile: HardeningProfile) -> Result<Self, Failure> {
+        let mut catalogue = Self::read(dir, profile)?;
+        let held: BTreeSet<String> = catalogue.rules.iter().flat_map(|rule| rule.ids.clone()).collect();
+        let is_audit = |rule: &&Rule| {
+            matches!(
+                rule.check,
+                Check::AuditLines { .. }
+                    | Check::Single(Single::AuditFailure | Single::AuditFrozen | Single::LoginIdFrozen)
+            )
+        };
+        let audited: BTreeSet<String> =
+            catalogue.rules.iter().filter(is_audit).flat_map(|rule| rule.ids.clone()).collect();
+        for published in Published::of(profile)? {
+            if let Some(why) = published.exception() {
+                catalogue.exceptions.entry(published.id.clone()).or_insert_with(|| why.to_owned());
+            }
+            let rule = |check| Rule { ids: vec![published.id.clone()], check, what: published.about().to_owned() };
+            let mut checks = match held.contains(&published.id) {
+                true => vec![],
+                false => published.checks().unwrap_or_else(|| vec![Check::Unchecked { why: published.unchecked() }]),
+            };
+            checks.extend(published.rest().map(|rest| Check::Unchecked { why: format!("not looked at: {rest}") }));
+            if audited.contains(&published.id) {
+                checks.push(Check::Fact(Fact::AuditRulesLoaded));
+            }
+            catalogue.rules.extend(checks.into_iter().map(rule));
+        }
+        Ok(catalogue)
+    }
+
     /// The number of rules, each counted once.
     pub fn len(&self) -> usize {
-        self.rules.iter().flat_map(|rule| &rule.ids).collect::<std::collections::BTreeSet<_>>().len()
+        self.rules.iter().flat_map(|rule| &rule.ids).collect::<BTreeSet<_>>().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -181,7 +262,9 @@ fn single(id: &str) -> Option<Single> {
         "RHEL-09-611030" | "RHEL-09-611035" | "CIS-5.3.2.2" => Single::Faillock,
         "RHEL-09-611050" | "RHEL-09-611055" => Single::PasswordRounds,
         "RHEL-09-412035" | "CIS-5.4.3.2" => Single::IdleShell,
-        "RHEL-09-412055" | "RHEL-09-412060" | "RHEL-09-412070" => Single::Umask,
+        "RHEL-09-412055" => Single::UmaskOfBash,
+        "RHEL-09-412060" => Single::UmaskOfCsh,
+        "RHEL-09-412070" => Single::UmaskOfProfile,
         "RHEL-09-232010" | "RHEL-09-232020" => Single::WritableCommands,
         "RHEL-09-232050" | "CIS-7.2.8" => Single::OpenHomes,
         "RHEL-09-232245" | "CIS-7.1.11" => Single::OpenFolders,
@@ -227,6 +310,22 @@ mod tests {
         assert!(stig.len() > 180, "{} rules", stig.len());
         assert!(stig.rules.iter().all(|rule| rule.ids.iter().all(|id| id.starts_with("RHEL-09-"))));
         assert!(cis.rules.iter().all(|rule| rule.ids.iter().all(|id| id.starts_with("CIS-"))));
+    }
+
+    #[test]
+    fn the_whole_catalogue_has_every_published_rule_and_says_why_one_is_not_checked() {
+        let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("ansible/roles/os_hardening/vars/main");
+        let count = |profile| {
+            let catalogue = Catalogue::whole(&dir, profile).expect("the role of this repository");
+            let unchecked = catalogue.rules.iter().filter(|rule| match &rule.check {
+                Check::Unchecked { why } => !why.is_empty(),
+                _ => false,
+            });
+            (catalogue.len(), unchecked.count())
+        };
+
+        assert_eq!(count(HardeningProfile::Stig), (445, 104));
+        assert_eq!(count(HardeningProfile::Cis), (235, 101));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! From what was seen to a finding per rule.
 
 use crate::compliance::catalogue::{Catalogue, Check, SettingFile, Single};
+use crate::compliance::facts;
 use crate::compliance::observation::{FileMode, QUESTION, Seen, parameter_path};
 use crate::compliance::report::{Finding, Report, Status};
+use crate::compliance::system;
 use crate::failure::{Exit, Failure};
 use crate::node::Census;
 
@@ -40,7 +42,7 @@ impl Catalogue {
 }
 
 /// Status, what was seen, and what is wanted.
-type Verdict = (Status, String, String);
+pub(super) type Verdict = (Status, String, String);
 
 fn judged(check: &Check, seen: &Seen<'_>) -> Verdict {
     match check {
@@ -51,11 +53,20 @@ fn judged(check: &Check, seen: &Seen<'_>) -> Verdict {
         Check::Mode { path, limit } => mode(seen, path, *limit),
         Check::AuditLines { lines } => audit_lines(seen, lines),
         Check::Single(single) => self::single(seen, *single),
+        Check::Package { name, installed } => system::package(seen, name, *installed),
+        Check::Unit { name, runs } => system::unit(seen, name, *runs),
+        Check::KernelArgument { argument, present } => system::kernel_argument(seen, argument, *present),
+        Check::Mount { path, option } => system::mount(seen, path, option.as_deref()),
+        Check::Key { path, key, value } => system::key(seen, path, key, value),
+        Check::Fact(fact) => facts::fact(seen, *fact),
+        Check::Desktop => system::desktop(seen),
+        Check::NoUsb => system::no_usb(seen),
+        Check::Unchecked { why } => (Status::NotReviewed, why.clone(), String::new()),
         Check::Unwritten => (Status::Unknown, "no check is written for it".to_owned(), String::new()),
     }
 }
 
-fn passes(good: bool) -> Status {
+pub(super) fn passes(good: bool) -> Status {
     if good { Status::Pass } else { Status::Fail }
 }
 
@@ -98,7 +109,10 @@ fn sysctl(seen: &Seen<'_>, key: &str, value: &str) -> Verdict {
     let now = seen.all("sysctl").iter().find_map(|line| line.strip_prefix(path.as_str())?.strip_prefix(' '));
     let later = seen.last_value("sysctl-file", key).or_else(|| seen.last_value("sysctl-file", &key.replace('.', "/")));
     match (now, later) {
-        (None, _) => (Status::NotApplicable, "the kernel has no such parameter".to_owned(), wanted),
+        (None, _) if seen.all("absent").contains(&path.as_str()) => {
+            (Status::NotApplicable, "the kernel has no such parameter".to_owned(), wanted)
+        }
+        (None, _) => (Status::Unknown, format!("nothing was read of {path}"), wanted),
         (Some(now), _) if now != value => (Status::Fail, format!("{key} = {now}"), wanted),
         (Some(_), Some(later)) if later == value => (Status::Pass, format!("{key} = {value}"), wanted),
         (Some(_), later) => {
@@ -143,9 +157,13 @@ fn setting(seen: &Seen<'_>, file: SettingFile, key: &str, value: &str) -> Verdic
 }
 
 fn mode(seen: &Seen<'_>, path: &str, limit: u32) -> Verdict {
-    let wanted = format!("{path} of root:root with mode {limit:04o} at most");
+    let wanted = match limit {
+        0o7777 => format!("{path} of root:root"),
+        _ => format!("{path} of root:root with mode {limit:04o} at most"),
+    };
     match seen.modes.get(path) {
-        None => (Status::NotApplicable, format!("{path} does not exist"), wanted),
+        None if seen.all("absent").contains(&path) => (Status::NotApplicable, format!("{path} does not exist"), wanted),
+        None => (Status::Unknown, format!("nothing was read of {path}"), wanted),
         Some(found) => (passes(within(*found, limit)), written_mode(path, *found), wanted),
     }
 }
@@ -196,7 +214,9 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
         Single::Faillock => pam(seen, &|line| line.contains("pam_faillock.so"), Quantity::Some),
         Single::PasswordRounds => pam(seen, &has_rounds, Quantity::Some),
         Single::IdleShell => idle_shell(seen),
-        Single::Umask => umask(seen),
+        Single::UmaskOfBash => umask(seen, "/etc/bashrc"),
+        Single::UmaskOfCsh => umask(seen, "/etc/csh.cshrc"),
+        Single::UmaskOfProfile => umask(seen, "/etc/profile"),
         Single::HostKeyModes => {
             let private =
                 modes_of(seen, &|path| path.starts_with("/etc/ssh/ssh_host_") && !path.ends_with(".pub"), 0o600);
@@ -299,11 +319,14 @@ fn idle_shell(seen: &Seen<'_>) -> Verdict {
     (passes(good), limit.map_or_else(|| "TMOUT is not set".to_owned(), |limit| format!("TMOUT={limit}")), String::new())
 }
 
-fn umask(seen: &Seen<'_>) -> Verdict {
-    let lines = seen.all("umask");
+fn umask(seen: &Seen<'_>, file: &str) -> Verdict {
+    let of_file = |line: &&&str| line.strip_prefix(file).is_some_and(|rest| rest.starts_with(' '));
+    let lines: Vec<&&str> = seen.all("umask").iter().filter(of_file).collect();
     match lines.iter().find(|line| !line.ends_with(" 077")) {
-        Some(line) => (Status::Fail, (*line).to_owned(), "077".to_owned()),
-        None if lines.is_empty() => (Status::NotApplicable, "no file sets one".to_owned(), "077".to_owned()),
+        Some(line) => (Status::Fail, (**line).to_string(), "077".to_owned()),
+        None if lines.is_empty() => {
+            (Status::NotReviewed, format!("{file} sets none, or is not there"), "077".to_owned())
+        }
         None => (Status::Pass, format!("077 in {} places", lines.len()), "077".to_owned()),
     }
 }
@@ -361,7 +384,8 @@ mod tests {
             (Status::Fail, "kernel.dmesg_restrict = 1 now, 0 after the next boot".to_owned())
         );
         assert_eq!(check(now), (Status::Fail, "kernel.dmesg_restrict = 1 now, in no file".to_owned()));
-        assert_eq!(check("").0, Status::NotApplicable);
+        assert_eq!(check("absent /proc/sys/kernel/dmesg_restrict\n").0, Status::NotApplicable);
+        assert_eq!(check("").0, Status::Unknown);
     }
 
     #[test]
@@ -384,7 +408,8 @@ mod tests {
             (Status::Fail, "/etc/shadow of 0:42 with mode 0640".to_owned())
         );
         assert_eq!(check("mode 644 0 0 /etc/shadow\n").0, Status::Fail);
-        assert_eq!(check("").0, Status::NotApplicable);
+        assert_eq!(check("absent /etc/shadow\n").0, Status::NotApplicable);
+        assert_eq!(check("").0, Status::Unknown);
     }
 
     #[test]

@@ -9,13 +9,18 @@
 //! instead of seconds of disk. The rules that need the walk are `NotLookedAt` in it and are looked at in a deep check.
 
 mod catalogue;
+mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod judge;
 mod observation;
+mod published;
 mod report;
 mod role;
+mod system;
+mod wording;
 
 pub use catalogue::{Catalogue, Check, Rule};
 pub use observation::{Depth, QUESTION};
+pub use published::{Published, Severity};
 pub use report::{Finding, Report, Status};

@@ -21,7 +21,7 @@ pub enum Depth {
 }
 
 /// What families of facts there are, before those of [`Depth::Deep`].
-const QUICK: &str = r#"lines() { sed -n -e 's/[[:space:]]*$//' -e "/^[[:space:]]*[^#;[:space:]]/s/^[[:space:]]*/$1 /p"; }
+const QUICK: &str = r#"lines() { sed -n -e 's/[[:space:]]*$//' -e "/^[[:space:]]*[^#;[:space:]]/s|^[[:space:]]*|$1 |p"; }
 some() { for file; do [ ! -f "$file" ] || cat "$file"; done; }
 /usr/sbin/sshd -T 2>/dev/null | sed 's/^/sshd /'
 systemd-analyze cat-config sysctl.d 2>/dev/null | lines sysctl-file
@@ -49,15 +49,62 @@ stat -c 'mode %a %u %g %n' /etc/audit/*.conf /etc/audit/rules.d/*.rules /etc/ssh
 "#;
 
 /// The walks. Containers' own files are no part of the host.
-const DEEP: &str = r#"echo "walked yes"
+const DEEP: &str = r#"local_roots() {
+  awk '$3 ~ /^(ext[234]|xfs|btrfs|tmpfs|vfat)$/ || $2 == "/" { print $2 }' /proc/self/mounts | sort -u |
+    grep -v -E '^/(proc|sys|dev|run/k3s|run/user|run/credentials|var/lib/(rancher|kubelet))(/|$)'
+}
+echo "walked yes"
 find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin /usr/lib /usr/lib64 -xdev -type f -perm /022 \
   2>/dev/null | head -n 20 | sed 's/^/writable /'
-find / -xdev \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) -prune -o \
-  -type d -perm -0002 ! -perm -1000 -print 2>/dev/null | head -n 20 | sed 's/^/open-folder /'
+for root in $(local_roots); do
+  find "$root" -xdev \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) -prune -o \
+    -type d -perm -0002 ! -perm -1000 -print 2>/dev/null
+done | head -n 20 | sed 's/^/open-folder /'
 awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc/passwd | while read -r home; do
   [ ! -d "$home" ] || find "$home" -maxdepth 0 -perm /027 | sed 's/^/open-home /'
 done
 "#;
+
+/// What published rules beyond the role's ask for. A unit is known by name, so the list of them is put before it.
+const SYSTEM: &str = r#"echo "system yes"
+rpm -qa --qf 'rpm %{NAME}\n' 2>/dev/null && echo "rpms yes"
+sed 's/^/cmdline /' /proc/cmdline
+for entry in /boot/loader/entries/*.conf; do [ ! -r "$entry" ] || sed -n 's/^options[[:space:]]*/boot-entry /p' "$entry"; done
+if [ -r /boot/grub2/grubenv ]; then sed -n 's/^kernelopts=/kernelopts /p' /boot/grub2/grubenv; fi
+awk '{ print "mounted " $5 " " $6 }' /proc/self/mountinfo
+awk '$1 !~ /^#/ && NF >= 4 { print "fstab " $2 " " $4 }' /etc/fstab 2>/dev/null
+awk -F: '{ print "passwd " $1 ":" $3 ":" $4 ":" $6 ":" $7 }' /etc/passwd
+awk -F: '{ print "group " $1 ":" $3 }' /etc/group
+# Of a password only by what it is made, never itself.
+awk -F: '{ kind = $2 == "" ? "empty" : $2 ~ /^[!*]/ ? "locked" : $2 ~ /^[$]/ ? substr($2, 1, index(substr($2, 2), "$") + 1) : "other"
+  print "shadow " $1 ":" kind ":" $4 ":" $5 }' /etc/shadow
+awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc/passwd | while read -r home; do
+  [ -z "$home" ] || stat -c 'home %g %n' "$home" 2>/dev/null
+done
+some /etc/sudoers /etc/sudoers.d/* | lines sudoers
+for root in $(local_roots); do
+  find "$root" -xdev -ignore_readdir_race \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) \
+    -prune -o \( \( -nouser -printf 'unowned %p\n' \) , \( -nogroup -printf 'ungrouped %p\n' \) , \
+    \( \( -name .shosts -o -name shosts.equiv \) -printf 'shosts %p\n' \) \) 2>/dev/null
+  echo "whole-walk $?"
+done | awk 'seen[$1]++ < 20'
+echo "default-target $(systemctl get-default 2>/dev/null)"
+grep -q -w -m 1 nx /proc/cpuinfo && echo "cpu nx"
+echo "selinux $(getenforce 2>/dev/null)"
+auditctl -l 2>/dev/null | sed 's/^/audit-loaded /'
+[ ! -d /sys/bus/usb/devices ] || ls /sys/bus/usb/devices | sed 's/^/usb /'
+"#;
+
+/// A line for each name of a unit: an alias is known by the unit that it stands for.
+const UNITS: &str = r#"2>/dev/null | awk -F= '
+function tell(  names, count, at) {
+  count = split(said["Names"], names, " ")
+  for (at = 1; at <= count; at++) print "unit " names[at] " " said["LoadState"] " " said["ActiveState"] " " said["UnitFileState"]
+  split("", said)
+}
+/^$/ { tell(); next }
+{ said[$1] = $2 }
+END { tell() }'"#;
 
 impl Catalogue {
     /// What a census asks.
@@ -71,7 +118,7 @@ impl Catalogue {
             return "exit 0".to_owned();
         }
         let mut text = QUICK.to_owned();
-        let (mut keys, mut paths) = (String::new(), String::new());
+        let (mut keys, mut paths, mut units, mut files) = (String::new(), String::new(), String::new(), String::new());
         for rule in &self.rules {
             // Writing to a String cannot fail.
             match &rule.check {
@@ -81,7 +128,21 @@ impl Catalogue {
                 Check::Mode { path, .. } => {
                     let _ = write!(paths, " {}", quote(path));
                 }
+                Check::Unit { name, .. } => {
+                    let _ = write!(units, " {}", quote(name));
+                }
+                Check::Key { path, .. } if !files.contains(&quote(path)) => {
+                    let _ = write!(files, " {}", quote(path));
+                }
                 Check::Sshd { .. }
+                | Check::Key { .. }
+                | Check::Fact(_)
+                | Check::Package { .. }
+                | Check::KernelArgument { .. }
+                | Check::Mount { .. }
+                | Check::Desktop
+                | Check::NoUsb
+                | Check::Unchecked { .. }
                 | Check::Module { .. }
                 | Check::Setting { .. }
                 | Check::AuditLines { .. }
@@ -91,13 +152,23 @@ impl Catalogue {
         }
         let _ = writeln!(
             text,
-            "for file in{keys}; do if [ -r \"$file\" ] && IFS= read -r value <\"$file\"; then echo \"sysctl $file $value\"; fi; done"
+            "for file in{keys}; do if [ -r \"$file\" ] && IFS= read -r value <\"$file\"; then echo \"sysctl $file $value\"; fi; \
+             [ -e \"$file\" ] || echo \"absent $file\"; done"
         );
         let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
+        let _ = writeln!(text, "for file in{paths}; do [ -e \"$file\" ] || echo \"absent $file\"; done");
         if depth == Depth::Deep {
             text.push_str(DEEP);
+            if !units.is_empty() {
+                text.push_str(SYSTEM);
+                let _ = writeln!(text, "for file in{files}; do some \"$file\" | lines \"key $file\"; done");
+                let _ = writeln!(
+                    text,
+                    "systemctl show --property=Names,LoadState,UnitFileState,ActiveState --{units} {UNITS}"
+                );
+            }
         }
-        text.push_str("exit 0");
+        text.push_str("echo \"end yes\"\nexit 0");
         text
     }
 }

@@ -14,6 +14,8 @@ pub enum Status {
     NotApplicable,
     /// The check was too quick to look; no evidence, no pass.
     NotLookedAt,
+    /// Nothing here can tell: it wants a person, or a value that the site alone knows.
+    NotReviewed,
     /// The node could not be asked.
     Unknown,
     Fail,
@@ -73,7 +75,7 @@ fn rank(status: Status) -> u8 {
     match status {
         Status::NotApplicable => 0,
         Status::Pass => 1,
-        Status::NotLookedAt => 2,
+        Status::NotLookedAt | Status::NotReviewed => 2,
         Status::Unknown => 3,
         Status::Fail => 4,
     }
