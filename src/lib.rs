@@ -10,7 +10,7 @@
 //!                    ▼          ▼           │
 //!                      stages ──────────────┘
 //!                        │ └─ upkeep, of a cluster that runs
-//!        bundle · tools · cloud · node · rke2 · compliance · secrets
+//!        bundle · tools · cloud · node · rke2 · compliance (─► evidence) · secrets
 //!                        │
 //!          process · objects · workspace
 //! ```
@@ -55,6 +55,7 @@ pub mod cli;
 pub mod cloud;
 pub mod compliance;
 pub mod config;
+pub mod evidence;
 pub mod execute;
 pub mod journal;
 pub mod node;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// Each room, and the rooms it may use besides the words. `stages` connects almost everything, `cli` everything.
-const ROOMS: [(&str, &[&str]); 18] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("workspace", &[]),
     ("report", &[]),
     ("cloud", &[]),
@@ -22,6 +22,7 @@ const ROOMS: [(&str, &[&str]); 18] = [
     ("node", &["process", "workspace"]),
     ("rke2", &["node"]),
     ("compliance", &["node"]),
+    ("evidence", &["compliance"]),
     ("bundle", &["tools", "rke2", "workspace"]),
     ("stages", &["bundle", "tools", "cloud", "node", "rke2", "compliance", "secrets", "workspace", "process"]),
     ("plan", &["stages", "journal", "workspace"]),
@@ -45,6 +46,7 @@ const EVERY_ROOM: &[&str] = &[
     "node",
     "rke2",
     "compliance",
+    "evidence",
     "stages",
     "plan",
     "execute",

@@ -62,9 +62,8 @@ impl TrustedKeys {
     /// Exit 3: there is none, or one is no public key on P-256.
     pub fn read(references: &[String], root: &Path) -> Result<Self, Failure> {
         if references.is_empty() {
-            return Err(Failure::new(Exit::Environment, "no key is trusted, so no bundle can be").hint(
-                "name the public key of whoever makes your bundles: `trust: {keys: [file:PATH]}` or `--trust FILE`",
-            ));
+            return Err(Failure::new(Exit::Environment, "no key is trusted")
+                .hint("name the public key of whoever signs: `trust: {keys: [file:PATH]}` or `--trust FILE`"));
         }
         references.iter().map(|reference| read_public(reference, root)).collect::<Result<_, _>>().map(Self)
     }
@@ -75,7 +74,7 @@ impl TrustedKeys {
     /// Exit 1: none did, or it is no signature.
     pub fn check(&self, bytes: &[u8], signature: &[u8]) -> Result<(), Failure> {
         let refused = |cause: &str| {
-            Failure::new(Exit::NotDone, "the bundle has a wrong signature")
+            Failure::new(Exit::NotDone, "the signature is wrong")
                 .because(cause)
                 .hint("do not use it; if it comes from whom you trust, name their public key in `trust.keys`")
         };

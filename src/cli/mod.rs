@@ -9,6 +9,7 @@ mod certs;
 mod completions;
 mod desk;
 mod down;
+mod evidence;
 mod expiry;
 mod history;
 mod homes;
@@ -132,6 +133,8 @@ enum Command {
     Certs(certs::Certs),
     /// Show or renew the cluster's tokens
     Token(token::TokenArgs),
+    /// Measure every rule on every node and write it down, signed
+    Evidence(evidence::EvidenceArgs),
     /// Show the logs of a run
     Logs(logs::Logs),
     /// Show what was run, by whom, and what came of it
@@ -188,6 +191,7 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
         Command::Upgrade(command) => command.run(common, screen, stop).await,
         Command::Certs(command) => command.run(common, screen, stop).await,
         Command::Token(command) => command.run(common, screen, stop).await,
+        Command::Evidence(command) => command.run(common, screen, stop).await,
         Command::Logs(command) => command.run(common, screen),
         Command::History(command) => command.run(common, screen).await,
         Command::Unlock(command) => command.run(common, screen).await,

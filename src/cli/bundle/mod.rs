@@ -51,7 +51,7 @@ impl BundleArgs {
 
 /// The keys that count: those that are named, and else those of the environment file. Paths on the command line are taken
 /// from where it was typed, those of a file from the workspace.
-fn trusted(common: &Common, named: &[PathBuf], env: Option<&Environment>) -> Result<TrustedKeys, Failure> {
+pub fn trusted(common: &Common, named: &[PathBuf], env: Option<&Environment>) -> Result<TrustedKeys, Failure> {
     if named.is_empty() {
         let keys = env.map(|env| env.trust.keys.clone()).unwrap_or_default();
         return TrustedKeys::read(&keys, common.open()?.root());

@@ -85,7 +85,7 @@ fn of_a_bundle_that_nobody_is_trusted_for_nothing_is_read() {
 
     ended.fails(
         3,
-        "error: no key is trusted, so no bundle can be\n\
-         hint:  name the public key of whoever makes your bundles: `trust: {keys: [file:PATH]}` or `--trust FILE`",
+        "error: no key is trusted\n\
+         hint:  name the public key of whoever signs: `trust: {keys: [file:PATH]}` or `--trust FILE`",
     );
 }

@@ -76,7 +76,7 @@ fn a_wrong_signature_is_refused_and_no_key_from_inside_a_bundle_is_used() {
 
     for ended in [&verified, &loaded] {
         assert_eq!((ended.code, ended.out.as_str()), (1, ""));
-        assert!(ended.err.starts_with("error: disk: the bundle has a wrong signature\n"), "{}", ended.err);
+        assert!(ended.err.starts_with("error: disk: the signature is wrong\n"), "{}", ended.err);
         assert!(ended.err.contains("cause: it was made by none of the trusted keys ("), "{}", ended.err);
         assert!(ended.err.contains("hint:  do not use it; if it comes from whom you trust, name"), "{}", ended.err);
     }
