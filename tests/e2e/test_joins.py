@@ -285,7 +285,7 @@ class Joins(Five):
         self.assertNotEqual(0, ended.code)
         self.assertIn("`server-1` belongs to another cluster", ended.said)
         self.assertEqual([], self.begun(before))
-        # As the hint says.
+        self.assertIn(f"remove {DATA}/server and /etc/rancher/node there", ended.line("hint"))
         self.on("server-1", f"{HALT}; rm -rf {DATA}/server /etc/rancher/node")
         self.goes_on()
 
