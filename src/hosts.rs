@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Reach;
 use crate::environment::{NodeName, Role};
 use crate::fingerprint::Digest;
+use crate::units::ByteSize;
 
 /// The machines of an environment on the platform `hosts`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +21,9 @@ pub struct Hosts {
     pub user: String,
     #[serde(default = "Hosts::default_port")]
     pub port: u16,
+    /// What must be free in /var/lib of a machine that is taken: RKE2's images, unpacked beside their archives, and etcd.
+    #[serde(default = "Hosts::default_free_disk")]
+    pub free_disk: ByteSize,
     /// By the name of the node: `server-1`, `server-2` and so on, and `<pool>-1` and so on for each pool of agents.
     pub machines: BTreeMap<String, Host>,
 }
@@ -64,6 +68,10 @@ impl Hosts {
 
     fn default_port() -> u16 {
         22
+    }
+
+    fn default_free_disk() -> ByteSize {
+        ByteSize(12 * ByteSize::GIB)
     }
 
     /// The way to a machine; `None` where the file does not name it.
@@ -144,7 +152,13 @@ mod tests {
         };
         let machines =
             BTreeMap::from([("server-1".to_owned(), host("ssh-rsa AAAA", "10.0.0.1")), ("server-2".to_owned(), other)]);
-        let hosts = Hosts { key: "file:key".to_owned(), user: "ops".to_owned(), port: 22, machines };
+        let hosts = Hosts {
+            key: "file:key".to_owned(),
+            user: "ops".to_owned(),
+            port: 22,
+            free_disk: Hosts::default_free_disk(),
+            machines,
+        };
         let reach = |node: &str| hosts.reach(&NodeName(node.to_owned()), Role::Server);
         let way = |node: &str| reach(node).map(|reach| format!("{}@{}:{}", reach.user, reach.address, reach.port));
 

@@ -25,6 +25,7 @@ use crate::fingerprint::Inputs;
 use crate::node::{Connection, quote};
 use crate::stages::several::several;
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, named_jump};
+use crate::units::ByteSize;
 
 use note::{CLAIM, LEAVE, LOOK, Look, whose, with_words};
 
@@ -196,7 +197,8 @@ async fn fitting(name: &NodeName, reach: &Reach, cx: &Context<'_>) -> Result<Loo
     cx.node(name, NodeState::Working, "looking");
     let connection = open(name, reach, cx).await?;
     let look = look(&connection).await?;
-    look.fits(name, &cx.env.name, cx.identity.id, Timestamp::now())?;
+    let free = cx.env.hosts.as_ref().map_or_else(ByteSize::default, |hosts| hosts.free_disk);
+    look.fits(name, &cx.env.name, cx.identity.id, free, Timestamp::now())?;
     Ok(look)
 }
 

@@ -7,13 +7,12 @@ use super::Before;
 use crate::environment::NodeName;
 use crate::failure::{Class, Exit, Failure};
 use crate::node::quote;
+use crate::units::ByteSize;
 
 pub const LOOK: &str = include_str!("look.sh");
 pub const CLAIM: &str = concat!(include_str!("paths.sh"), include_str!("claim.sh"));
 pub const LEAVE: &str = concat!(include_str!("paths.sh"), include_str!("leave.sh"));
 
-/// RKE2's images, unpacked beside the archives, and etcd's first weeks.
-const ROOM_GIB: u64 = 12;
 /// etcd and certificates bear less.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
@@ -24,7 +23,7 @@ pub struct Look {
     pub system: String,
     family: String,
     architecture: String,
-    free_kib: u64,
+    free: ByteSize,
     time: Option<i64>,
     /// `ENVIRONMENT-ID NAME NODE`; empty where nobody has taken it.
     pub claim: String,
@@ -43,7 +42,7 @@ impl Look {
                 "system" => look.system = value,
                 "family" => look.family = value,
                 "architecture" => look.architecture = value,
-                "free" => look.free_kib = value.parse().unwrap_or(0),
+                "free" => look.free = ByteSize(value.parse().map_or(0, |kib: u64| kib << 10)),
                 "time" => look.time = value.parse().ok(),
                 "claim" => look.claim = value,
                 "before" => look.has_before = true,
@@ -63,8 +62,15 @@ impl Look {
     /// Whether the machine can be this node.
     ///
     /// # Errors
-    /// It is somebody else's, or it is no machine that RKE2 runs on: all that is in the way.
-    pub fn fits(&self, node: &NodeName, environment: &str, id: Uuid, now: Timestamp) -> Result<(), Failure> {
+    /// It is somebody else's, or it is no machine that RKE2 runs on: all that is in the way. `free` is what must be free on it.
+    pub fn fits(
+        &self,
+        node: &NodeName,
+        environment: &str,
+        id: Uuid,
+        free: ByteSize,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let person = |what: String| Failure::new(Exit::Platform, what).class(Class::NeedsPerson);
         let mine = self.claim.split(' ').next() == Some(id.to_string().as_str());
         if !self.claim.is_empty() && !mine {
@@ -80,7 +86,7 @@ impl Look {
                 .because(format!("there is {}", self.cluster.join(", ")))
                 .hint("name another machine, or have its owner uninstall it; nothing on it was changed"));
         }
-        let wrong = self.unfit(mine, now);
+        let wrong = self.unfit(mine, free, now);
         if wrong.is_empty() {
             return Ok(());
         }
@@ -89,7 +95,7 @@ impl Look {
         Err(failure.hint("put the machine right, then run the same command again"))
     }
 
-    fn unfit(&self, mine: bool, now: Timestamp) -> Vec<String> {
+    fn unfit(&self, mine: bool, wanted: ByteSize, now: Timestamp) -> Vec<String> {
         let mut wrong = Vec::new();
         let words: Vec<&str> = self.family.split(' ').collect();
         let is_el9 = words.iter().any(|word| ["rhel", "rocky", "almalinux", "centos"].contains(word))
@@ -101,9 +107,9 @@ impl Look {
             wrong.push(format!("it is `{}`; x86_64 is wanted", self.architecture));
         }
         wrong.extend(self.lacks.iter().map(|what| format!("it has no {what}")));
-        let free = self.free_kib >> 20;
-        if !mine && free < ROOM_GIB {
-            wrong.push(format!("{free} GiB are free in /var/lib; a node needs {ROOM_GIB} GiB"));
+        if !mine && self.free.0 < wanted.0 {
+            let free = self.free.0 / ByteSize::GIB;
+            wrong.push(format!("{free} GiB are free in /var/lib; `hosts.free_disk` wants {wanted}"));
         }
         let skew = self.time.and_then(|time| Timestamp::from_second(time).ok()).map(|time| now.duration_since(time));
         if let Some(skew) = skew.map(SignedDuration::abs).filter(|skew| *skew > SKEW) {
@@ -156,7 +162,8 @@ mod tests {
     fn fits(more: &str) -> Result<(), String> {
         let now = Timestamp::from_second(1_790_000_010).expect("a time");
         let look = Look::read(&format!("{SAID}{more}"));
-        let failure = look.fits(&NodeName("server-2".to_owned()), "airgap", Uuid::nil(), now);
+        let failure =
+            look.fits(&NodeName("server-2".to_owned()), "airgap", Uuid::nil(), ByteSize(12 * ByteSize::GIB), now);
         failure.map_err(|failure| failure.to_string())
     }
 
@@ -196,7 +203,7 @@ mod tests {
         assert_eq!(
             fits(more).expect_err("refused"),
             "`server-2` cannot be a node: it runs `ubuntu 24.04`; Rocky Linux 9 or a relative is wanted: it has no \
-             python3: 1 GiB are free in /var/lib; a node needs 12 GiB: its clock differs from ours by 90 s; set the \
+             python3: 1 GiB are free in /var/lib; `hosts.free_disk` wants 12GiB: its clock differs from ours by 90 s; set the \
              time on both"
         );
     }
