@@ -46,14 +46,18 @@ pub async fn half_joined(cx: &Context<'_>) -> BTreeMap<NodeName, String> {
     halves.collect()
 }
 
-/// Why a node is left to a person that holds what is of another cluster.
-pub fn another_cluster(node: &NodeName, why: &str) -> Failure {
-    let hint = format!(
+/// What lets a node go that holds what is of another cluster.
+pub fn letting_go(node: &NodeName) -> String {
+    format!(
         "if nothing of it is to be kept: run rke2-killall.sh on `{node}`, and remove /var/lib/rancher/rke2/server and \
          /etc/rancher/node there"
-    );
+    )
+}
+
+/// Why a node is left to a person that holds what is of another cluster.
+pub fn another_cluster(node: &NodeName, why: &str) -> Failure {
     let failure = Failure::new(Exit::Unhealthy, format!("`{node}` belongs to another cluster"));
-    failure.class(Class::NeedsPerson).because(why).hint(hint)
+    failure.class(Class::NeedsPerson).because(why).hint(letting_go(node))
 }
 
 /// A node that is to join, and the servers that are members and run.
