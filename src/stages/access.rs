@@ -202,8 +202,14 @@ async fn login(name: &NodeName, reach: &Reach, jump: Option<&Reach>, cx: &Contex
 }
 
 /// A machine that was there before may have no cloud-init, or none that does anything.
+///
+/// # Why
+/// cloud-init ends each boot after all services of that boot, and RKE2 on a removed member never ends its start: a later
+/// boot is known by what the first one left, and is not waited for. (2026-11-30)
 const FIRST_BOOT: &str = r"
 command -v cloud-init >/dev/null || { echo done; exit; }
+first=/var/lib/cloud/instance/sem/config_scripts_user
+[ ! -e $first ] || [ ! $first -ot /run/cloud-init/enabled ] || { echo done; exit; }
 cloud-init status --wait >/dev/null 2>&1
 cloud-init status | sed -n 's/^status: //p'
 ";

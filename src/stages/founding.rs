@@ -133,7 +133,7 @@ pub async fn running(
 pub async fn stray(cluster: &str, access: &Access, cx: &Context<'_>) -> Result<Option<String>, Failure> {
     let Some(ca) = Digest::parse(cluster) else { return Ok(None) };
     let stray = strays(&states(&nodes(access), access, cx).await?, &ca);
-    Ok(stray.map(|(node, why)| format!("`{node}` belongs to another cluster: {why}")))
+    Ok(stray.map(|(node, why)| format!("`{node}` belongs to another cluster: {why}; {}", halves::letting_go(&node))))
 }
 
 fn runs(state: &State) -> bool {

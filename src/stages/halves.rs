@@ -46,13 +46,18 @@ pub async fn half_joined(cx: &Context<'_>) -> BTreeMap<NodeName, String> {
     halves.collect()
 }
 
+/// What lets a node go that holds what is of another cluster.
+pub fn letting_go(node: &NodeName) -> String {
+    format!(
+        "if nothing of it is to be kept: run rke2-killall.sh on `{node}`, and remove /var/lib/rancher/rke2/server and \
+         /etc/rancher/node there"
+    )
+}
+
 /// Why a node is left to a person that holds what is of another cluster.
 pub fn another_cluster(node: &NodeName, why: &str) -> Failure {
-    let hint = format!(
-        "if nothing of it is to be kept: run rke2-killall.sh on `{node}` and remove /var/lib/rancher/rke2/server"
-    );
     let failure = Failure::new(Exit::Unhealthy, format!("`{node}` belongs to another cluster"));
-    failure.class(Class::NeedsPerson).because(why).hint(hint)
+    failure.class(Class::NeedsPerson).because(why).hint(letting_go(node))
 }
 
 /// A node that is to join, and the servers that are members and run.
@@ -73,26 +78,18 @@ impl Joining<'_> {
     /// its old member could cost etcd its quorum.
     pub async fn mend(&self) -> Result<(), Failure> {
         let (cx, node) = (self.cx, self.node);
-        let state = State::read(&node.0, &*cx.connections.census(node, self.access).await?)?;
-        if self.runs(&state) {
+        if self.look().await?.is_none() {
             return Ok(());
         }
-        if let Some(why) = rke2::foreign_store(&state, self.ca).filter(|_| self.role == Role::Server) {
-            return Err(another_cluster(node, &why));
-        }
-        let Some((server, told)) = self.told().await? else { return Ok(()) };
-        let address = self.address()?;
-        let left = rke2::left(node, self.role, address, &state, &told);
-        if left.is_empty() {
-            return Ok(());
-        }
-        self.may_mend(&left, &told, address)?;
+        // systemd starts it over and over: it may have become a member since it was asked. Stopped, it stays as it is.
+        let machine = cx.connections.get(node, self.access).await?;
+        machine.ask("stopping RKE2", &rke2::halt()).await?;
+        cx.connections.forget_census(node).await;
+        let Some((server, left)) = self.look().await? else { return Ok(()) };
         let told: Vec<String> = left.iter().map(Left::what).collect();
         let told = format!("half joined, removing {}", told.join(", "));
         cx.events.notice(format!("{}: `{node}` was {told}", cx.stage));
         cx.node(node, NodeState::Working, told);
-        let machine = cx.connections.get(node, self.access).await?;
-        machine.ask("stopping RKE2", &rke2::halt()).await?;
         for one in &left {
             match one.mend_cluster(node) {
                 Some(script) => server.ask(&format!("removing {}", one.what()), &script).await?,
@@ -101,6 +98,25 @@ impl Joining<'_> {
         }
         cx.connections.forget_census(node).await;
         Ok(())
+    }
+
+    /// What keeps the node out and may be removed, and the member through which; `None` where nothing does.
+    async fn look(&self) -> Result<Option<(Connection, Vec<Left>)>, Failure> {
+        let state = State::read(&self.node.0, &*self.cx.connections.census(self.node, self.access).await?)?;
+        if self.runs(&state) {
+            return Ok(None);
+        }
+        if let Some(why) = rke2::foreign_store(&state, self.ca).filter(|_| self.role == Role::Server) {
+            return Err(another_cluster(self.node, &why));
+        }
+        let Some((server, told)) = self.told().await? else { return Ok(None) };
+        let address = self.address()?;
+        let left = rke2::left(self.node, self.role, address, &state, &told);
+        if left.is_empty() {
+            return Ok(None);
+        }
+        self.may_mend(&left, &told, address)?;
+        Ok(Some((server, left)))
     }
 
     fn runs(&self, state: &State) -> bool {
@@ -169,5 +185,19 @@ impl Joining<'_> {
         let tell = |text: &str| cx.node(node, NodeState::Waiting, text);
         let joiner = (node, self.address()?);
         rke2::ready_for(joiner, &connections, &expected, &cx.wait(AGREE, &tell)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_another_cluster_is_let_go_with_what_it_proves_its_name_by() {
+        let failure = another_cluster(&NodeName("server-2".to_owned()), "why");
+
+        let hint = "if nothing of it is to be kept: run rke2-killall.sh on `server-2`, and remove \
+                    /var/lib/rancher/rke2/server and /etc/rancher/node there";
+        assert_eq!(failure.hints(), [hint]);
     }
 }

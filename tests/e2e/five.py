@@ -25,8 +25,9 @@ CONFIG = """  config:
     more: {debug: "false"}
 """
 CA = "-----BEGIN CERTIFICATE-----\nof a registry that is never asked\n-----END CERTIFICATE-----\n"
-HALT = "systemctl stop rke2-server; rke2-killall.sh >/dev/null 2>&1"
-LOSE_DATA = f"{HALT}; rm -rf {DATA}/server/db"
+KILLALL = "/usr/local/bin/rke2-killall.sh >/dev/null 2>&1"
+HALT = f"systemctl stop rke2-server; {KILLALL}"
+LOSE_DATA = f"{HALT} && rm -rf {DATA}/server/db"
 LEAST = 120.0
 
 

@@ -5,7 +5,7 @@ Each test begins with five machines that are hardened, on which nothing of RKE2 
 
 import unittest
 
-from five import DATA, HALT, Five, prepared, within
+from five import DATA, DIR, HALT, Five, prepared, within
 
 
 class Founding(Five):
@@ -25,7 +25,7 @@ class Founding(Five):
 
     @within(15)
     def test_etcd_data_that_was_left_over_is_named_and_no_cluster_is_founded_beside_it(self):
-        self.on("server-2", f"systemctl start rke2-server; {HALT}")
+        self.on("server-2", f"mkdir -p {DIR}; systemctl start rke2-server; {HALT}")
 
         ended = self.refused()
 
@@ -34,7 +34,7 @@ class Founding(Five):
         for node in ("server-1", "server-3"):
             self.assertEqual("", self.on(node, f"ls {DATA}/server/db 2>/dev/null || test $? = 2"))
         # Nothing of it is to be kept.
-        self.on("server-2", f"{HALT}; rm -rf {DATA}/server /etc/rancher/node")
+        self.on("server-2", f"{HALT} && rm -rf {DATA}/server /etc/rancher/node")
         self.goes_on()
 
 
