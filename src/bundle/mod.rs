@@ -33,6 +33,7 @@ mod needs;
 mod open;
 mod ordered;
 mod packages;
+mod prune;
 mod record;
 mod reference;
 mod registry;
