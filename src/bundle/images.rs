@@ -22,7 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::secret::Secret;
 use crate::supply::{Login, Supply};
-use crate::workspace::{Incoming, RealDisk, file_digest, make_dir, write_atomic};
+use crate::workspace::{Incoming, RealDisk, large_file_digest, make_dir, write_atomic};
 
 /// What a digest may name.
 pub const MANIFESTS: [&str; 4] = [
@@ -227,14 +227,14 @@ impl<'a> Pull<'a> {
         Ok(Item { kind: FileKind::Blob, name, from: self.blobs.join(digest.as_str()), sha256: Some(digest) })
     }
 
-    fn is_there(&self, digest: &Digest) -> bool {
+    async fn is_there(&self, digest: &Digest) -> bool {
         let path = self.blobs.join(digest.as_str());
-        path.is_file() && file_digest(&path).is_ok_and(|found| found == *digest)
+        path.is_file() && large_file_digest(&path).await.is_ok_and(|found| found == *digest)
     }
 
     async fn manifest(&self, image: &Reference, digest: &Digest, auth: &RegistryAuth) -> Result<Vec<u8>, Failure> {
         let path = self.blobs.join(digest.as_str());
-        if self.is_there(digest) {
+        if self.is_there(digest).await {
             return std::fs::read(&path).map_err(|error| unpulled(image, &error));
         }
         let at = Reference::with_digest(
@@ -252,7 +252,7 @@ impl<'a> Pull<'a> {
     }
 
     async fn blob(&self, image: &Reference, blob: &Part, digest: &Digest) -> Result<(), Failure> {
-        if self.is_there(digest) {
+        if self.is_there(digest).await {
             return Ok(());
         }
         let mut incoming = Incoming::start(&self.blobs.join(digest.as_str()))?;

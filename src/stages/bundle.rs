@@ -16,7 +16,6 @@ use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2;
 use crate::stages::{Context, Given, Made, Presence, Stage};
-use crate::workspace::write_atomic;
 
 pub struct BundleStage;
 
@@ -105,11 +104,11 @@ async fn archives(cx: &Context<'_>) -> Result<BTreeMap<String, BundleFile>, Fail
         pull.fetch(&pull.look(image).await?).await?;
         blobs
     };
-    let bytes = image_archive(image, &blobs)?;
-    let file = BundleFile { sha256: Digest::of(&bytes), size: bytes.len() as u64 };
-    let name = format!("kube-vip-{}.tar", file.sha256.short());
-    write_atomic(&cx.workspace.release(&cx.env.rke2.version).join(&name), &bytes, 0o644)?;
-    Ok(BTreeMap::from([(name, file)]))
+    let (image, dir) = (image.clone(), cx.workspace.release(&cx.env.rke2.version));
+    let name = |digest: &Digest| format!("kube-vip-{}.tar", digest.short());
+    // Hundreds of megabytes, perhaps: not on a thread that others wait for.
+    let made = tokio::task::spawn_blocking(move || image_archive(&image, &blobs, &dir, name)).await;
+    Ok(BTreeMap::from([made.map_err(|error| Failure::bug("an image could not be packed").because(error))??]))
 }
 
 fn has_size(path: &Path, size: u64) -> bool {
