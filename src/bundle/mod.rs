@@ -39,6 +39,7 @@ mod reference;
 mod registry;
 mod release;
 mod rpm;
+mod rpms;
 mod sbom;
 mod sign;
 #[cfg(test)]
@@ -63,5 +64,6 @@ pub use record::CHUNK;
 pub use reference::referred;
 pub use registry::{Target, registries};
 pub use release::{Source, Tell, Wanted};
+pub use rpms::LoadedRpms;
 pub use sbom::sbom;
 pub use sign::{SigningKey, TrustedKeys};
