@@ -15,7 +15,7 @@ use crate::environment::{Environment, Platform};
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2;
-use crate::stages::{Context, Given, Made, Presence, Stage};
+use crate::stages::{Context, Given, Made, Presence, Stage, packages};
 
 pub struct BundleStage;
 
@@ -43,6 +43,7 @@ impl Stage for BundleStage {
         let missing =
             bundle.files.iter().chain(&bundle.images).find(|(name, file)| !has_size(&dir.join(name), file.size));
         Ok(match missing {
+            None if bundle.rpms != packages::digest(cx) => Presence::Altered("other packages were loaded".to_owned()),
             None => Presence::Standing,
             Some((name, _)) => Presence::Altered(format!("`{name}` is not in the store as it was verified")),
         })
@@ -69,7 +70,7 @@ impl Stage for BundleStage {
         };
         let files = wanted.fetch(&source).await?;
         let images = archives(cx).await.map_err(|failure| failure.of(cx.stage))?;
-        Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images }).into())
+        Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images, rpms: packages::digest(cx) }).into())
     }
 
     /// The store is shared by all environments and holds nothing that costs: it stays.

@@ -18,10 +18,23 @@ NAME = "airgap"
 SERVERS = ["server-1", "server-2", "server-3"]
 NODES = [*SERVERS, "general-1", "general-2"]
 DISK = SCRATCH / "disk"
+GUARDED = "general-2"  # SELinux is on there
 STRANGER = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDF78dUDqB3mVdZlmTzMWPcBKDC0qZDd5CJ/wo61wBpE"
     "rIBTHAfjrnycASodbdkJbIPODxh3UY9DG+z0DpqURMw="
 )
+# Packages in the bundle: those that the roles want and a machine of the lab lacks, from repositories that only the
+# connected side reaches.
+SUPPLY = """
+bundle:
+  rpms:
+    packages: [PACKAGES]
+    repositories:
+      baseos: {from: given/repo/baseos, keys: ["file:keys/rpm.asc"]}
+      appstream: {from: given/repo/appstream, keys: ["file:keys/rpm.asc"]}
+    base: given/database
+"""
+PACKAGES = ["iptables-nft", "container-selinux", "rke2-selinux", "audit"]
 # What a system writes by itself while it runs, and what the package manager and `useradd` keep: docs/hosts.md.
 OWN_LIFE = re.compile(
     r"/(proc|sys|dev|run|tmp|var/(log|cache|tmp|run|spool|lib/(dnf|rpm|systemd|dbus|apt|dpkg|NetworkManager|private)))(/|$)"
@@ -31,7 +44,7 @@ OWN_LIFE = re.compile(
 LISTING = r"""
 find / -xdev -printf '%p\t%y %m %U:%G %l\n' 2>/dev/null
 find /etc /usr/local /opt /root /home /var/lib /boot -xdev -type f -exec sha256sum {} + 2>/dev/null | sed 's/^\([0-9a-f]*\)  \(.*\)/\2\t\1/'
-getent passwd; getent group
+getent passwd; getent group; rpm -qa
 """
 
 
@@ -65,6 +78,11 @@ class Far(World):
         assert old in self.text, f"`{old}` is not in the file"
         self.file.write_text(self.text.replace(old, new, 1) if old else self.text)
 
+    def with_packages(self, *packages: str) -> None:
+        """Has the environment file name packages for the bundle from now on."""
+        self.text += SUPPLY.replace("PACKAGES", ", ".join(packages))
+        self.write()
+
     def host_key(self, node: str) -> str:
         return re.search(rf"    {node}:\n      address: .*\n      host_key: (.*)", self.text)[1]
 
@@ -80,7 +98,13 @@ def bundle(far: Far, **release: str | None) -> World:
         subprocess.run([*made, "-out", str(keys / "sign.pem")], check=True)
         public = ["openssl", "pkey", "-in", str(keys / "sign.pem"), "-pubout", "-out", str(keys / "trust.pem")]
         subprocess.run(public, check=True)
+    base = Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{os.environ['LAB_NAME']}")) / "base"
     shutil.copy(keys / "trust.pem", far.workspace / "keys/trust.pem")
+    for side in (connected, far):
+        (side.workspace / "keys").mkdir(exist_ok=True)
+        shutil.copy(base / "etc/pki/rpm-gpg/RPM-GPG-KEY-lab", side.workspace / "keys/rpm.asc")
+    for name, place in {"repo": "opt/lab/repo", "database": "var/lib/rpm"}.items():
+        shutil.copytree(base / place, connected.workspace / "given" / name, dirs_exist_ok=True)
     shutil.rmtree(DISK, ignore_errors=True)
     words = ["--to", str(DISK), "--split", "64MiB", "--sign", f"file:{keys}/sign.pem", "--yes"]
     made = connected.run("bundle", "create", NAME, *words, INSTALL_RKE2_ARTIFACT_PATH=str(releases()), **release)
@@ -145,12 +169,36 @@ class Refused(unittest.TestCase):
         self.assertEqual([node for node in NODES if node != "server-3" and not is_untouched(node)], [])
 
 
+    def test_a_package_that_the_bundle_lacks_is_told_by_name_and_no_machine_is_touched(self):
+        plain, self.far.text = self.far.text, self.far.text
+        self.addCleanup(setattr, self.far, "text", plain)
+        self.far.with_packages("container-selinux", "audit")
+        bundle(self.far)
+        self.assertEqual(self.far.run("bundle", "load", NAME, str(DISK)).code, 0)
+        on("general-1", "echo enforcing >/run/lab/selinux-mode")
+        self.addCleanup(on, "general-1", "echo disabled >/run/lab/selinux-mode")
+
+        up = self.far.up()
+
+        self.assertEqual(up.code, 6, up.said)
+        self.assertIn("5 of 5 nodes cannot be taken", up.said)
+        self.assertIn("it lacks rpm `iptables-nft`", up.said)
+        self.assertIn("it lacks rpm `rke2-selinux`", up.said)
+        self.assertIn("`bundle.rpms.packages` in environments/airgap.yaml", up.line("hint"))
+        self.assertEqual([node for node in NODES if not is_untouched(node)], [])
+
+
 class Course(unittest.TestCase):
     """From the bundle to a Ready cluster and off the machines again."""
 
     @classmethod
     def setUpClass(cls):
         cls.far = Far()
+        cls.far.with_packages(*PACKAGES)
+        for node in NODES:
+            # As where no repository is reached.
+            on(node, "sed -i s/enabled=1/enabled=0/ /etc/yum.repos.d/*.repo")
+        on(GUARDED, "echo enforcing >/run/lab/selinux-mode")
         cls.before = SCRATCH / "before.json"
         if not cls.before.exists():
             cls.before.write_text(json.dumps({node: sorted(listing(node)) for node in NODES}))
@@ -179,6 +227,18 @@ class Course(unittest.TestCase):
         }
         self.assertEqual(ready, {node: node in SERVERS for node in NODES})
         self.assertEqual(len(self.far.authorities()), 1)
+
+    def test_1_up_installed_what_was_lacking_from_the_bundle_and_the_policy_where_selinux_is_on(self):
+        had = {node: set(lines) for node, lines in json.loads(self.before.read_text()).items()}
+        query = "rpm -qa --qf '%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH} %{SIGPGP:pgpsig}\\n'"
+        new = {node: [line for line in on(node, query).splitlines() if line.split()[0] not in had[node]] for node in NODES}
+
+        for node, lines in new.items():
+            packages = sorted(line.split("-1.")[0].split("-2.")[0].split("-3.")[0] for line in lines if "pubkey" not in line)
+            wanted = ["audit", "container-selinux", "iptables-nft", "policycoreutils"]
+            self.assertEqual(packages, sorted([*wanted, *(["rke2-selinux"] if node == GUARDED else [])]), lines)
+            self.assertEqual([line for line in lines if "Key ID" not in line and "pubkey" not in line], [])
+            self.assertEqual(len([line for line in lines if "pubkey" in line]), 1)
 
     def test_2_a_second_up_changes_nothing(self):
         before, seen = {node: listing(node) for node in NODES}, len(self.far.journal())
