@@ -1,6 +1,7 @@
 //! What a command that touches an environment needs laid out: its file, identity, journal, secrets, platform and tools.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::lost::refuse_second;
-use super::{Common, Reached, homes, members};
+use super::{Common, Reached, homes, loaded_tools, members};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, Existing, is_same_account};
 use crate::compliance::Catalogue;
@@ -79,8 +80,9 @@ impl Desk {
         }
         let state = workspace.state(name);
         let home = homes::home(&env, state.clone()).await?;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
+        let set = loaded_tools::variables(&state.loaded(), std::env::vars_os());
+        let path = set.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let tools = Tools::new(&path, ToolEnvironment::of(set)).with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
         Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
     }

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -17,8 +18,11 @@ from world import CHECKOUT, SCRATCH, Blow, World, lab, releases
 NAME = "airgap"
 SERVERS = ["server-1", "server-2", "server-3"]
 NODES = [*SERVERS, "general-1", "general-2"]
+ADDRESSES = {node: f"10.20.1.{11 + index}" for index, node in enumerate(NODES)}
 DISK = SCRATCH / "disk"
 GUARDED = "general-2"  # SELinux is on there
+FAR_OFF = "general-1"  # reached through a machine of its own
+WAY, WAY_ADDRESS = "way", "10.20.1.20"
 STRANGER = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDF78dUDqB3mVdZlmTzMWPcBKDC0qZDd5CJ/wo61wBpE"
     "rIBTHAfjrnycASodbdkJbIPODxh3UY9DG+z0DpqURMw="
@@ -188,12 +192,38 @@ class Refused(unittest.TestCase):
         self.assertEqual([node for node in NODES if not is_untouched(node)], [])
 
 
+def behind_a_way(far: Far, node: str) -> None:
+    """Lets nobody but machines of its network reach a node, and names it a machine of its own that leads there."""
+    lab_dir = Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{os.environ['LAB_NAME']}"))
+    network = json.loads((lab_dir / "network.json").read_text())
+    inner = {"proto": "-1", "from": 0, "to": 65535, "cidrs": ["10.20.0.0/16"], "groups": []}
+    network["groups"]["sg-2"] = {"ingress": [inner], "egress": network["groups"]["sg-1"]["egress"]}
+    machine = next(machine for machine in network["machines"] if machine["id"] == node)
+    network["machines"] += [machine | {"id": WAY, "ip": WAY_ADDRESS}]
+    machine["groups"] = ["sg-2"]
+    call = [str(CHECKOUT / "lab/lab"), "machine", "network"]
+    subprocess.run(call, input=json.dumps(network), text=True, check=True, capture_output=True)
+    console = lab_dir / f"machines/{WAY}/console.log"
+    if not console.parent.exists():
+        lab("machine", "up", WAY, WAY_ADDRESS, "base", str(far.workspace / f"keys/{NAME}.pub"))
+    until = time.monotonic() + 180
+    while "-----END SSH HOST KEY KEYS-----" not in (text := console.read_text()):
+        assert time.monotonic() < until, f"`{WAY}` wrote no host keys to its console"
+        time.sleep(0.2)
+    key = re.findall(r"ecdsa-sha2-nistp256 [A-Za-z0-9+/=]*", text)[-1]
+    own = f"host_key: {far.host_key(node)}\n"
+    assert own in far.text
+    far.text = far.text.replace(own, f"{own}      jump: {{host: {WAY_ADDRESS}, host_key: {key}, user: rocky}}\n", 1)
+    far.write()
+
+
 class Course(unittest.TestCase):
     """From the bundle to a Ready cluster and off the machines again."""
 
     @classmethod
     def setUpClass(cls):
         cls.far = Far()
+        behind_a_way(cls.far, FAR_OFF)
         cls.far.with_packages(*PACKAGES)
         for node in NODES:
             # As where no repository is reached.
@@ -206,7 +236,7 @@ class Course(unittest.TestCase):
     def kubectl(self, *words: str) -> str:
         return lab("exec", "--", "kubectl", "--kubeconfig", str(self.far.state / "kubeconfig"), *words)
 
-    def test_1_up_from_the_bundle_killed_on_its_way_goes_on_to_a_ready_cluster(self):
+    def test_1a_up_from_the_bundle_killed_on_its_way_goes_on_to_a_ready_cluster(self):
         bundle(self.far)
         verified = self.far.run("bundle", "verify", str(DISK), "--environment", NAME)
         loaded = self.far.run("bundle", "load", NAME, str(DISK))
@@ -228,7 +258,7 @@ class Course(unittest.TestCase):
         self.assertEqual(ready, {node: node in SERVERS for node in NODES})
         self.assertEqual(len(self.far.authorities()), 1)
 
-    def test_1_up_installed_what_was_lacking_from_the_bundle_and_the_policy_where_selinux_is_on(self):
+    def test_1b_up_installed_what_was_lacking_from_the_bundle_and_the_policy_where_selinux_is_on(self):
         had = {node: set(lines) for node, lines in json.loads(self.before.read_text()).items()}
         query = "rpm -qa --qf '%{NAME}-%{VERSION}-%{RELEASE}.%{ARCH} %{SIGPGP:pgpsig}\\n'"
         new = {node: [line for line in on(node, query).splitlines() if line.split()[0] not in had[node]] for node in NODES}
@@ -239,6 +269,17 @@ class Course(unittest.TestCase):
             self.assertEqual(packages, sorted([*wanted, *(["rke2-selinux"] if node == GUARDED else [])]), lines)
             self.assertEqual([line for line in lines if "Key ID" not in line and "pubkey" not in line], [])
             self.assertEqual(len([line for line in lines if "pubkey" in line]), 1)
+
+    def test_1c_up_reached_the_machine_that_has_a_jump_of_its_own_through_it_alone(self):
+        direct = 'timeout 3 bash -c "exec 3<>/dev/tcp/$0/22" 2>/dev/null && echo open || echo shut'
+        reached = {node: lab("exec", "--", "sh", "-c", direct, address).strip() for node, address in ADDRESSES.items()}
+        came = r"journalctl -u sshd -o cat | sed -n 's/^Accepted publickey for .* from \([^ ]*\) port .*/\1/p' | sort -u"
+        from_where = {node: on(node, came).split() for node in (FAR_OFF, GUARDED)}
+        asked = self.far.run("ssh", NAME, FAR_OFF, "--", "hostname", "-I")
+
+        self.assertEqual(reached, {node: "shut" if node == FAR_OFF else "open" for node in ADDRESSES})
+        self.assertEqual(from_where, {FAR_OFF: [WAY_ADDRESS], GUARDED: ["192.0.2.10"]})
+        self.assertEqual((asked.code, asked.out.split()[:1]), (0, [ADDRESSES[FAR_OFF]]), asked.said)
 
     def test_2_a_second_up_changes_nothing(self):
         before, seen = {node: listing(node) for node in NODES}, len(self.far.journal())
