@@ -28,7 +28,8 @@ pub fn prune(disk: &dyn Disk, dir: &Path, unused: &BTreeSet<Digest>) -> Result<B
         let file = File::open(&path).map_err(refused)?;
         let length = file.metadata().map_err(refused)?.len();
         let records = scan(&file, length).map_err(refused)?.records;
-        let (old, kept): (Vec<_>, Vec<_>) = records.into_iter().partition(|(_, header)| unused.contains(&header.digest));
+        let (old, kept): (Vec<_>, Vec<_>) =
+            records.into_iter().partition(|(_, header)| unused.contains(&header.digest));
         let bytes: u64 = kept.iter().map(|(_, header)| size(header)).sum();
         if old.is_empty() || require_space(dir, ByteSize(bytes), "the bundle").is_err() {
             continue;

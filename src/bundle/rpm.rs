@@ -265,7 +265,8 @@ pub(super) mod tests {
             assert!(!plain.is_called(word) && later.is_called(word), "{word}");
         }
         assert!(plain.is_called("app-0:2-1.el9") && !later.is_called("app-0:2-1.el9"));
-        for word in ["ap", "app-", "app-2-", "app-2-1", "app-1", "app.x86_64", "app-2-1.el9.x86_64", "app-doc", "apps"] {
+        for word in ["ap", "app-", "app-2-", "app-2-1", "app-1", "app.x86_64", "app-2-1.el9.x86_64", "app-doc", "apps"]
+        {
             assert!(!plain.is_called(word) && !later.is_called(word), "{word}");
         }
     }

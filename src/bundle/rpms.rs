@@ -197,11 +197,8 @@ mod tests {
     use super::*;
 
     fn package(name: &str, version: &str, requires: &[&str]) -> (String, Package) {
-        let capability = |name: &str, sense, version: &str| Capability {
-            name: name.to_owned(),
-            sense,
-            version: version.to_owned(),
-        };
+        let capability =
+            |name: &str, sense, version: &str| Capability { name: name.to_owned(), sense, version: version.to_owned() };
         let package = Package {
             name: name.to_owned(),
             version: version.to_owned(),
@@ -264,10 +261,13 @@ mod tests {
             !lacking.contains(&format!("rpm `{word}`"))
         };
 
-        for word in ["container-selinux", "container-selinux-4:2.229.0", "container-selinux.noarch", "container-selinux >= 4:2"] {
+        for word in
+            ["container-selinux", "container-selinux-4:2.229.0", "container-selinux.noarch", "container-selinux >= 4:2"]
+        {
             assert!(is_met(word), "{word}");
         }
-        for word in ["container-selinux-3:2.229.0", "container-selinux-2.228.0", "container-selinux < 4:2", "container"] {
+        for word in ["container-selinux-3:2.229.0", "container-selinux-2.228.0", "container-selinux < 4:2", "container"]
+        {
             assert!(!is_met(word), "{word}");
         }
     }

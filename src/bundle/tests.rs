@@ -362,7 +362,10 @@ fn chunks_that_a_changed_source_left_behind_go_and_all_others_stay() {
     let mut held = super::volume::Chunks::default();
     held.add_directory(&world.path("disk")).expect("read");
     let wanted = made.manifest.chunks();
-    assert_eq!(held.lengths().map(|(digest, _)| digest).collect::<Vec<_>>(), wanted.keys().copied().collect::<Vec<_>>());
+    assert_eq!(
+        held.lengths().map(|(digest, _)| digest).collect::<Vec<_>>(),
+        wanted.keys().copied().collect::<Vec<_>>()
+    );
     assert_eq!((world.look(&world.path("disk")).right.len(), made.kept), (wanted.len(), wanted.len() - 2));
     let left = std::fs::read_dir(world.path("disk")).expect("read").filter_map(Result::ok);
     assert!(left.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().ends_with(".partial")));

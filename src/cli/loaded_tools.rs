@@ -9,10 +9,7 @@ const PLACES: [(&str, &str); 2] = [("PACKER_PLUGIN_PATH", "plugins"), ("TF_CLI_C
 
 /// The caller's variables, with those of what was loaded where the caller has none; on `PATH` the bundle's programs come
 /// last.
-pub fn variables(
-    loaded: &Path,
-    set: impl IntoIterator<Item = (OsString, OsString)>,
-) -> BTreeMap<OsString, OsString> {
+pub fn variables(loaded: &Path, set: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
     let mut variables: BTreeMap<OsString, OsString> = set.into_iter().collect();
     let programs = loaded.join("bin");
     if programs.is_dir() {
@@ -23,7 +20,9 @@ pub fn variables(
             *path = joined;
         }
     }
-    for (name, place) in PLACES.iter().map(|(name, place)| (name, loaded.join(place))).filter(|(_, place)| place.exists()) {
+    for (name, place) in
+        PLACES.iter().map(|(name, place)| (name, loaded.join(place))).filter(|(_, place)| place.exists())
+    {
         variables.entry((*name).into()).or_insert_with(|| place.into());
     }
     variables

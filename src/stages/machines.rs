@@ -17,8 +17,8 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::LoadedRpms;
 use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
+use crate::bundle::LoadedRpms;
 use crate::environment::{Environment, NodeName, Role, Via};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -237,7 +237,9 @@ async fn bring(
     let mut failures = Vec::new();
     for (machine, result) in machines.iter().zip(packages::bring(&machines, rpms, cx).await?) {
         match result {
-            Ok(()) => cx.node(machine.node, NodeState::Done, format!("has {} packages to install", machine.missing.len())),
+            Ok(()) => {
+                cx.node(machine.node, NodeState::Done, format!("has {} packages to install", machine.missing.len()))
+            }
             Err(failure) => failures.push((machine.node.clone(), failure)),
         }
     }

@@ -87,11 +87,14 @@ fn refusal(node: &NodeName, missing: &[&str], lacking: &[String], env: &Environm
     let failure = Failure::new(Exit::Platform, what).class(Class::NeedsPerson);
     let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {line}")));
     let failure = match lacking.iter().any(|line| line.contains(SELINUX)) && missing.contains(&SELINUX) {
-        true => failure.because("SELinux is on there, and would keep RKE2's containers from their files without its policy"),
+        true => {
+            failure.because("SELinux is on there, and would keep RKE2's containers from their files without its policy")
+        }
         false => failure,
     };
-    let failure = failure
-        .hint(format!("name them in `bundle.rpms.packages` in environments/{name}.yaml, then make and load a new bundle"));
+    let failure = failure.hint(format!(
+        "name them in `bundle.rpms.packages` in environments/{name}.yaml, then make and load a new bundle"
+    ));
     (!lacking.is_empty()).then_some(failure)
 }
 

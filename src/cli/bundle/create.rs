@@ -113,7 +113,10 @@ fn tell(screen: Screen, made: &Made, to: &Path, fetched: u64) {
         manifest.line,
     );
     if made.removed > 0 {
-        text.push_str(&format!("\n  {} chunks of an earlier try, which no file has any more, are removed", made.removed));
+        text.push_str(&format!(
+            "\n  {} chunks of an earlier try, which no file has any more, are removed",
+            made.removed
+        ));
     }
     if made.unused > 0 {
         text.push_str(&format!(

@@ -180,7 +180,8 @@ mod tests {
         let look = |more: &str| Look::read(&format!("{SAID}{more}"));
 
         assert_eq!(look("package=sudo\npackage=audit\n").missing(vec!["audit", "iptables-nft"]), ["iptables-nft"]);
-        let on = ["", "selinux=Disabled\n", "selinux=Permissive\n", "selinux=Enforcing\n"].map(|said| look(said).has_selinux());
+        let on = ["", "selinux=Disabled\n", "selinux=Permissive\n", "selinux=Enforcing\n"]
+            .map(|said| look(said).has_selinux());
         assert_eq!(on, [false, false, true, true]);
     }
 
