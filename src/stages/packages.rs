@@ -15,7 +15,7 @@ use crate::fingerprint::Digest;
 use crate::node::{Connection, Shipment, Uplink, quote};
 use crate::stages::Context;
 use crate::tools::dnf::PROVIDED;
-use crate::workspace::{file_digest, write_atomic};
+use crate::workspace::{RealDisk, file_digest, make_dir, write_atomic};
 
 /// Where the repository lies on a machine.
 const DIR: &str = "/var/lib/sre-provision/rpms";
@@ -184,7 +184,9 @@ async fn configure(machine: &Lacking<'_>, keys: &[(PathBuf, Digest)], cx: &Conte
         names.push(remote);
     }
     let text = repository(&names);
-    let local = cx.state.run(cx.run).join("dnf.conf");
+    let run = cx.state.run(cx.run);
+    make_dir(&RealDisk, &run, 0o700)?;
+    let local = run.join("dnf.conf");
     write_atomic(&local, text.as_bytes(), 0o644)?;
     let remote = Path::new(DIR).join("dnf.conf");
     connection.put(&local, &remote, 0o644, &Digest::of(text.as_bytes())).await.map(drop)
