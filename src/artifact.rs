@@ -170,7 +170,7 @@ pub struct Bundle {
     /// Archives of images that are in no release, by their names in the store.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, BundleFile>,
-    /// Of the RPMs in what was loaded, where nodes get theirs from there.
+    /// Of the RPMs in what was loaded and of their keys, where nodes get theirs from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rpms: Option<Digest>,
 }

@@ -43,7 +43,9 @@ impl Stage for BundleStage {
         let missing =
             bundle.files.iter().chain(&bundle.images).find(|(name, file)| !has_size(&dir.join(name), file.size));
         Ok(match missing {
-            None if bundle.rpms != packages::digest(cx) => Presence::Altered("other packages were loaded".to_owned()),
+            None if bundle.rpms != packages::digest(cx)? => {
+                Presence::Altered("other packages were loaded, or other keys are named for them".to_owned())
+            }
             None => Presence::Standing,
             Some((name, _)) => Presence::Altered(format!("`{name}` is not in the store as it was verified")),
         })
@@ -70,7 +72,7 @@ impl Stage for BundleStage {
         };
         let files = wanted.fetch(&source).await?;
         let images = archives(cx).await.map_err(|failure| failure.of(cx.stage))?;
-        Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images, rpms: packages::digest(cx) }).into())
+        Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images, rpms: packages::digest(cx)? }).into())
     }
 
     /// The store is shared by all environments and holds nothing that costs: it stays.

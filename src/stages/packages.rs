@@ -40,8 +40,18 @@ pub fn wanted(env: &Environment, has_selinux: bool) -> Vec<&'static str> {
     RKE2.iter().chain(has_selinux.then_some(&SELINUX)).chain(hardening).copied().collect()
 }
 
-/// Of the packages that machines get from what was loaded; `None` where theirs come from elsewhere.
-pub fn digest(cx: &Context<'_>) -> Option<Digest> {
+/// Of the packages that machines get from what was loaded, and of the keys that must have signed them; `None` where theirs
+/// come from elsewhere.
+///
+/// # Errors
+/// A key that the environment file names cannot be read.
+pub fn digest(cx: &Context<'_>) -> Result<Option<Digest>, Failure> {
+    let Some(rpms) = loaded(cx) else { return Ok(None) };
+    let keys: Vec<Digest> = keys(cx)?.into_iter().map(|(_, digest)| digest).collect();
+    Ok(Some(Digest::of_value(&(rpms, keys))))
+}
+
+fn loaded(cx: &Context<'_>) -> Option<Digest> {
     is_ours(cx.env).then(|| LoadedRpms::digest(&cx.state.loaded())).flatten()
 }
 
@@ -59,7 +69,7 @@ fn is_ours(env: &Environment) -> bool {
 
 /// What the roles are told: dnf's configuration, on the machine; empty where it is the machine's own.
 pub fn configuration(cx: &Context<'_>) -> String {
-    digest(cx).map(|_| format!("{DIR}/dnf.conf")).unwrap_or_default()
+    loaded(cx).map(|_| format!("{DIR}/dnf.conf")).unwrap_or_default()
 }
 
 /// Looks whether a machine can get what it lacks.

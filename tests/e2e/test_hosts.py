@@ -217,6 +217,19 @@ def behind_a_way(far: Far, node: str) -> None:
     far.write()
 
 
+def another_key() -> str:
+    """A public key for packages that signed none of ours."""
+    home = SCRATCH / "gpg"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(mode=0o700)
+    call = ["gpg", "--homedir", str(home), "--quiet", "--batch"]
+    new = [*call, "--passphrase", "", "--quick-gen-key", "Another <another@invalid>", "rsa3072", "sign", "never"]
+    subprocess.run(new, check=True, capture_output=True)
+    told = subprocess.run([*call, "--armor", "--export"], check=True, capture_output=True, text=True)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
+    return told.stdout
+
+
 class Course(unittest.TestCase):
     """From the bundle to a Ready cluster and off the machines again."""
 
@@ -225,16 +238,32 @@ class Course(unittest.TestCase):
         cls.far = Far()
         behind_a_way(cls.far, FAR_OFF)
         cls.far.with_packages(*PACKAGES)
-        for node in NODES:
-            # As where no repository is reached.
-            on(node, "sed -i s/enabled=1/enabled=0/ /etc/yum.repos.d/*.repo")
         on(GUARDED, "echo enforcing >/run/lab/selinux-mode")
         cls.before = SCRATCH / "before.json"
         if not cls.before.exists():
+            for node in NODES:
+                # As where no repository is reached, and no key of one is known.
+                on(node, "sed -i s/enabled=1/enabled=0/ /etc/yum.repos.d/*.repo; rpm -e $(rpm -q gpg-pubkey)")
+                # Who came before us is another test's matter.
+                on(node, "journalctl --quiet --rotate; journalctl --quiet --vacuum-time=1s")
             cls.before.write_text(json.dumps({node: sorted(listing(node)) for node in NODES}))
 
     def kubectl(self, *words: str) -> str:
         return lab("exec", "--", "kubectl", "--kubeconfig", str(self.far.state / "kubeconfig"), *words)
+
+    def test_0_a_package_that_none_of_the_named_keys_signed_is_not_installed(self):
+        bundle(self.far)
+        loaded = self.far.run("bundle", "load", NAME, str(DISK))
+        key = self.far.workspace / "keys/rpm.asc"
+        key.write_text(another_key())
+
+        up = self.far.up()
+
+        self.assertEqual((loaded.code, up.code), (0, 5), up.said)
+        self.assertIn("hardening", up.line("error"))
+        self.assertRegex(up.said, r"GPG|public key")
+        installed = "rpm -q audit container-selinux iptables-nft | grep -v 'is not installed'; true"
+        self.assertEqual({node: on(node, installed).strip() for node in NODES}, dict.fromkeys(NODES, ""))
 
     def test_1a_up_from_the_bundle_killed_on_its_way_goes_on_to_a_ready_cluster(self):
         bundle(self.far)

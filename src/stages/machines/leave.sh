@@ -74,6 +74,8 @@ if [ -d "$KEPT/before" ]; then
   done <"$KEPT/before/modes"
   while read -r home; do rm -rf "$home/.ansible"; done <"$KEPT/before/without-ansible"
   systemctl daemon-reload
+  # One that had to be killed is remembered as failed, without its file too.
+  systemctl reset-failed rke2-server.service rke2-agent.service >/dev/null 2>&1
   while read -r unit enabled active; do
     case $enabled in enabled) systemctl enable "$unit" ;; disabled) systemctl disable "$unit" ;; esac
     case $active in active) systemctl start "$unit" ;; esac
