@@ -172,7 +172,6 @@ class Refused(unittest.TestCase):
         self.assertEqual(on("server-3", "cat /var/lib/rancher/k3s/server/db/state.db").strip(), "theirs")
         self.assertEqual([node for node in NODES if node != "server-3" and not is_untouched(node)], [])
 
-
     def test_a_package_that_the_bundle_lacks_is_told_by_name_and_no_machine_is_touched(self):
         plain, self.far.text = self.far.text, self.far.text
         self.addCleanup(setattr, self.far, "text", plain)
