@@ -1,7 +1,6 @@
 //! What a command that touches an environment needs laid out: its file, identity, journal, secrets, platform and tools.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +31,7 @@ use crate::rke2;
 use crate::secrets::{KeySource, Secrets};
 use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
-use crate::tools::{ToolEnvironment, Tools};
+use crate::tools::Tools;
 use crate::workspace::{StateDir, Workspace, forget_temporary, has_temporary, sweep_temporary, tmpfs_dir};
 
 /// A directory that holds a release, in the variable that RKE2's own installer knows.
@@ -80,9 +79,7 @@ impl Desk {
         }
         let state = workspace.state(name);
         let home = homes::home(&env, state.clone()).await?;
-        let set = loaded_tools::variables(&state.loaded(), std::env::vars_os());
-        let path = set.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let tools = Tools::new(&path, ToolEnvironment::of(set)).with_memory(workspace.tools());
+        let tools = loaded_tools::tools(&state.loaded()).with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
         Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
     }

@@ -1,15 +1,24 @@
 //! The tools that a bundle brought: found behind the caller's own, and where they find their plugins and providers.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
+
+use crate::tools::{ToolEnvironment, Tools};
 
 /// Where Packer and OpenTofu are told of what was loaded, unless the caller told them otherwise.
 const PLACES: [(&str, &str); 2] = [("PACKER_PLUGIN_PATH", "plugins"), ("TF_CLI_CONFIG_FILE", "tofu.rc")];
 
+/// The tools of whoever called us, and behind them those of what was loaded.
+pub fn tools(loaded: &Path) -> Tools {
+    let set = variables(loaded, std::env::vars_os());
+    let path = set.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    Tools::new(&path, ToolEnvironment::of(set))
+}
+
 /// The caller's variables, with those of what was loaded where the caller has none; on `PATH` the bundle's programs come
 /// last.
-pub fn variables(loaded: &Path, set: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
+fn variables(loaded: &Path, set: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
     let mut variables: BTreeMap<OsString, OsString> = set.into_iter().collect();
     let programs = loaded.join("bin");
     if programs.is_dir() {
