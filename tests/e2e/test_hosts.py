@@ -20,7 +20,7 @@ SERVERS = ["server-1", "server-2", "server-3"]
 NODES = [*SERVERS, "general-1", "general-2"]
 ADDRESSES = {node: f"10.20.1.{11 + index}" for index, node in enumerate(NODES)}
 DISK = SCRATCH / "disk"
-GUARDED = "general-2"  # SELinux is on there
+GUARDED = "general-2"  # SELinux is on there, in the course
 FAR_OFF = "general-1"  # reached through a machine of its own
 WAY, WAY_ADDRESS = "way", "10.20.1.20"
 STRANGER = (
@@ -178,8 +178,6 @@ class Refused(unittest.TestCase):
         self.far.with_packages("container-selinux", "audit")
         bundle(self.far)
         self.assertEqual(self.far.run("bundle", "load", NAME, str(DISK)).code, 0)
-        on("general-1", "echo enforcing >/run/lab/selinux-mode")
-        self.addCleanup(on, "general-1", "echo disabled >/run/lab/selinux-mode")
 
         up = self.far.up()
 
@@ -237,7 +235,8 @@ class Course(unittest.TestCase):
         cls.far = Far()
         behind_a_way(cls.far, FAR_OFF)
         cls.far.with_packages(*PACKAGES)
-        on(GUARDED, "echo enforcing >/run/lab/selinux-mode")
+        for node in NODES:
+            on(node, f"echo {'enforcing' if node == GUARDED else 'disabled'} >/run/lab/selinux-mode")
         cls.before = SCRATCH / "before.json"
         if not cls.before.exists():
             for node in NODES:
