@@ -175,8 +175,7 @@ impl<'a> Pull<'a> {
     pub async fn look(&self, text: &str) -> Result<Looked, Failure> {
         make_dir(&RealDisk, self.blobs, 0o755)?;
         let (reference, digest) = reference(text)?;
-        let auth = self.logins.get(reference.registry()).unwrap_or(&RegistryAuth::Anonymous);
-        self.client.store_auth_if_needed(reference.resolve_registry(), auth).await;
+        let auth = self.log_in(&reference).await;
         let (mut manifests, mut blobs) = (BTreeSet::new(), BTreeMap::new());
         let mut image =
             ImageEntry { reference: plain(&reference), digest: digest.clone(), media_type: String::new(), size: 0 };
@@ -209,11 +208,20 @@ impl<'a> Pull<'a> {
     /// Brings all its parts here.
     pub async fn fetch(&self, looked: &Looked) -> Result<BTreeMap<Digest, Item>, Failure> {
         (self.tell)(format!("pulling {}", looked.image.reference));
+        // Who looked may have been another one.
+        self.log_in(&looked.reference).await;
         for (digest, part) in &looked.blobs {
             self.blob(&looked.reference, part, digest).await?;
         }
         let all = looked.manifests.iter().chain(looked.blobs.keys());
         all.map(|digest| Ok((digest.clone(), self.item(digest.clone())?))).collect()
+    }
+
+    /// Has the client know the login of an image's registry, for blobs too.
+    async fn log_in(&self, reference: &Reference) -> &RegistryAuth {
+        let auth = self.logins.get(reference.registry()).unwrap_or(&RegistryAuth::Anonymous);
+        self.client.store_auth_if_needed(reference.resolve_registry(), auth).await;
+        auth
     }
 
     /// The file of a chart that was pulled.
