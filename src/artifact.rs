@@ -170,6 +170,9 @@ pub struct Bundle {
     /// Archives of images that are in no release, by their names in the store.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, BundleFile>,
+    /// Of the RPMs in what was loaded and of their keys, where nodes get theirs from there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpms: Option<Digest>,
 }
 
 /// One verified file of a release.
@@ -381,6 +384,7 @@ mod tests {
             version: "v1.35.4+rke2r1".to_owned(),
             files: BTreeMap::new(),
             images: BTreeMap::new(),
+            rpms: None,
         });
 
         assert_eq!(Network::try_from(&bundle), Err(Kind::Bundle));

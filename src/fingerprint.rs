@@ -34,6 +34,11 @@ impl Digest {
         Self(hex::encode(digest::digest(&SHA256, bytes)))
     }
 
+    /// What a sum over pieces came to.
+    pub fn from_sum(sum: digest::Context) -> Self {
+        Self(hex::encode(sum.finish()))
+    }
+
     /// The digest of a value's RFC 8785 form, so that key order and number spelling do not count.
     pub fn of_value(value: &impl Serialize) -> Self {
         // The words of this program serialise; a map key that is not a string would be a defect caught by any test.

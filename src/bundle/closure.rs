@@ -126,7 +126,8 @@ fn words(text: &str) -> Vec<&str> {
     found.into_iter().filter(|word| !word.is_empty()).collect()
 }
 
-fn sense(word: &str) -> Option<u32> {
+/// How a version is to compare, by its sign.
+pub fn sense(word: &str) -> Option<u32> {
     match word {
         "<" => Some(LESS),
         "<=" => Some(LESS | EQUAL),

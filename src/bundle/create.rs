@@ -15,6 +15,7 @@ use crate::bundle::manifest::{FileEntry, MANIFEST, Manifest, SIGNATURE};
 use crate::bundle::name::{FileKind, Name};
 use crate::bundle::open::sound;
 use crate::bundle::ordered::ordered;
+use crate::bundle::prune::prune;
 use crate::bundle::record::{CHUNK, pack};
 use crate::bundle::sign::SigningKey;
 use crate::bundle::volume::{Chunks, Writer, volumes_in};
@@ -51,7 +52,9 @@ pub struct Made {
     pub written: usize,
     pub kept: usize,
     pub left_out: usize,
-    /// Chunks of an earlier try that no file has any more; they lie in the volumes, and nobody reads them.
+    /// Chunks of an earlier try that no file has any more, and that are gone from the volumes.
+    pub removed: usize,
+    /// Of those, what stays for want of room; nobody reads them.
     pub unused: usize,
 }
 
@@ -87,13 +90,15 @@ pub fn create(
     let bytes = manifest.encode()?;
     Manifest::parse(&bytes)
         .map_err(|failure| Failure::bug("a bundle was described that cannot be").because(failure))?;
+    let unused: BTreeSet<Digest> = {
+        let chunks = manifest.chunks();
+        earlier.iter().filter(|digest| !chunks.contains_key(digest)).cloned().collect()
+    };
+    let removed = if unused.is_empty() { 0 } else { prune(disk, order.to, &unused)?.len() };
     write_atomic_on(disk, &order.to.join(MANIFEST), &bytes, 0o644)?;
     write_atomic_on(disk, &order.to.join(SIGNATURE), key.sign(&bytes)?.as_bytes(), 0o644)?;
-    let unused = {
-        let chunks = manifest.chunks();
-        earlier.iter().filter(|digest| !chunks.contains_key(digest)).count()
-    };
-    Ok(Made { manifest, written, kept: earlier.len() - unused, left_out: left_out.len(), unused })
+    let (kept, unused) = (earlier.len() - unused.len(), unused.len() - removed);
+    Ok(Made { manifest, written, kept, left_out: left_out.len(), removed, unused })
 }
 
 /// The chunks that an earlier program has written whole.

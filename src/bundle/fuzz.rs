@@ -78,6 +78,9 @@ fn image(bytes: &[u8]) {
 fn package(bytes: &[u8]) {
     if let Read::Whole(package) = rpm::read(bytes) {
         assert!(package.files.len() <= bytes.len(), "a file has a name");
+        let full = format!("{}-{}", package.name, package.version);
+        assert!(package.is_called(&package.name));
+        assert!(package.version.contains(':') || package.is_called(&full), "{full} is its own name");
         // What was enough is enough with more behind it.
         let more = [bytes, b"content"].concat();
         assert_eq!(rpm::read(&more), Read::Whole(package));

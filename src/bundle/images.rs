@@ -22,7 +22,7 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::secret::Secret;
 use crate::supply::{Login, Supply};
-use crate::workspace::{Incoming, RealDisk, file_digest, make_dir, write_atomic};
+use crate::workspace::{Incoming, RealDisk, large_file_digest, make_dir, write_atomic};
 
 /// What a digest may name.
 pub const MANIFESTS: [&str; 4] = [
@@ -175,8 +175,7 @@ impl<'a> Pull<'a> {
     pub async fn look(&self, text: &str) -> Result<Looked, Failure> {
         make_dir(&RealDisk, self.blobs, 0o755)?;
         let (reference, digest) = reference(text)?;
-        let auth = self.logins.get(reference.registry()).unwrap_or(&RegistryAuth::Anonymous);
-        self.client.store_auth_if_needed(reference.resolve_registry(), auth).await;
+        let auth = self.log_in(&reference).await;
         let (mut manifests, mut blobs) = (BTreeSet::new(), BTreeMap::new());
         let mut image =
             ImageEntry { reference: plain(&reference), digest: digest.clone(), media_type: String::new(), size: 0 };
@@ -209,11 +208,20 @@ impl<'a> Pull<'a> {
     /// Brings all its parts here.
     pub async fn fetch(&self, looked: &Looked) -> Result<BTreeMap<Digest, Item>, Failure> {
         (self.tell)(format!("pulling {}", looked.image.reference));
+        // Who looked may have been another one.
+        self.log_in(&looked.reference).await;
         for (digest, part) in &looked.blobs {
             self.blob(&looked.reference, part, digest).await?;
         }
         let all = looked.manifests.iter().chain(looked.blobs.keys());
         all.map(|digest| Ok((digest.clone(), self.item(digest.clone())?))).collect()
+    }
+
+    /// Has the client know the login of an image's registry, for blobs too.
+    async fn log_in(&self, reference: &Reference) -> &RegistryAuth {
+        let auth = self.logins.get(reference.registry()).unwrap_or(&RegistryAuth::Anonymous);
+        self.client.store_auth_if_needed(reference.resolve_registry(), auth).await;
+        auth
     }
 
     /// The file of a chart that was pulled.
@@ -227,14 +235,14 @@ impl<'a> Pull<'a> {
         Ok(Item { kind: FileKind::Blob, name, from: self.blobs.join(digest.as_str()), sha256: Some(digest) })
     }
 
-    fn is_there(&self, digest: &Digest) -> bool {
+    async fn is_there(&self, digest: &Digest) -> bool {
         let path = self.blobs.join(digest.as_str());
-        path.is_file() && file_digest(&path).is_ok_and(|found| found == *digest)
+        path.is_file() && large_file_digest(&path).await.is_ok_and(|found| found == *digest)
     }
 
     async fn manifest(&self, image: &Reference, digest: &Digest, auth: &RegistryAuth) -> Result<Vec<u8>, Failure> {
         let path = self.blobs.join(digest.as_str());
-        if self.is_there(digest) {
+        if self.is_there(digest).await {
             return std::fs::read(&path).map_err(|error| unpulled(image, &error));
         }
         let at = Reference::with_digest(
@@ -252,7 +260,7 @@ impl<'a> Pull<'a> {
     }
 
     async fn blob(&self, image: &Reference, blob: &Part, digest: &Digest) -> Result<(), Failure> {
-        if self.is_there(digest) {
+        if self.is_there(digest).await {
             return Ok(());
         }
         let mut incoming = Incoming::start(&self.blobs.join(digest.as_str()))?;

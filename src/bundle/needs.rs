@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::bundle::closure::{Provided, shown};
+use crate::bundle::closure::Provided;
 use crate::bundle::images;
-use crate::bundle::manifest::{FileEntry, Manifest};
+use crate::bundle::manifest::Manifest;
 use crate::bundle::name::FileKind;
 use crate::bundle::open::Opened;
 use crate::bundle::packages::BASE;
-use crate::bundle::rpm::{self, Capability, Package, Read};
+use crate::bundle::rpms::Rpms;
 use crate::environment::{Environment, Platform};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
@@ -95,37 +95,13 @@ fn packages(opened: &Opened, wanted: &[String]) -> Result<Vec<String>, Failure> 
         Some(base) => provided.add_base(&String::from_utf8_lossy(&opened.content(base, BASE_LIST)?)),
         None => return Ok(vec![format!("rpm metadata `{BASE}`")]),
     }
-    let mut packages = Vec::new();
-    for file in manifest.of_kind(FileKind::Rpm) {
-        let mut beginning = Vec::new();
-        let found = (0..file.chunks.len()).find_map(|index| match opened.extend(&mut beginning, file, index) {
-            Ok(()) => Some(rpm::read(&beginning)).filter(|read| *read != Read::More).map(Ok),
-            Err(failure) => Some(Err(failure)),
-        });
-        let Some(Read::Whole(package)) = found.transpose()? else {
-            return Err(Failure::new(Exit::NotDone, format!("`{}` of the bundle is no RPM", file.name)));
-        };
-        provided.add_package(&package);
-        packages.push((file, package));
-    }
-    let mut lacking = Vec::new();
-    for name in wanted {
-        let wanted = Capability { name: name.clone(), sense: 0, version: String::new() };
-        // As dnf takes it: a name, a name with its version, or what something provides.
-        let is_named = |(_, package): &(&FileEntry, Package)| {
-            name.starts_with(&package.name)
-                && format!("{}-{}", package.name, package.version).starts_with(name.as_str())
-        };
-        if !provided.meets(&wanted) && !packages.iter().any(is_named) {
-            lacking.push(format!("rpm `{name}`"));
-        }
-    }
-    for (file, package) in &packages {
-        for wanted in package.requires.iter().filter(|wanted| !provided.meets(wanted)) {
-            lacking.push(format!("`{}`, which rpm `{}` requires", shown(wanted), file.name));
-        }
-    }
-    if !packages.is_empty() && manifest.file(FileKind::RpmMetadata, "repomd.xml").is_none() {
+    let rpms = Rpms::read(manifest.of_kind(FileKind::Rpm), |file, index, content| {
+        opened.extend(content, file, index)?;
+        Ok(index + 1 < file.chunks.len())
+    })?;
+    let words: Vec<&str> = wanted.iter().map(String::as_str).collect();
+    let mut lacking = rpms.lacking(&words, provided, |_| true);
+    if !rpms.is_empty() && manifest.file(FileKind::RpmMetadata, "repomd.xml").is_none() {
         lacking.push("rpm metadata `repomd.xml`".to_owned());
     }
     Ok(lacking)

@@ -17,6 +17,7 @@ const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
 const RELEASE: u32 = 1002;
 const EPOCH: u32 = 1003;
+const ARCH: u32 = 1022;
 const PROVIDES: [u32; 3] = [1047, 1112, 1113];
 const REQUIRES: [u32; 3] = [1049, 1048, 1050];
 const FILES: [u32; 3] = [1118, 1116, 1117];
@@ -35,9 +36,31 @@ pub struct Package {
     pub name: String,
     /// `[epoch:]version-release`.
     pub version: String,
+    /// `noarch`, `x86_64`
+    pub arch: String,
     pub provides: Vec<Capability>,
     pub requires: Vec<Capability>,
     pub files: Vec<String>,
+}
+
+impl Package {
+    /// Whether `dnf install` takes this package for such a word: its name, with or without version, release and
+    /// architecture. An epoch that the word names must be the package's; one that it does not name may be any.
+    pub fn is_called(&self, word: &str) -> bool {
+        let (epoch, rest) = self.version.split_once(':').unwrap_or(("0", &self.version));
+        let version = rest.rsplit_once('-').map_or(rest, |(version, _)| version);
+        let Some(named) = word.strip_prefix(self.name.as_str()) else { return false };
+        if named.is_empty() || named.strip_prefix('.') == Some(&self.arch) {
+            return true;
+        }
+        let Some(named) = named.strip_prefix('-') else { return false };
+        let named = match named.split_once(':') {
+            Some((asked, named)) if asked == epoch => named,
+            Some(_) => return false,
+            None => named,
+        };
+        named == version || named == rest || named == format!("{rest}.{}", self.arch)
+    }
 }
 
 /// How far the beginning of a file was read.
@@ -107,7 +130,8 @@ impl Header<'_> {
         let epoch = self.numbers(EPOCH).and_then(|epoch| epoch.first().map(|epoch| format!("{epoch}:")));
         let version = format!("{}{version}-{release}", epoch.unwrap_or_default());
         let (provides, requires) = (self.capabilities(PROVIDES)?, self.capabilities(REQUIRES)?);
-        Some(Package { name, version, provides, requires, files: self.files()? })
+        let arch = one(ARCH).unwrap_or_default();
+        Some(Package { name, version, arch, provides, requires, files: self.files()? })
     }
 
     fn capabilities(&self, [name, flags, version]: [u32; 3]) -> Option<Vec<Capability>> {
@@ -163,6 +187,7 @@ pub(super) mod tests {
             |tag, values: Vec<u32>| (tag, 4, values.len(), values.iter().flat_map(|n| n.to_be_bytes()).collect());
         let mut entries =
             vec![text(NAME, vec![&package.name]), text(VERSION, vec![version]), text(RELEASE, vec![release])];
+        entries.push(text(ARCH, vec![&package.arch]));
         for (tags, all) in [(PROVIDES, &package.provides), (REQUIRES, &package.requires)] {
             entries.push(text(tags[0], all.iter().map(|one| one.name.as_str()).collect()));
             entries.push(numbers(tags[1], all.iter().map(|one| one.sense).collect()));
@@ -195,6 +220,7 @@ pub(super) mod tests {
         Package {
             name: "app".to_owned(),
             version: "2-1.el9".to_owned(),
+            arch: "noarch".to_owned(),
             provides: vec![capability("app", 8, "2-1.el9")],
             requires: vec![capability("lib", 12, "1"), capability("/bin/sh", 0, "")],
             files: vec!["/app".to_owned()],
@@ -225,5 +251,23 @@ pub(super) mod tests {
         assert_eq!(changed(LEAD + INTRO + 8, 0xff), Read::No, "too many entries");
         assert_eq!(changed(LEAD + INTRO + 12, 0xff), Read::No, "too much data");
         assert_eq!(changed(LEAD + 2 * INTRO + 8, 0xff), Read::No, "an offset behind the data");
+    }
+
+    #[test]
+    fn a_package_is_called_by_its_name_with_or_without_epoch_version_release_and_architecture() {
+        let package = |version: &str| Package { version: version.to_owned(), ..package() };
+        let (plain, later) = (package("2-1.el9"), package("3:2-1.el9"));
+
+        for word in ["app", "app.noarch", "app-2", "app-2-1.el9", "app-2-1.el9.noarch"] {
+            assert!(plain.is_called(word) && later.is_called(word), "{word}");
+        }
+        for word in ["app-3:2", "app-3:2-1.el9", "app-3:2-1.el9.noarch"] {
+            assert!(!plain.is_called(word) && later.is_called(word), "{word}");
+        }
+        assert!(plain.is_called("app-0:2-1.el9") && !later.is_called("app-0:2-1.el9"));
+        for word in ["ap", "app-", "app-2-", "app-2-1", "app-1", "app.x86_64", "app-2-1.el9.x86_64", "app-doc", "apps"]
+        {
+            assert!(!plain.is_called(word) && !later.is_called(word), "{word}");
+        }
     }
 }

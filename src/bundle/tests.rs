@@ -345,3 +345,28 @@ fn a_key_of_another_kind_is_refused_with_what_makes_one() {
     assert!(failure.hints()[0].starts_with("openssl pkcs8 -topk8"), "{:?}", failure.hints());
     assert_eq!(none.what(), "no key is trusted");
 }
+
+#[test]
+fn chunks_that_a_changed_source_left_behind_go_and_all_others_stay() {
+    let world = World::new();
+    world.create(&RealDisk, "disk", 7, 3 << 20).expect("made");
+    // As if stopped before it was signed.
+    for name in [MANIFEST, SIGNATURE] {
+        std::fs::remove_file(world.path("disk").join(name)).expect("removed");
+    }
+    std::fs::write(world.path(&crate::rke2::release_files(Cni::Canal)[0]), content(99, 2)).expect("written");
+
+    let made = world.create(&RealDisk, "disk", 7, 3 << 20).expect("made");
+
+    assert_eq!((made.removed, made.unused, made.written), (2, 0, 2));
+    let mut held = super::volume::Chunks::default();
+    held.add_directory(&world.path("disk")).expect("read");
+    let wanted = made.manifest.chunks();
+    assert_eq!(
+        held.lengths().map(|(digest, _)| digest).collect::<Vec<_>>(),
+        wanted.keys().copied().collect::<Vec<_>>()
+    );
+    assert_eq!((world.look(&world.path("disk")).right.len(), made.kept), (wanted.len(), wanted.len() - 2));
+    let left = std::fs::read_dir(world.path("disk")).expect("read").filter_map(Result::ok);
+    assert!(left.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().ends_with(".partial")));
+}

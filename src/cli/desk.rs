@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::lost::refuse_second;
-use super::{Common, Reached, homes, members};
+use super::{Common, Reached, homes, loaded_tools, members};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, Existing, is_same_account};
 use crate::compliance::Catalogue;
@@ -31,7 +31,7 @@ use crate::rke2;
 use crate::secrets::{KeySource, Secrets};
 use crate::stages::{Given, SECRETS};
 use crate::stop::Stop;
-use crate::tools::{ToolEnvironment, Tools};
+use crate::tools::Tools;
 use crate::workspace::{StateDir, Workspace, forget_temporary, has_temporary, sweep_temporary, tmpfs_dir};
 
 /// A directory that holds a release, in the variable that RKE2's own installer knows.
@@ -79,8 +79,7 @@ impl Desk {
         }
         let state = workspace.state(name);
         let home = homes::home(&env, state.clone()).await?;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
+        let tools = loaded_tools::tools(&state.loaded()).with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
         Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
     }

@@ -15,6 +15,7 @@ mod history;
 mod homes;
 mod keys;
 mod kubeconfig;
+mod loaded_tools;
 mod logs;
 mod look;
 mod lost;

@@ -15,8 +15,7 @@ use crate::environment::{Environment, Platform};
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2;
-use crate::stages::{Context, Given, Made, Presence, Stage};
-use crate::workspace::write_atomic;
+use crate::stages::{Context, Given, Made, Presence, Stage, packages};
 
 pub struct BundleStage;
 
@@ -44,6 +43,9 @@ impl Stage for BundleStage {
         let missing =
             bundle.files.iter().chain(&bundle.images).find(|(name, file)| !has_size(&dir.join(name), file.size));
         Ok(match missing {
+            None if bundle.rpms != packages::digest(cx)? => {
+                Presence::Altered("other packages were loaded, or other keys are named for them".to_owned())
+            }
             None => Presence::Standing,
             Some((name, _)) => Presence::Altered(format!("`{name}` is not in the store as it was verified")),
         })
@@ -70,7 +72,7 @@ impl Stage for BundleStage {
         };
         let files = wanted.fetch(&source).await?;
         let images = archives(cx).await.map_err(|failure| failure.of(cx.stage))?;
-        Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images }).into())
+        Ok(Artifact::Bundle(Bundle { version: version.clone(), files, images, rpms: packages::digest(cx)? }).into())
     }
 
     /// The store is shared by all environments and holds nothing that costs: it stays.
@@ -105,11 +107,11 @@ async fn archives(cx: &Context<'_>) -> Result<BTreeMap<String, BundleFile>, Fail
         pull.fetch(&pull.look(image).await?).await?;
         blobs
     };
-    let bytes = image_archive(image, &blobs)?;
-    let file = BundleFile { sha256: Digest::of(&bytes), size: bytes.len() as u64 };
-    let name = format!("kube-vip-{}.tar", file.sha256.short());
-    write_atomic(&cx.workspace.release(&cx.env.rke2.version).join(&name), &bytes, 0o644)?;
-    Ok(BTreeMap::from([(name, file)]))
+    let (image, dir) = (image.clone(), cx.workspace.release(&cx.env.rke2.version));
+    let name = |digest: &Digest| format!("kube-vip-{}.tar", digest.short());
+    // Hundreds of megabytes, perhaps: not on a thread that others wait for.
+    let made = tokio::task::spawn_blocking(move || image_archive(&image, &blobs, &dir, name)).await;
+    Ok(BTreeMap::from([made.map_err(|error| Failure::bug("an image could not be packed").because(error))??]))
 }
 
 fn has_size(path: &Path, size: u64) -> bool {

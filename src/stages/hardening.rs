@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 use crate::stages::joining::{machine, play};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, packages};
 
 pub struct HardeningStage;
 
@@ -157,7 +157,8 @@ async fn correct(
         cx.node(node, NodeState::Working, "correcting");
         steps.push(step);
     }
-    let vars = json!({ "os_hardening_profile": cx.env.hardening.profile.name(), "os_hardening_live": true });
+    let vars = json!({ "os_hardening_profile": cx.env.hardening.profile.name(), "os_hardening_live": true,
+        "os_hardening_dnf_conf": packages::configuration(cx) });
     let played = play(cx, ("correct", "hardening.yml"), deviating, vars, &[]).await;
     let mut each = Vec::new();
     for (node, step) in deviating.iter().zip(&steps) {

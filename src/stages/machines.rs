@@ -18,11 +18,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Access, Artifact, Kind, Node, Nodes, Reach};
+use crate::bundle::LoadedRpms;
 use crate::environment::{Environment, NodeName, Role, Via};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::{Connection, quote};
+use crate::stages::packages::{self, Lacking};
 use crate::stages::several::several;
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, named_jump};
 use crate::units::ByteSize;
@@ -62,7 +64,10 @@ impl Stage for MachinesStage {
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
-        Inputs::new().value("hosts", &env.hosts.as_ref().map(|hosts| &hosts.machines)).value("access", &env.access)
+        Inputs::new()
+            .value("hosts", &env.hosts.as_ref().map(|hosts| &hosts.machines))
+            .value("access", &env.access)
+            .value("packages", &packages::wanted(env, true))
     }
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
@@ -90,10 +95,14 @@ impl Stage for MachinesStage {
         kept_members(cx)?;
         let ways = ways(cx);
         // All or none: who joins depends on who is there. None is taken before all were looked at.
-        let looks = join_all(ways.iter().map(|(name, reach)| fitting(name, reach, cx))).await;
+        let rpms = packages::open(cx)?;
+        let looks = join_all(ways.iter().map(|(name, reach)| fitting(name, reach, rpms.as_ref(), cx))).await;
         let looks = all_of(&ways, looks, cx)?;
         let taken = ways.iter().zip(&looks).map(|((name, reach), (_, look))| take(name, reach, look, cx));
         all_of(&ways, join_all(taken).await, cx)?;
+        if let Some(rpms) = rpms {
+            bring(&ways, &looks, &rpms, cx).await?;
+        }
         let nodes = ways.iter().map(|(name, reach)| (name.clone(), node(reach))).collect();
         Ok(Artifact::Nodes(Nodes { nodes, jump: None }).into())
     }
@@ -193,13 +202,50 @@ fn all_of<T>(
 }
 
 /// Looks whether a machine can be a node.
-async fn fitting(name: &NodeName, reach: &Reach, cx: &Context<'_>) -> Result<Look, Failure> {
+async fn fitting(name: &NodeName, reach: &Reach, rpms: Option<&LoadedRpms>, cx: &Context<'_>) -> Result<Look, Failure> {
     cx.node(name, NodeState::Working, "looking");
     let connection = open(name, reach, cx).await?;
     let look = look(&connection).await?;
     let free = cx.env.hosts.as_ref().map_or_else(ByteSize::default, |hosts| hosts.free_disk);
     look.fits(name, &cx.env.name, cx.identity.id, free, Timestamp::now())?;
+    if let Some(rpms) = rpms {
+        packages::refuse(name, &connection, &missing(&look, cx), rpms, cx.env).await?;
+    }
     Ok(look)
+}
+
+fn missing(look: &Look, cx: &Context<'_>) -> Vec<&'static str> {
+    look.missing(packages::wanted(cx.env, look.has_selinux()))
+}
+
+/// Brings every machine the packages that it lacks.
+async fn bring(
+    ways: &BTreeMap<NodeName, Reach>,
+    looks: &[(NodeName, Look)],
+    rpms: &LoadedRpms,
+    cx: &Context<'_>,
+) -> Result<(), Failure> {
+    let mut opened = Vec::new();
+    for ((name, reach), (_, look)) in ways.iter().zip(looks) {
+        let missing = missing(look, cx);
+        if !missing.is_empty() {
+            opened.push((name, open(name, reach, cx).await?, missing));
+        }
+    }
+    let machines: Vec<Lacking<'_>> = opened
+        .iter()
+        .map(|(node, connection, missing)| Lacking { node, connection, missing: missing.clone() })
+        .collect();
+    let mut failures = Vec::new();
+    for (machine, result) in machines.iter().zip(packages::bring(&machines, rpms, cx).await?) {
+        match result {
+            Ok(()) => {
+                cx.node(machine.node, NodeState::Done, format!("has {} packages to install", machine.missing.len()))
+            }
+            Err(failure) => failures.push((machine.node.clone(), failure)),
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(several(&failures, ways.len(), "lack packages").of(cx.stage)) }
 }
 
 /// Takes a machine that was looked at.

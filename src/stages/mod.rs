@@ -30,6 +30,7 @@ mod neighbour;
 mod network;
 mod node_image;
 mod nodes;
+mod packages;
 mod reading;
 mod registration;
 mod servers;

@@ -17,7 +17,7 @@ use crate::fingerprint::Digest;
 use crate::node::{Connection, Course, Sent, Shipment, Uplink, quote};
 use crate::rke2::checksum_file;
 use crate::stages::several::several;
-use crate::stages::{Context, Given};
+use crate::stages::{Context, Given, packages};
 use crate::workspace::file_digest;
 
 /// Where the files lie on a node until the play has placed them.
@@ -37,6 +37,7 @@ pub fn variables(mut vars: Value, bundle: &Bundle, cx: &Context<'_>) -> Value {
         vars["rke2_release_dir"] = json!(dir(&bundle.version));
         vars["rke2_release_on"] = json!("node");
     }
+    vars["rke2_dnf_conf"] = json!(packages::configuration(cx));
     vars
 }
 

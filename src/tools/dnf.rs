@@ -17,7 +17,7 @@ const HINT: &str = "install dnf with its plugin `download` (dnf-plugins-core), r
 /// What rpm is told of itself: on Debian its database is elsewhere.
 pub const MACROS: &str = "%_dbpath /var/lib/rpm\n";
 /// Names, flags and versions of all that is provided, and every file, as lines.
-const PROVIDED: &str = "[P\\t%{PROVIDENAME}\\t%{PROVIDEFLAGS}\\t%{PROVIDEVERSION}\\n][F\\t%{FILENAMES}\\n]";
+pub const PROVIDED: &str = "[P\\t%{PROVIDENAME}\\t%{PROVIDEFLAGS}\\t%{PROVIDEVERSION}\\n][F\\t%{FILENAMES}\\n]";
 
 /// The directory in which they work.
 pub struct Packager<'a> {

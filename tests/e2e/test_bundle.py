@@ -31,7 +31,7 @@ bundle:
   iso: given/iso
   images: ["localhost:5000/team/app:1.4@sha256:IMAGE"]
   oci_charts: ["localhost:5000/charts/app:1.4.0@sha256:ARCHIVE"]
-  logins: {"localhost:5000": {plain_http: true}}
+  logins: {"localhost:5000": {plain_http: true, user: puller, password: "file:keys/password"}}
   rpms:
     packages: [rke2-selinux, chrony]
     repositories:
@@ -58,8 +58,8 @@ def digest(content: bytes) -> str:
 class Registry:
     """Debian's docker-registry on a port of the lab, with its content in a directory."""
 
-    def __init__(self, port: int, directory: Path, more: dict):
-        self.directory = directory
+    def __init__(self, port: int, directory: Path, more: dict, access: tuple[str | Path, ...] = ()):
+        self.directory, self.access = directory, access
         directory.mkdir(parents=True)
         config = {
             "version": 0.1,
@@ -76,14 +76,14 @@ class Registry:
         )
 
     def curl(self, *words: str | Path) -> str:
-        return called("curl", "--silent", "--show-error", "--fail", *words)
+        return called("curl", "--silent", "--show-error", "--fail", *self.access, *words)
 
-    def wait(self, *words: str | Path) -> None:
+    def wait(self) -> None:
         until = time.monotonic() + 120
         while True:
             try:
                 # A connection that begins before it listens may never be answered.
-                self.curl("--max-time", "5", *words, f"{self.url}/v2/")
+                self.curl("--max-time", "5", f"{self.url}/v2/")
                 return
             except AssertionError:
                 if self.process.poll() is not None or time.monotonic() > until:
@@ -172,7 +172,9 @@ class Bundle(unittest.TestCase):
         cls.make_keys()
         cls.given = world.workspace / "given"
         cls.make_given()
-        near = Registry(NEAR, world.workspace / "near", {})
+        login = ("--user", f"{USER}:{PASSWORD}")
+        auth = {"htpasswd": {"realm": "lab", "path": str(cls.keys / "htpasswd")}}
+        near = Registry(NEAR, world.workspace / "near", {"auth": auth}, login)
         cls.running.append(near)
         near.wait()
         cls.layer = os.urandom(300_000)
@@ -186,21 +188,21 @@ class Bundle(unittest.TestCase):
         )
         text = (CHECKOUT / f"environments/{NAME}.yaml").read_text()
         supply = SUPPLY.replace("IMAGE", cls.image).replace("ARCHIVE", cls.chart)
-        world.file.write_text(text + supply)
         disk = world.workspace / "disk"
-        cls.made = world.run(
-            "bundle", "create", NAME, "--to", str(disk), "--sign", f"file:{cls.keys / 'sign.pem'}", "--split", "64MiB", "--yes"
-        )
+        create = ("bundle", "create", NAME, "--to", str(disk), "--sign", f"file:{cls.keys / 'sign.pem'}", "--split", "64MiB", "--yes")
+        (cls.keys / "password").write_text("of-somebody-else\n")
+        world.file.write_text(text + supply)
+        cls.refused, cls.left = world.run(*create), disk.exists()
+        (cls.keys / "password").write_text(PASSWORD + "\n")
+        cls.made = world.run(*create)
         assert cls.made.code == 0, cls.made.said
         near.stop()
         shutil.rmtree(cls.given)
         shutil.rmtree(world.workspace / ".sre-provision")
         far = {"http": {"tls": {"certificate": str(cls.keys / "web.pem"), "key": str(cls.keys / "web-key.pem")}}}
-        far["auth"] = {"htpasswd": {"realm": "lab", "path": str(cls.keys / "htpasswd")}}
-        cls.far = Registry(FAR, world.workspace / "far", far)
+        cls.far = Registry(FAR, world.workspace / "far", far | {"auth": auth}, ("--cacert", cls.keys / "ca.pem", *login))
         cls.running.append(cls.far)
-        cls.trusted = ("--cacert", cls.keys / "ca.pem", "--user", f"{USER}:{PASSWORD}")
-        cls.far.wait(*cls.trusted)
+        cls.far.wait()
         cls.verified = world.run("bundle", "verify", str(disk), "--environment", NAME)
         cls.told = world.run("bundle", "load", NAME, str(disk))
         for ended in (cls.made, cls.verified, cls.told):
@@ -220,7 +222,6 @@ class Bundle(unittest.TestCase):
         web = ("-keyout", "web-key.pem", "-out", "web.pem", "-subj", "/CN=localhost", "-CA", "ca.pem", "-CAkey", "ca-key.pem")
         openssl(*new, *web, "-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
         (cls.keys / "htpasswd").write_text(HTPASSWD)
-        (cls.keys / "password").write_text(PASSWORD + "\n")
 
     @classmethod
     def make_given(cls):
@@ -248,6 +249,13 @@ class Bundle(unittest.TestCase):
         volumes = sorted((self.world.workspace / "disk").glob("chunks-*"))
         self.assertGreater(len(volumes), 1)
         self.assertTrue(all(volume.stat().st_size < 64 << 20 for volume in volumes))
+
+    def test_images_were_pulled_with_the_login_of_their_registry_and_with_a_wrong_one_nothing_was_made(self):
+        self.assertEqual(self.refused.code, 1, self.refused.said)
+        self.assertIn("cannot pull `localhost:5000/", self.refused.line("error"))
+        self.assertIn("`bundle.ca`, `bundle.logins`", self.refused.line("hint"))
+        self.assertNotIn("of-somebody-else", self.refused.said)
+        self.assertFalse(self.left)
 
     def test_pip_installs_from_the_index_of_wheels(self):
         target = self.world.workspace / "installed"
@@ -285,10 +293,10 @@ class Bundle(unittest.TestCase):
     def test_the_registry_gives_the_image_and_the_chart_by_digest(self):
         accept = ("-H", f"Accept: {OCI}.manifest.v1+json")
         url = f"{self.far.url}/v2/team/app"
-        manifest = self.far.curl(*self.trusted, *accept, f"{url}/manifests/sha256:{self.image}")
+        manifest = self.far.curl(*accept, f"{url}/manifests/sha256:{self.image}")
         pulled = self.world.workspace / "layer"
-        self.far.curl(*self.trusted, "--output", pulled, f"{url}/blobs/sha256:{digest(self.layer)}")
-        chart = self.far.curl(*self.trusted, *accept, f"{self.far.url}/v2/charts/app/manifests/1.4.0")
+        self.far.curl("--output", pulled, f"{url}/blobs/sha256:{digest(self.layer)}")
+        chart = self.far.curl(*accept, f"{self.far.url}/v2/charts/app/manifests/1.4.0")
 
         self.assertEqual(digest(manifest.encode()), self.image)
         self.assertEqual(pulled.read_bytes(), self.layer)

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import unittest
 from pathlib import Path
 
@@ -17,11 +18,27 @@ from world import CHECKOUT, SCRATCH, Blow, World, lab, releases
 NAME = "airgap"
 SERVERS = ["server-1", "server-2", "server-3"]
 NODES = [*SERVERS, "general-1", "general-2"]
+ADDRESSES = {node: f"10.20.1.{11 + index}" for index, node in enumerate(NODES)}
 DISK = SCRATCH / "disk"
+GUARDED = "general-2"  # SELinux is on there, in the course
+FAR_OFF = "general-1"  # reached through a machine of its own
+WAY, WAY_ADDRESS = "way", "10.20.1.20"
 STRANGER = (
     "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBDF78dUDqB3mVdZlmTzMWPcBKDC0qZDd5CJ/wo61wBpE"
     "rIBTHAfjrnycASodbdkJbIPODxh3UY9DG+z0DpqURMw="
 )
+# Packages in the bundle: those that the roles want and a machine of the lab lacks, from repositories that only the
+# connected side reaches.
+SUPPLY = """
+bundle:
+  rpms:
+    packages: [PACKAGES]
+    repositories:
+      baseos: {from: given/repo/baseos, keys: ["file:keys/rpm.asc"]}
+      appstream: {from: given/repo/appstream, keys: ["file:keys/rpm.asc"]}
+    base: given/database
+"""
+PACKAGES = ["iptables-nft", "container-selinux", "rke2-selinux", "audit"]
 # What a system writes by itself while it runs, and what the package manager and `useradd` keep: docs/hosts.md.
 OWN_LIFE = re.compile(
     r"/(proc|sys|dev|run|tmp|var/(log|cache|tmp|run|spool|lib/(dnf|rpm|systemd|dbus|apt|dpkg|NetworkManager|private)))(/|$)"
@@ -31,7 +48,7 @@ OWN_LIFE = re.compile(
 LISTING = r"""
 find / -xdev -printf '%p\t%y %m %U:%G %l\n' 2>/dev/null
 find /etc /usr/local /opt /root /home /var/lib /boot -xdev -type f -exec sha256sum {} + 2>/dev/null | sed 's/^\([0-9a-f]*\)  \(.*\)/\2\t\1/'
-getent passwd; getent group
+getent passwd; getent group; rpm -qa
 """
 
 
@@ -65,6 +82,11 @@ class Far(World):
         assert old in self.text, f"`{old}` is not in the file"
         self.file.write_text(self.text.replace(old, new, 1) if old else self.text)
 
+    def with_packages(self, *packages: str) -> None:
+        """Has the environment file name packages for the bundle from now on."""
+        self.text += SUPPLY.replace("PACKAGES", ", ".join(packages))
+        self.write()
+
     def host_key(self, node: str) -> str:
         return re.search(rf"    {node}:\n      address: .*\n      host_key: (.*)", self.text)[1]
 
@@ -80,7 +102,13 @@ def bundle(far: Far, **release: str | None) -> World:
         subprocess.run([*made, "-out", str(keys / "sign.pem")], check=True)
         public = ["openssl", "pkey", "-in", str(keys / "sign.pem"), "-pubout", "-out", str(keys / "trust.pem")]
         subprocess.run(public, check=True)
+    base = Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{os.environ['LAB_NAME']}")) / "base"
     shutil.copy(keys / "trust.pem", far.workspace / "keys/trust.pem")
+    for side in (connected, far):
+        (side.workspace / "keys").mkdir(exist_ok=True)
+        shutil.copy(base / "etc/pki/rpm-gpg/RPM-GPG-KEY-lab", side.workspace / "keys/rpm.asc")
+    for name, place in {"repo": "opt/lab/repo", "database": "var/lib/rpm"}.items():
+        shutil.copytree(base / place, connected.workspace / "given" / name, dirs_exist_ok=True)
     shutil.rmtree(DISK, ignore_errors=True)
     words = ["--to", str(DISK), "--split", "64MiB", "--sign", f"file:{keys}/sign.pem", "--yes"]
     made = connected.run("bundle", "create", NAME, *words, INSTALL_RKE2_ARTIFACT_PATH=str(releases()), **release)
@@ -144,6 +172,60 @@ class Refused(unittest.TestCase):
         self.assertEqual(on("server-3", "cat /var/lib/rancher/k3s/server/db/state.db").strip(), "theirs")
         self.assertEqual([node for node in NODES if node != "server-3" and not is_untouched(node)], [])
 
+    def test_a_package_that_the_bundle_lacks_is_told_by_name_and_no_machine_is_touched(self):
+        plain, self.far.text = self.far.text, self.far.text
+        self.addCleanup(setattr, self.far, "text", plain)
+        self.far.with_packages("container-selinux", "audit")
+        bundle(self.far)
+        self.assertEqual(self.far.run("bundle", "load", NAME, str(DISK)).code, 0)
+
+        up = self.far.up()
+
+        self.assertEqual(up.code, 6, up.said)
+        self.assertIn("5 of 5 nodes cannot be taken", up.said)
+        self.assertIn("it lacks rpm `iptables-nft`", up.said)
+        self.assertIn("it lacks rpm `rke2-selinux`", up.said)
+        self.assertIn("`bundle.rpms.packages` in environments/airgap.yaml", up.line("hint"))
+        self.assertEqual([node for node in NODES if not is_untouched(node)], [])
+
+
+def behind_a_way(far: Far, node: str) -> None:
+    """Lets nobody but machines of its network reach a node, and names it a machine of its own that leads there."""
+    lab_dir = Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{os.environ['LAB_NAME']}"))
+    network = json.loads((lab_dir / "network.json").read_text())
+    inner = {"proto": "-1", "from": 0, "to": 65535, "cidrs": ["10.20.0.0/16"], "groups": []}
+    network["groups"]["sg-2"] = {"ingress": [inner], "egress": network["groups"]["sg-1"]["egress"]}
+    machine = next(machine for machine in network["machines"] if machine["id"] == node)
+    network["machines"] += [machine | {"id": WAY, "ip": WAY_ADDRESS}]
+    machine["groups"] = ["sg-2"]
+    call = [str(CHECKOUT / "lab/lab"), "machine", "network"]
+    subprocess.run(call, input=json.dumps(network), text=True, check=True, capture_output=True)
+    console = lab_dir / f"machines/{WAY}/console.log"
+    if not console.parent.exists():
+        lab("machine", "up", WAY, WAY_ADDRESS, "base", str(far.workspace / f"keys/{NAME}.pub"))
+    until = time.monotonic() + 180
+    while "-----END SSH HOST KEY KEYS-----" not in (text := console.read_text()):
+        assert time.monotonic() < until, f"`{WAY}` wrote no host keys to its console"
+        time.sleep(0.2)
+    key = re.findall(r"ecdsa-sha2-nistp256 [A-Za-z0-9+/=]*", text)[-1]
+    own = f"host_key: {far.host_key(node)}\n"
+    assert own in far.text
+    far.text = far.text.replace(own, f"{own}      jump: {{host: {WAY_ADDRESS}, host_key: {key}, user: rocky}}\n", 1)
+    far.write()
+
+
+def another_key() -> str:
+    """A public key for packages that signed none of ours."""
+    home = SCRATCH / "gpg"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(mode=0o700)
+    call = ["gpg", "--homedir", str(home), "--quiet", "--batch"]
+    new = [*call, "--passphrase", "", "--quick-gen-key", "Another <another@invalid>", "rsa3072", "sign", "never"]
+    subprocess.run(new, check=True, capture_output=True)
+    told = subprocess.run([*call, "--armor", "--export"], check=True, capture_output=True, text=True)
+    subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
+    return told.stdout
+
 
 class Course(unittest.TestCase):
     """From the bundle to a Ready cluster and off the machines again."""
@@ -151,14 +233,37 @@ class Course(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.far = Far()
+        behind_a_way(cls.far, FAR_OFF)
+        cls.far.with_packages(*PACKAGES)
+        for node in NODES:
+            on(node, f"echo {'enforcing' if node == GUARDED else 'disabled'} >/run/lab/selinux-mode")
         cls.before = SCRATCH / "before.json"
         if not cls.before.exists():
+            for node in NODES:
+                # As where no repository is reached, and no key of one is known.
+                on(node, "sed -i s/enabled=1/enabled=0/ /etc/yum.repos.d/*.repo; rpm -e $(rpm -q gpg-pubkey)")
+                # Who came before us is another test's matter.
+                on(node, "journalctl --quiet --rotate; journalctl --quiet --vacuum-time=1s")
             cls.before.write_text(json.dumps({node: sorted(listing(node)) for node in NODES}))
 
     def kubectl(self, *words: str) -> str:
         return lab("exec", "--", "kubectl", "--kubeconfig", str(self.far.state / "kubeconfig"), *words)
 
-    def test_1_up_from_the_bundle_killed_on_its_way_goes_on_to_a_ready_cluster(self):
+    def test_0_a_package_that_none_of_the_named_keys_signed_is_not_installed(self):
+        bundle(self.far)
+        loaded = self.far.run("bundle", "load", NAME, str(DISK))
+        key = self.far.workspace / "keys/rpm.asc"
+        key.write_text(another_key())
+
+        up = self.far.up()
+
+        self.assertEqual((loaded.code, up.code), (0, 5), up.said)
+        self.assertIn("hardening", up.line("error"))
+        self.assertRegex(up.said, r"GPG|public key")
+        installed = "rpm -q audit container-selinux iptables-nft | grep -v 'is not installed'; true"
+        self.assertEqual({node: on(node, installed).strip() for node in NODES}, dict.fromkeys(NODES, ""))
+
+    def test_1a_up_from_the_bundle_killed_on_its_way_goes_on_to_a_ready_cluster(self):
         bundle(self.far)
         verified = self.far.run("bundle", "verify", str(DISK), "--environment", NAME)
         loaded = self.far.run("bundle", "load", NAME, str(DISK))
@@ -179,6 +284,29 @@ class Course(unittest.TestCase):
         }
         self.assertEqual(ready, {node: node in SERVERS for node in NODES})
         self.assertEqual(len(self.far.authorities()), 1)
+
+    def test_1b_up_installed_what_was_lacking_from_the_bundle_and_the_policy_where_selinux_is_on(self):
+        had = {node: set(lines) for node, lines in json.loads(self.before.read_text()).items()}
+        query = r"rpm -qa --qf '%{NAME}\t%{NVRA}\t%{RSAHEADER:pgpsig}\n'"
+        said = {node: [line.split("\t") for line in on(node, query).splitlines()] for node in NODES}
+
+        for node, lines in said.items():
+            new = {name: signed for name, full, signed in lines if full.removesuffix(".(none)") not in had[node]}
+            wanted = {"audit", "container-selinux", "iptables-nft", "policycoreutils", "gpg-pubkey"}
+            self.assertEqual(new.keys(), wanted | ({"rke2-selinux"} if node == GUARDED else set()), node)
+            unsigned = [name for name, signed in new.items() if name != "gpg-pubkey" and "Key ID" not in signed]
+            self.assertEqual(unsigned, [], node)
+
+    def test_1c_up_reached_the_machine_that_has_a_jump_of_its_own_through_it_alone(self):
+        direct = 'timeout 3 bash -c "exec 3<>/dev/tcp/$0/22" 2>/dev/null && echo open || echo shut'
+        reached = {node: lab("exec", "--", "sh", "-c", direct, address).strip() for node, address in ADDRESSES.items()}
+        came = r"journalctl -u sshd -o cat | sed -n 's/^Accepted publickey for .* from \([^ ]*\) port .*/\1/p' | sort -u"
+        from_where = {node: on(node, came).split() for node in (FAR_OFF, GUARDED)}
+        asked = self.far.run("ssh", NAME, FAR_OFF, "--", "hostname", "-I")
+
+        self.assertEqual(reached, {node: "shut" if node == FAR_OFF else "open" for node in ADDRESSES})
+        self.assertEqual(from_where, {FAR_OFF: [WAY_ADDRESS], GUARDED: ["192.0.2.10"]})
+        self.assertEqual((asked.code, asked.out.split()[:1]), (0, [ADDRESSES[FAR_OFF]]), asked.said)
 
     def test_2_a_second_up_changes_nothing(self):
         before, seen = {node: listing(node) for node in NODES}, len(self.far.journal())

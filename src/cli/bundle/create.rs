@@ -112,9 +112,15 @@ fn tell(screen: Screen, made: &Made, to: &Path, fetched: u64) {
         to.display(),
         manifest.line,
     );
+    if made.removed > 0 {
+        text.push_str(&format!(
+            "\n  {} chunks of an earlier try, which no file has any more, are removed",
+            made.removed
+        ));
+    }
     if made.unused > 0 {
         text.push_str(&format!(
-            "\n  {} chunks there are of an earlier try and belong to no file now; without them: remove `{}`, create it again",
+            "\n  {} chunks of an earlier try stay for want of room in `{}`, and nobody reads them",
             made.unused,
             to.display()
         ));
@@ -123,6 +129,6 @@ fn tell(screen: Screen, made: &Made, to: &Path, fetched: u64) {
         &text,
         &json!({ "event": "bundle-created", "line": manifest.line, "version": manifest.version, "path": to,
             "files": manifest.files.len(), "bytes": manifest.size(), "fetched": fetched, "written": made.written, "kept": made.kept,
-            "left_out": made.left_out, "unused": made.unused }),
+            "left_out": made.left_out, "removed": made.removed, "unused": made.unused }),
     );
 }

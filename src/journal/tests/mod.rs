@@ -114,5 +114,10 @@ fn settled(step: Option<&str>, deed: Deed, outcome: Outcome) -> Record {
 }
 
 fn bundle() -> Artifact {
-    Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files: BTreeMap::new(), images: BTreeMap::new() })
+    Artifact::Bundle(Bundle {
+        version: "v1.35.4+rke2r1".to_owned(),
+        files: BTreeMap::new(),
+        images: BTreeMap::new(),
+        rpms: None,
+    })
 }

@@ -16,6 +16,7 @@ if [ ! -e "$KEPT/claim" ]; then
   moded | sort -u | while read -r path; do stat -c '%a %u %g %n' "$path" 2>/dev/null || continue; done >"$new/modes"
   sysctl -a 2>/dev/null >"$new/sysctl" || [ -s "$new/sysctl" ]
   for package in $PACKAGES; do ! rpm -q "$package" >/dev/null 2>&1 || echo "$package"; done >"$new/packages"
+  rpm -q gpg-pubkey >"$new/keys" 2>/dev/null || :
   # 2: there is none.
   { getent passwd etcd || [ $? = 2 ]; getent group etcd || [ $? = 2 ]; } >"$new/etcd"
   for unit in $UNITS; do

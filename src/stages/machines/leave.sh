@@ -16,6 +16,13 @@ if [ "$holder" != "$ID" ]; then
   echo "other $holder $name $node"
   exit 0
 fi
+# What we installed and is there still.
+ours() {
+  for package in $PACKAGES; do grep -qxF "$package" "$KEPT/before/packages" || echo "$package"; done |
+    cat - "$KEPT/may-install" 2>/dev/null | sort -u | while read -r package; do
+    ! rpm -q "$package" >/dev/null 2>&1 || echo "$package"
+  done
+}
 was_there() { grep -qxF "$1" "$KEPT/before/there"; }
 if [ -d "$KEPT/before" ]; then
   systemctl stop rke2-server.service rke2-agent.service >/dev/null 2>&1
@@ -41,9 +48,18 @@ if [ -d "$KEPT/before" ]; then
     getent passwd etcd >/dev/null && userdel etcd 2>/dev/null
     getent group etcd >/dev/null && groupdel etcd 2>/dev/null
   fi
-  for package in $PACKAGES; do
-    grep -qxF "$package" "$KEPT/before/packages" || ! rpm -q "$package" >/dev/null 2>&1 || rpm -e "$package" >/dev/null 2>&1
+  # One goes only when nothing else needs it: until no more do.
+  before=
+  while [ "$(ours)" != "$before" ]; do
+    before=$(ours)
+    for package in $before; do rpm -e "$package" >/dev/null 2>&1; done
   done
+  if [ -e "$KEPT/before/keys" ] && [ -d "$KEPT/rpms/keys" ]; then
+    rpmkeys --dbpath "$KEPT/keys" --import "$KEPT"/rpms/keys/*.asc >/dev/null 2>&1
+    rpm --dbpath "$KEPT/keys" -q gpg-pubkey 2>/dev/null | while read -r key; do
+      grep -qxF "$key" "$KEPT/before/keys" || ! rpm -q "$key" >/dev/null 2>&1 || rpm -e "$key" >/dev/null 2>&1
+    done
+  fi
   for path in $MADE; do was_there "$path" || rm -rf --one-file-system "$path" || exit 1; done
   for path in $CHANGED; do
     was_there "$path" || rm -rf --one-file-system "$path"
@@ -58,6 +74,8 @@ if [ -d "$KEPT/before" ]; then
   done <"$KEPT/before/modes"
   while read -r home; do rm -rf "$home/.ansible"; done <"$KEPT/before/without-ansible"
   systemctl daemon-reload
+  # One that had to be killed is remembered as failed, without its file too.
+  systemctl reset-failed rke2-server.service rke2-agent.service >/dev/null 2>&1
   while read -r unit enabled active; do
     case $enabled in enabled) systemctl enable "$unit" ;; disabled) systemctl disable "$unit" ;; esac
     case $active in active) systemctl start "$unit" ;; esac

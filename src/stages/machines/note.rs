@@ -9,7 +9,7 @@ use crate::failure::{Class, Exit, Failure};
 use crate::node::quote;
 use crate::units::ByteSize;
 
-pub const LOOK: &str = include_str!("look.sh");
+pub const LOOK: &str = concat!(include_str!("paths.sh"), include_str!("look.sh"));
 pub const CLAIM: &str = concat!(include_str!("paths.sh"), include_str!("claim.sh"));
 pub const LEAVE: &str = concat!(include_str!("paths.sh"), include_str!("leave.sh"));
 
@@ -29,6 +29,10 @@ pub struct Look {
     pub claim: String,
     has_before: bool,
     lacks: Vec<String>,
+    /// Which of the packages that our roles install are there.
+    packages: Vec<String>,
+    /// `Enforcing`, `Permissive` or `Disabled`; empty where nobody can tell.
+    selinux: String,
     /// Signs of a cluster.
     cluster: Vec<String>,
 }
@@ -46,6 +50,8 @@ impl Look {
                 "time" => look.time = value.parse().ok(),
                 "claim" => look.claim = value,
                 "before" => look.has_before = true,
+                "package" => look.packages.push(value),
+                "selinux" => look.selinux = value,
                 "lacks" => look.lacks.push(value),
                 "cluster" => look.cluster.push(value),
                 _ => {}
@@ -57,6 +63,15 @@ impl Look {
     /// The id of the environment that has the machine, with its note whole.
     pub fn holder(&self) -> Option<&str> {
         self.claim.split(' ').next().filter(|id| !id.is_empty() && self.has_before)
+    }
+
+    pub fn has_selinux(&self) -> bool {
+        !matches!(self.selinux.as_str(), "" | "Disabled")
+    }
+
+    /// Which of these packages are not there.
+    pub fn missing(&self, wanted: Vec<&'static str>) -> Vec<&'static str> {
+        wanted.into_iter().filter(|package| !self.packages.iter().any(|there| there == package)).collect()
     }
 
     /// Whether the machine can be this node.
@@ -165,6 +180,16 @@ mod tests {
         let failure =
             look.fits(&NodeName("server-2".to_owned()), "airgap", Uuid::nil(), ByteSize(12 * ByteSize::GIB), now);
         failure.map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_a_machine_lacks_of_packages_is_read_and_whether_selinux_is_on() {
+        let look = |more: &str| Look::read(&format!("{SAID}{more}"));
+
+        assert_eq!(look("package=sudo\npackage=audit\n").missing(vec!["audit", "iptables-nft"]), ["iptables-nft"]);
+        let on = ["", "selinux=Disabled\n", "selinux=Permissive\n", "selinux=Enforcing\n"]
+            .map(|said| look(said).has_selinux());
+        assert_eq!(on, [false, false, true, true]);
     }
 
     #[test]

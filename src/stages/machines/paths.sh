@@ -1,6 +1,6 @@
 #!/bin/sh
 # shellcheck disable=SC2034 # read by those that come behind
-# What our roles and RKE2 may make or change on a machine. Read by claim.sh and leave.sh, which come behind it.
+# What our roles and RKE2 may make or change on a machine. Read by the other scripts, which come behind it.
 KEPT=/var/lib/sre-provision
 # Made by us, or there before: what was not there before goes when we leave, what was there stays as it is.
 MADE='
