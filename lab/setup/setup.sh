@@ -80,8 +80,10 @@ tools() {
   made LAB_TOFU "$(built tofu)"
   made LAB_PACKER "$(built packer)"
   local out
-  out=$(cached packer-plugins "$(cache_key <(echo "$BUILT"))" make_packer_plugins)
+  out=$(cached packer-plugins "$(cache_key <(grep ^packer <<<"$BUILT"))" make_packer_plugins)
   made LAB_PACKER_PLUGINS "$out"
+  made LAB_VCENTER "$(built vcenter)"
+  made LAB_PROVIDER_VSPHERE "$(built terraform-provider-vsphere)"
 }
 
 rke2() {
@@ -98,6 +100,7 @@ rke2() {
 # The AWS provider is 700 MB and not built here: SRE_LAB_PROVIDER_DIR, the usual places, then the registry.
 provider() {
   local found program="mirror/*/hashicorp/aws/$AWS_PROVIDER_VERSION/*/terraform-provider-aws*"
+  program+=" mirror/*/hashicorp/vsphere/$VSPHERE_PROVIDER_VERSION/*/terraform-provider-vsphere*"
   # shellcheck disable=SC2086 # a pattern
   if [ -n "${SRE_LAB_PROVIDER_DIR:-}" ] || ! (cd "${LAB_PROVIDERS:-/nowhere}" && ls $program) >/dev/null 2>&1; then
     found=$("$SETUP/provider.sh")
@@ -126,6 +129,9 @@ image() {
   made LAB_BASE "$out/root"
 }
 
+# Whoever builds holds the caches of Go: a setup of another checkout that ends meanwhile leaves them there.
+exec 8>"$LAB_CACHE/.go.lock"
+flock --shared 8
 PARTS=("$@")
 [ $# -gt 0 ] || PARTS=(packages python image tools provider cargo rke2)
 for part in "${PARTS[@]}"; do
@@ -135,4 +141,4 @@ for part in "${PARTS[@]}"; do
   *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image]" ;;
   esac
 done
-[ $# -gt 0 ] || rm -rf "$LAB_CACHE/.go"
+[ $# -gt 0 ] || ! flock --exclusive --nonblock 8 || rm -rf "$LAB_CACHE/.go"

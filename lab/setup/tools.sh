@@ -49,3 +49,16 @@ tool tofu github.com/opentofu/opentofu "$TOFU_VERSION"
 tool packer github.com/hashicorp/packer "$PACKER_VERSION"
 tool packer-plugin-amazon github.com/hashicorp/packer-plugin-amazon "$PACKER_PLUGIN_AMAZON_VERSION"
 tool packer-plugin-vsphere github.com/hashicorp/packer-plugin-vsphere "$PACKER_PLUGIN_VSPHERE_VERSION"
+tool terraform-provider-vsphere github.com/hashicorp/terraform-provider-vsphere "$VSPHERE_PROVIDER_VERSION"
+
+# The lab's vCenter is a program of our own on govmomi's simulator.
+build_vcenter() { # OUT
+  cd "$HERE/vsphere"
+  grep -q "^require github.com/vmware/govmomi v$GOVMOMI_VERSION\$" go.mod || {
+    echo "lab: vcenter: go.mod does not pin govmomi v$GOVMOMI_VERSION as lab/versions.env says" >&2
+    return 1
+  }
+  go_build -ldflags '-s -w' -o "$1/vcenter" .
+}
+
+echo "vcenter=$(cached vcenter "$(cache_key "$HERE/setup/go.sh" "$HERE"/vsphere/*.go "$HERE"/vsphere/go.{mod,sum} <(declare -f build_vcenter))" build_vcenter)"

@@ -23,7 +23,9 @@ def lower(lab: Lab, image: str) -> str:
     return known.read_text().strip() if known.exists() else str(lab.base)
 
 
-def create(machine: Machine, ip: str, image: str, public_key: Path | None, user_data: Path | None) -> None:
+def create(
+    machine: Machine, ip: str, image: str, public_key: Path | None, user_data: Path | None, metadata: Path | None
+) -> None:
     """Gives a machine its disk and what its first boot needs to know; an existing one keeps its disk."""
     if (machine.dir / "ip").exists():
         return
@@ -32,8 +34,10 @@ def create(machine: Machine, ip: str, image: str, public_key: Path | None, user_
     machine.console.touch()
     machine.write("image", image)
     machine.write("lower", lower(machine.lab, image))
-    if not metadata_service(machine.lab):
+    if metadata or not metadata_service(machine.lab):
         seed(machine, ip, public_key, user_data)
+    if metadata:
+        shutil.copyfile(metadata, machine.dir / "seed" / "meta-data")
     machine.write("ip", ip)  # last: it says that the machine exists
 
 
