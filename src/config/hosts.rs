@@ -10,8 +10,9 @@ use crate::environment::{EnvironmentClass, Hosts, LoadBalancerKind, Via};
 use crate::hosts::Host;
 
 /// What a platform has that makes machines and networks, and why there is none of it here.
-const MADE: [(&str, &str); 6] = [
+const MADE: [(&str, &str); 7] = [
     ("aws", "is given, but `platform` is `hosts`"),
+    ("vsphere", "is given, but `platform` is `hosts`"),
     ("network", "is given, but no network is made for machines that exist"),
     ("image", "is given, but no image is built for machines that exist"),
     ("access.from", "is given, but no security group is made that would admit it"),
@@ -58,7 +59,8 @@ pub fn load_balancer(draft: &mut Draft<'_>, kind: LoadBalancerKind, address: Opt
         }
         (LoadBalancerKind::Nlb | LoadBalancerKind::KubeVip, _) => {
             let word = if kind == LoadBalancerKind::Nlb { "nlb" } else { "kube-vip" };
-            let known = "`external` and, for one server, `none` are what it does on hosts";
+            let platform = draft.platform.map_or_else(String::new, |platform| format!(" on {platform}"));
+            let known = format!("`external` and, for one server, `none` are what it does{platform}");
             draft.tell("load_balancer.kind", format!("is `{word}`, which this version does not do there; {known}"));
         }
         (LoadBalancerKind::None, _) => {}
