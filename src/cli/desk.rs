@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{Common, Reached, homes, members};
+use super::{Common, Reached, homes, members, vcenter};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, Existing, is_same_account};
 use crate::compliance::Catalogue;
@@ -56,7 +56,7 @@ impl Common {
 
 /// An environment laid out.
 pub struct Desk {
-    platforms: Reached,
+    pub(super) platforms: Reached,
     pub workspace: Workspace,
     pub env: Environment,
     /// The RKE2 release that the file asks for; `env` has the one that counts.
@@ -79,7 +79,8 @@ impl Desk {
         let state = workspace.state(name);
         let home = homes::home(&env, state.clone()).await?;
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let tools = Tools::new(&path, ToolEnvironment::of(std::env::vars_os())).with_memory(workspace.tools());
+        let variables = vcenter::trusting(ToolEnvironment::of(std::env::vars_os()), &workspace, &env);
+        let tools = Tools::new(&path, variables).with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
         Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
     }
@@ -87,13 +88,13 @@ impl Desk {
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
     pub async fn cloud(&self, identity: Option<&Identity>) -> Result<(Box<dyn Cloud>, Account), Failure> {
         let who = actor();
-        let cloud: Box<dyn Cloud> = match (&self.env.aws, Existing::of(&self.env, &who.to_string())) {
+        let cloud: Box<dyn Cloud> = match (&self.env.aws, &self.env.vsphere) {
             (Some(section), _) => self.platforms.aws(section).await?,
-            (None, Some(existing)) => Box::new(existing),
-            (None, None) => {
-                return Err(Failure::new(Exit::Environment, format!("nobody makes `{}`", self.env.platform))
-                    .hint("this version knows the platforms `aws` and `hosts`"));
-            }
+            (None, Some(section)) => self.vcenter(section).await?,
+            (None, None) => match Existing::of(&self.env, &who.to_string()) {
+                Some(existing) => Box::new(existing),
+                None => return Err(Failure::bug(format!("an environment on `{}` has no place", self.env.platform))),
+            },
         };
         let account = cloud.account().await?;
         let named = self.env.aws.as_ref().and_then(|section| section.account.as_ref());

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::Common;
 use super::desk::Desk;
 use super::look::Layout;
+use super::vcenter;
 use crate::artifact::Kind;
 use crate::decision::Plan;
 use crate::event::Events;
@@ -31,6 +32,7 @@ impl PlanArgs {
         let mut desk = Desk::open(common, &self.environment).await?;
         let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
+        vcenter::refuse_to_make(&desk.env)?;
         let identity = desk.identity(&account).await?;
         let journal = desk.journal(&identity).await?;
         desk.keep_release(journal.memory());

@@ -101,7 +101,7 @@ impl Stage for NodesStage {
     }
 }
 
-fn node_image(given: &Given) -> Result<Image, Failure> {
+pub(super) fn node_image(given: &Given) -> Result<Image, Failure> {
     match given.artifact(Kind::NodeImage) {
         Some(Artifact::NodeImage(image)) => Ok(image.clone()),
         Some(_) | None => Err(Failure::bug("nodes was not given an image")),
@@ -109,7 +109,7 @@ fn node_image(given: &Given) -> Result<Image, Failure> {
 }
 
 /// What is not as it should be with one machine; `None` when it runs.
-fn amiss(name: &str, id: &str, machines: &[FoundMachine]) -> Option<String> {
+pub(super) fn amiss(name: &str, id: &str, machines: &[FoundMachine]) -> Option<String> {
     match machines.iter().find(|machine| machine.id == id).map(|machine| machine.state) {
         Some(MachineState::Running | MachineState::Starting) => None,
         Some(MachineState::Stopping | MachineState::Stopped) => Some(format!("{name} is stopped")),
@@ -118,7 +118,7 @@ fn amiss(name: &str, id: &str, machines: &[FoundMachine]) -> Option<String> {
 }
 
 /// The machines that are there, by the node they are.
-async fn existing(cx: &Context<'_>) -> Result<BTreeMap<String, FoundMachine>, Failure> {
+pub(super) async fn existing(cx: &Context<'_>) -> Result<BTreeMap<String, FoundMachine>, Failure> {
     let machines = cx.cloud.machines(&infrastructure::own(cx)).await?;
     let mut existing: BTreeMap<String, FoundMachine> = BTreeMap::new();
     for machine in machines {
