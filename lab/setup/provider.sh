@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # provider.sh - finds OpenTofu's AWS provider and prints a directory with `tofurc`, a configuration that takes it, and the
-# vSphere provider that tools.sh built, from a mirror on disk and asks no registry. The one for AWS has 700 MB and is not
+# vSphere provider where tools.sh has built it, from a mirror on disk and asks no registry. The one for AWS has 700 MB and is not
 # built here. It is looked for in this order: SRE_LAB_PROVIDER_DIR, the places where people keep providers, then the
 # registry that tofu knows.
 set -euo pipefail
@@ -59,7 +59,7 @@ make_mirror() { # FOUND OUT
     }
   fi
   rm "$2/needs.tf"
-  add_vsphere "$2"
+  [ -z "${LAB_PROVIDER_VSPHERE:-}" ] || add_vsphere "$2"
   # The final place: a partial directory gets it when everything above went well.
   printf 'provider_installation {\n  filesystem_mirror {\n    path = "%s/mirror"\n  }\n}\n' "${2%.partial}" >"$2/tofurc"
 }
@@ -70,10 +70,5 @@ make_mirror() { # FOUND OUT
   exit 1
 }
 place=$(found || :)
-[ -x "${LAB_PROVIDER_VSPHERE:-}/terraform-provider-vsphere" ] || {
-  echo "error: the vSphere provider is not built yet" >&2
-  echo "hint:  lab/lab setup tools provider" >&2
-  exit 1
-}
-cached "providers-$AWS_PROVIDER_VERSION-$VSPHERE_PROVIDER_VERSION" \
-  "$(cache_key "$SETUP/provider.sh" <(echo "$place $LAB_PROVIDER_VSPHERE"))" make_mirror "$place"
+cached "aws-provider-$AWS_PROVIDER_VERSION" \
+  "$(cache_key "$SETUP/provider.sh" <(echo "$place ${LAB_PROVIDER_VSPHERE:-}"))" make_mirror "$place"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh [PART…] - installs and builds everything the lab needs, once; a second time it only looks. Called by
 # `lab/lab setup`. Parts: packages python tools rke2 provider cargo image (all of them by default, in an order in
-# which a stopped setup has made the quick things).
+# which a stopped setup has made the quick things), and vsphere, which is made when it is named.
 set -euo pipefail
 SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 HERE=${SETUP%/*}
@@ -80,10 +80,16 @@ tools() {
   made LAB_TOFU "$(built tofu)"
   made LAB_PACKER "$(built packer)"
   local out
-  out=$(cached packer-plugins "$(cache_key <(grep ^packer <<<"$BUILT"))" make_packer_plugins)
+  out=$(cached packer-plugins "$(cache_key <(echo "$BUILT"))" make_packer_plugins)
   made LAB_PACKER_PLUGINS "$out"
+}
+
+# What only a lab with a vCenter wants, so that it is asked for by name.
+vsphere() {
+  BUILT=$("$SETUP/tools.sh" vsphere)
   made LAB_VCENTER "$(built vcenter)"
   made LAB_PROVIDER_VSPHERE "$(built terraform-provider-vsphere)"
+  provider
 }
 
 rke2() {
@@ -100,7 +106,7 @@ rke2() {
 # The AWS provider is 700 MB and not built here: SRE_LAB_PROVIDER_DIR, the usual places, then the registry.
 provider() {
   local found program="mirror/*/hashicorp/aws/$AWS_PROVIDER_VERSION/*/terraform-provider-aws*"
-  program+=" mirror/*/hashicorp/vsphere/$VSPHERE_PROVIDER_VERSION/*/terraform-provider-vsphere*"
+  [ -z "${LAB_PROVIDER_VSPHERE:-}" ] || program+=" mirror/*/hashicorp/vsphere/$VSPHERE_PROVIDER_VERSION/*/terraform-provider-vsphere*"
   # shellcheck disable=SC2086 # a pattern
   if [ -n "${SRE_LAB_PROVIDER_DIR:-}" ] || ! (cd "${LAB_PROVIDERS:-/nowhere}" && ls $program) >/dev/null 2>&1; then
     found=$("$SETUP/provider.sh")
@@ -136,9 +142,9 @@ PARTS=("$@")
 [ $# -gt 0 ] || PARTS=(packages python image tools provider cargo rke2)
 for part in "${PARTS[@]}"; do
   case $part in
-  packages | python | image | provider | tools | rke2) "$part" ;;
+  packages | python | image | provider | tools | rke2 | vsphere) "$part" ;;
   cargo) cargo_tools ;;
-  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image]" ;;
+  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vsphere]" ;;
   esac
 done
 [ $# -gt 0 ] || ! flock --exclusive --nonblock 8 || rm -rf "$LAB_CACHE/.go"

@@ -31,7 +31,7 @@ import (
 
 type settings struct {
 	listen, doors, name, dir, machine, user, password, template, folder, delays string
-	hosts                                                               int
+	hosts                                                                       int
 }
 
 func arguments() settings {
