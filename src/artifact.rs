@@ -167,6 +167,9 @@ pub struct Bundle {
     pub version: String,
     /// By official file name.
     pub files: BTreeMap<String, BundleFile>,
+    /// Archives of images that are in no release, by their names in the store.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, BundleFile>,
 }
 
 /// One verified file of a release.
@@ -306,6 +309,9 @@ pub struct Reach {
     pub user: String,
     /// Host keys as in `known_hosts`, without the name.
     pub host_keys: Vec<String>,
+    /// The machine that leads there, where it is another one than leads to all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jump: Option<Box<Reach>>,
 }
 
 /// Nodes measured against the profile.
@@ -371,7 +377,11 @@ mod tests {
 
     #[test]
     fn an_artifact_of_another_kind_is_refused_by_name() {
-        let bundle = Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files: BTreeMap::new() });
+        let bundle = Artifact::Bundle(Bundle {
+            version: "v1.35.4+rke2r1".to_owned(),
+            files: BTreeMap::new(),
+            images: BTreeMap::new(),
+        });
 
         assert_eq!(Network::try_from(&bundle), Err(Kind::Bundle));
     }

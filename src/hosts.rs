@@ -38,6 +38,23 @@ pub struct Host {
     /// Another port than `hosts.port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// A machine that leads to it, where `access.jump` does not; `hosts.key` opens it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jump: Option<Way>,
+}
+
+/// A machine that leads to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Way {
+    /// Its name or address.
+    pub host: String,
+    /// As `host_key` of a machine.
+    pub host_key: String,
+    #[serde(default = "Hosts::default_user")]
+    pub user: String,
+    #[serde(default = "Hosts::default_port")]
+    pub port: u16,
 }
 
 impl Hosts {
@@ -59,6 +76,7 @@ impl Hosts {
             port: host.port.unwrap_or(self.port),
             user: host.user.clone().unwrap_or_else(|| self.user.clone()),
             host_keys: vec![host.key_words()],
+            jump: host.jump.as_ref().map(|way| Box::new(way.reach())),
         })
     }
 }
@@ -71,8 +89,26 @@ impl Host {
 
     /// Kind and key, without a comment behind them.
     pub fn key_words(&self) -> String {
-        self.host_key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+        key_words(&self.host_key)
     }
+}
+
+impl Way {
+    fn reach(&self) -> Reach {
+        Reach {
+            machine: format!("way-{}", &Digest::of(key_words(&self.host_key).as_bytes()).as_str()[..16]),
+            role: None,
+            address: self.host.clone(),
+            port: self.port,
+            user: self.user.clone(),
+            host_keys: vec![key_words(&self.host_key)],
+            jump: None,
+        }
+    }
+}
+
+fn key_words(key: &str) -> String {
+    key.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -80,7 +116,7 @@ mod tests {
     use super::*;
 
     fn host(key: &str, address: &str) -> Host {
-        Host { address: address.to_owned(), host_key: key.to_owned(), user: None, port: None }
+        Host { address: address.to_owned(), host_key: key.to_owned(), user: None, port: None, jump: None }
     }
 
     #[test]
@@ -94,7 +130,18 @@ mod tests {
 
     #[test]
     fn a_machine_is_reached_as_all_unless_it_says_otherwise() {
-        let other = Host { user: Some("root".to_owned()), port: Some(2222), ..host("ssh-rsa BBBB", "10.0.0.2") };
+        let way = Way {
+            host: "192.0.2.9".to_owned(),
+            host_key: "ssh-rsa CCCC here".to_owned(),
+            user: "ops".to_owned(),
+            port: 22,
+        };
+        let other = Host {
+            jump: Some(way),
+            user: Some("root".to_owned()),
+            port: Some(2222),
+            ..host("ssh-rsa BBBB", "10.0.0.2")
+        };
         let machines =
             BTreeMap::from([("server-1".to_owned(), host("ssh-rsa AAAA", "10.0.0.1")), ("server-2".to_owned(), other)]);
         let hosts = Hosts { key: "file:key".to_owned(), user: "ops".to_owned(), port: 22, machines };
@@ -104,5 +151,8 @@ mod tests {
         assert_eq!(way("server-1").as_deref(), Some("ops@10.0.0.1:22"));
         assert_eq!(way("server-2").as_deref(), Some("root@10.0.0.2:2222"));
         assert_eq!(way("server-3"), None);
+        let led = reach("server-2").and_then(|reach| reach.jump).map(|jump| (jump.address, jump.host_keys));
+        assert_eq!(led, Some(("192.0.2.9".to_owned(), vec!["ssh-rsa CCCC".to_owned()])));
+        assert_eq!(reach("server-1").and_then(|reach| reach.jump), None);
     }
 }

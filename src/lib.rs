@@ -9,7 +9,7 @@
 //!                    │ probe    │ make      │ intents, outcomes
 //!                    ▼          ▼           │
 //!                      stages ──────────────┘
-//!                        │
+//!                        │ └─ upkeep, of a cluster that runs
 //!        bundle · tools · cloud · node · rke2 · compliance · secrets
 //!                        │
 //!          process · objects · workspace

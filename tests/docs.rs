@@ -284,7 +284,7 @@ fn ids(cell: &str) -> Vec<String> {
 #[test]
 fn every_fault_that_is_known_stands_in_one_row() {
     let page = page("docs/faults.md");
-    let known = [("A", 22), ("B", 22), ("C", 13), ("D", 20), ("E", 26), ("F", 13), ("G", 15)];
+    let known = [("A", 22), ("B", 24), ("C", 13), ("D", 22), ("E", 41), ("F", 13), ("G", 15)];
     let known: BTreeSet<String> =
         known.iter().flat_map(|(letter, count)| (1..=*count).map(move |number| format!("{letter}{number}"))).collect();
 

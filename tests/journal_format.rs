@@ -169,7 +169,7 @@ fn nodes() -> Artifact {
 fn bundle() -> Artifact {
     let file = BundleFile { sha256: Digest::of(b"rke2"), size: 4 };
     let files = BTreeMap::from([("rke2.linux-amd64.tar.gz".to_owned(), file)]);
-    Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files })
+    Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files, images: BTreeMap::new() })
 }
 
 fn intent(stage: Kind, step: Option<&str>, deed: Deed) -> Record {

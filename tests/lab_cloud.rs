@@ -316,6 +316,31 @@ async fn groups_of_an_environment_are_freed_of_each_other_and_of_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_group_that_somebody_elses_rule_names_stays_and_their_rule_too() {
+    if !in_lab() {
+        return;
+    }
+    let (cloud, ec2, (_, tags), (_, theirs)) = (cloud().await, ec2().await, environment(), environment());
+    let (network, other) = (cloud.build_network(&tags, &[]).await, cloud.build_network(&theirs, &[]).await);
+    let (network, other) = (network.expect("made"), other.expect("made"));
+    let ours = group(&ec2, &network.vpc, "g0", &tags).await;
+    let somebodys = group(&ec2, &other.vpc, "g1", &theirs).await;
+    admit(&ec2, &somebodys, &ours).await;
+    let things = cloud.things(&tags).await.expect("listed");
+    let thing = things.iter().find(|thing| thing.id == ours).expect("it is there");
+
+    let refused = cloud.remove(thing).await.expect_err("it is named");
+    let theirs_now = ec2.describe_security_groups().group_ids(&somebodys).send().await.expect("an answer");
+
+    assert_eq!(refused.what(), format!("security group `{ours}` is named by rules of `{somebodys}`, somebody else's"));
+    let named = theirs_now.security_groups()[0].ip_permissions()[0].user_id_group_pairs()[0].group_id();
+    assert_eq!(named, Some(ours.as_str()));
+    remove_all(&*cloud, &theirs).await;
+    remove_all(&*cloud, &tags).await;
+    assert_eq!(cloud.things(&tags).await.expect("listed"), []);
+}
+
+#[tokio::test]
 async fn an_environment_without_its_directory_is_a_candidate_by_name() {
     if !in_lab() {
         return;

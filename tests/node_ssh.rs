@@ -19,9 +19,13 @@ use sre_provision::node::{Connection, Connections, Keys, Question, Sent};
 use sre_provision::secret::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+#[path = "node_ssh/transfers.rs"]
+mod transfers;
+
 /// An sshd of a test's own; ends with it.
 struct Machine {
     dir: tempfile::TempDir,
+    address: String,
     port: u16,
     sshd: Child,
 }
@@ -29,11 +33,15 @@ struct Machine {
 impl Machine {
     /// Starts an sshd that admits the key beside `user_key`.
     fn start(user_key: &Path, options: &str) -> Self {
+        Self::start_at("127.0.0.1", user_key, options)
+    }
+
+    fn start_at(address: &str, user_key: &Path, options: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         keygen(&dir.path().join("host"));
         let port = free_port();
         let config = format!(
-            "Port {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {keys}.pub\nPidFile none\n\
+            "Port {port}\nListenAddress {address}\nHostKey {host}\nAuthorizedKeysFile {keys}.pub\nPidFile none\n\
              PermitRootLogin yes\nUsePAM no\nStrictModes no\nPasswordAuthentication no\n{options}\n",
             host = dir.path().join("host").display(),
             keys = user_key.display(),
@@ -47,14 +55,14 @@ impl Machine {
             .stderr(log)
             .spawn()
             .expect("sshd, from the package openssh-server");
-        let machine = Self { dir, port, sshd };
+        let machine = Self { dir, address: address.to_owned(), port, sshd };
         machine.wait();
         machine
     }
 
     fn wait(&self) {
         let start = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        while TcpStream::connect((self.address.as_str(), self.port)).is_err() {
             assert!(start.elapsed() < Duration::from_secs(10), "sshd does not listen: {}", self.log());
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -72,10 +80,11 @@ impl Machine {
         Reach {
             machine: machine.to_owned(),
             role: None,
-            address: "127.0.0.1".to_owned(),
+            address: self.address.clone(),
             port: self.port,
             user: whoami(),
             host_keys: vec![self.host_key()],
+            jump: None,
         }
     }
 }

@@ -58,6 +58,7 @@ impl Lab {
                 port: 22,
                 user: "rocky".to_owned(),
                 host_keys: console_host_keys(&console),
+                jump: None,
             }
         };
         let access = Access {

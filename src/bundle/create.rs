@@ -51,6 +51,8 @@ pub struct Made {
     pub written: usize,
     pub kept: usize,
     pub left_out: usize,
+    /// Chunks of an earlier try that no file has any more; they lie in the volumes, and nobody reads them.
+    pub unused: usize,
 }
 
 /// Writes a bundle of these files; `describe` makes the manifest of their entries. Blocks the thread.
@@ -70,7 +72,7 @@ pub fn create(
             .hint("name another directory, or remove that one first"));
     }
     let there = intact(order)?;
-    let kept = there.len();
+    let earlier = there.clone();
     let writer = Writer::open(disk, order.to, order.split)?;
     let mut sink = Sink { writer, items: items.iter().map(Taken::of).collect(), written: 0, left_out: BTreeSet::new() };
     let known = Mutex::new(there);
@@ -87,7 +89,11 @@ pub fn create(
         .map_err(|failure| Failure::bug("a bundle was described that cannot be").because(failure))?;
     write_atomic_on(disk, &order.to.join(MANIFEST), &bytes, 0o644)?;
     write_atomic_on(disk, &order.to.join(SIGNATURE), key.sign(&bytes)?.as_bytes(), 0o644)?;
-    Ok(Made { manifest, written, kept, left_out: left_out.len() })
+    let unused = {
+        let chunks = manifest.chunks();
+        earlier.iter().filter(|digest| !chunks.contains_key(digest)).count()
+    };
+    Ok(Made { manifest, written, kept: earlier.len() - unused, left_out: left_out.len(), unused })
 }
 
 /// The chunks that an earlier program has written whole.

@@ -1,10 +1,12 @@
 //! What a bundle is read with, under fuzzing.
 
+use crate::bundle::closure::{Provided, compare};
 use crate::bundle::have::Have;
 use crate::bundle::images::Parts;
 use crate::bundle::manifest::Manifest;
 use crate::bundle::name::Name;
 use crate::bundle::record::{CHUNK, HEADER, Header};
+use crate::bundle::rpm::{self, Capability, Read};
 use crate::bundle::volume::scan;
 use crate::fingerprint::Digest;
 use crate::fuzz::Target;
@@ -14,6 +16,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "bundle-volume", run: volume, seeds: &[] },
     Target { name: "bundle-name", run: name, seeds: &[] },
     Target { name: "bundle-image", run: image, seeds: &[] },
+    Target { name: "bundle-rpm", run: package, seeds: &[] },
+    Target { name: "bundle-requirement", run: requirement, seeds: &[] },
 ];
 
 fn manifest(bytes: &[u8]) {
@@ -68,6 +72,26 @@ fn image(bytes: &[u8]) {
     if let Ok(parts) = Parts::parse(bytes) {
         let (manifests, blobs) = parts.split();
         assert!(manifests.iter().chain(&blobs).all(|part| part.sha256().is_some()));
+    }
+}
+
+fn package(bytes: &[u8]) {
+    if let Read::Whole(package) = rpm::read(bytes) {
+        assert!(package.files.len() <= bytes.len(), "a file has a name");
+        // What was enough is enough with more behind it.
+        let more = [bytes, b"content"].concat();
+        assert_eq!(rpm::read(&more), Read::Whole(package));
+    }
+}
+
+fn requirement(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let mut provided = Provided::default();
+    provided.add_base(text);
+    provided.meets(&Capability { name: text.to_owned(), sense: 0, version: String::new() });
+    if let Some((one, other)) = text.split_once(' ') {
+        assert_eq!(compare(one, other), compare(other, one).reverse(), "an order has two directions");
+        assert_eq!(compare(one, one), std::cmp::Ordering::Equal);
     }
 }
 

@@ -16,9 +16,12 @@ use serde_json::{Value, json};
 use crate::bundle::create::Item;
 use crate::bundle::manifest::{ImageEntry, Manifest};
 use crate::bundle::name::{FileKind, Name};
-use crate::bundle::release::Tell;
+use crate::bundle::reference::referred;
+use crate::bundle::release::{Tell, told};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
+use crate::secret::Secret;
+use crate::supply::{Login, Supply};
 use crate::workspace::{Incoming, RealDisk, file_digest, make_dir, write_atomic};
 
 /// What a digest may name.
@@ -28,6 +31,8 @@ pub const MANIFESTS: [&str; 4] = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
+/// The part of a chart that is its archive.
+const CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// The most that a manifest has.
 const LONGEST: u64 = 4 << 20;
 
@@ -99,59 +104,122 @@ pub fn reference(text: &str) -> Result<(Reference, Digest), Failure> {
 }
 
 /// `registry/repository:tag`, without the digest.
-fn plain(reference: &Reference) -> String {
+pub fn plain(reference: &Reference) -> String {
     let tag = reference.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
     format!("{}/{}{tag}", reference.registry(), reference.repository())
 }
 
-/// A client of registries; proxies are those of the environment.
-pub fn client(plain_http: bool, ca: Option<Vec<u8>>) -> Client {
-    let protocol = if plain_http { ClientProtocol::Http } else { ClientProtocol::Https };
+/// A client of registries; proxies are those of the environment. Of these hosts HTTP is spoken.
+pub fn client(plain_http: Vec<String>, ca: Option<Vec<u8>>) -> Client {
     let certificate =
         |data| oci_client::client::Certificate { encoding: oci_client::client::CertificateEncoding::Pem, data };
     let extra_root_certificates = ca.map(certificate).into_iter().collect();
+    let protocol = ClientProtocol::HttpsExcept(plain_http);
     Client::new(ClientConfig { protocol, extra_root_certificates, ..ClientConfig::default() })
+}
+
+/// How registries are logged in to, by host.
+///
+/// # Errors
+/// Exit 3: a password is no reference, or cannot be read.
+fn logins(known: &BTreeMap<String, Login>, root: &Path) -> Result<BTreeMap<String, RegistryAuth>, Failure> {
+    let mut logins = BTreeMap::new();
+    for (host, login) in known {
+        let password = referred(root, login.password.as_ref())?.map(|bytes| Secret::new(bytes.trim_ascii_end()));
+        logins.insert(host.clone(), auth(login.user.as_ref(), password.as_ref()));
+    }
+    Ok(logins)
+}
+
+pub fn auth(user: Option<&String>, password: Option<&Secret>) -> RegistryAuth {
+    match (user, password.and_then(Secret::expose_str)) {
+        (Some(user), Some(password)) => RegistryAuth::Basic(user.clone(), password.to_owned()),
+        (Some(_), None) | (None, _) => RegistryAuth::Anonymous,
+    }
 }
 
 /// Pulls images into a directory of blobs; what is there and right is not pulled again.
 pub struct Pull<'a> {
-    pub client: &'a Client,
+    client: Client,
     /// The blobs, each called by its digest.
-    pub blobs: &'a Path,
-    pub tell: Tell<'a>,
+    blobs: &'a Path,
+    logins: BTreeMap<String, RegistryAuth>,
+    tell: Tell<'a>,
 }
 
-impl Pull<'_> {
-    /// One image with all its parts.
-    pub async fn image(&self, text: &str) -> Result<(ImageEntry, BTreeMap<Digest, Item>), Failure> {
+/// An image whose manifests are here.
+pub struct Looked {
+    pub image: ImageEntry,
+    /// The chart, where it is one: what it is called as a file.
+    pub chart: Option<(Name, Digest)>,
+    reference: Reference,
+    manifests: BTreeSet<Digest>,
+    blobs: BTreeMap<Digest, Part>,
+}
+
+impl<'a> Pull<'a> {
+    /// As the environment file says how registries are trusted and logged in to.
+    ///
+    /// # Errors
+    /// Exit 3: a CA or password is no reference, or cannot be read.
+    pub fn new(supply: &Supply, root: &Path, blobs: &'a Path, tell: Tell<'a>) -> Result<Self, Failure> {
+        let plain = supply.logins.iter().filter(|(_, login)| login.plain_http).map(|(host, _)| host.clone());
+        let client = client(plain.collect(), referred(root, supply.ca.as_ref())?);
+        Ok(Self { client, blobs, logins: logins(&supply.logins, root)?, tell })
+    }
+
+    /// Reads the manifests of an image, and so learns what else it has.
+    ///
+    /// # Errors
+    /// Exit 3: it is not named by digest. Exit 1: the registry refuses or does not answer.
+    pub async fn look(&self, text: &str) -> Result<Looked, Failure> {
         make_dir(&RealDisk, self.blobs, 0o755)?;
         let (reference, digest) = reference(text)?;
-        (self.tell)(format!("pulling {}", plain(&reference)));
-        let mut items = BTreeMap::new();
+        let auth = self.logins.get(reference.registry()).unwrap_or(&RegistryAuth::Anonymous);
+        self.client.store_auth_if_needed(reference.resolve_registry(), auth).await;
+        let (mut manifests, mut blobs) = (BTreeSet::new(), BTreeMap::new());
+        let mut image =
+            ImageEntry { reference: plain(&reference), digest: digest.clone(), media_type: String::new(), size: 0 };
         let mut open = vec![digest.clone()];
-        let mut entry = None;
         while let Some(manifest) = open.pop() {
-            if items.contains_key(&manifest) {
+            if !manifests.insert(manifest.clone()) {
                 continue;
             }
-            let bytes = self.manifest(&reference, &manifest).await?;
+            let bytes = self.manifest(&reference, &manifest, auth).await?;
             let parts = Parts::parse(&bytes)?;
             if manifest == digest {
-                let media_type = parts.media_type.clone().unwrap_or_else(|| MANIFESTS[1].to_owned());
-                let (digest, size) = (digest.clone(), bytes.len() as u64);
-                entry = Some(ImageEntry { reference: plain(&reference), digest, media_type, size });
+                image.media_type = parts.media_type.clone().unwrap_or_else(|| MANIFESTS[1].to_owned());
+                image.size = bytes.len() as u64;
             }
-            items.insert(manifest.clone(), self.item(manifest)?);
-            let (manifests, blobs) = parts.split();
-            open.extend(manifests.iter().filter_map(Part::sha256));
-            for blob in blobs {
-                let Some(sha256) = blob.sha256() else { continue };
-                self.blob(&reference, &blob, &sha256).await?;
-                items.insert(sha256.clone(), self.item(sha256)?);
-            }
+            let (below, content) = parts.split();
+            open.extend(below.iter().filter_map(Part::sha256));
+            blobs.extend(content.into_iter().filter_map(|part| Some((part.sha256()?, part))));
         }
-        let entry = entry.ok_or_else(|| Failure::bug("an image has no manifest"))?;
-        Ok((entry, items))
+        let chart = blobs.iter().find(|(_, part)| part.media_type == CHART);
+        let chart = chart.and_then(|(digest, _)| Some((chart_name(&reference)?, digest.clone())));
+        Ok(Looked { image, chart, reference, manifests, blobs })
+    }
+
+    /// How many bytes of it are not here yet.
+    pub fn size(&self, looked: &Looked) -> u64 {
+        let lacking = looked.blobs.iter().filter(|(digest, _)| !self.blobs.join(digest.as_str()).exists());
+        lacking.map(|(_, part)| part.size).sum()
+    }
+
+    /// Brings all its parts here.
+    pub async fn fetch(&self, looked: &Looked) -> Result<BTreeMap<Digest, Item>, Failure> {
+        (self.tell)(format!("pulling {}", looked.image.reference));
+        for (digest, part) in &looked.blobs {
+            self.blob(&looked.reference, part, digest).await?;
+        }
+        let all = looked.manifests.iter().chain(looked.blobs.keys());
+        all.map(|digest| Ok((digest.clone(), self.item(digest.clone())?))).collect()
+    }
+
+    /// The file of a chart that was pulled.
+    pub fn chart(&self, name: &Name, digest: &Digest) -> Item {
+        let from = self.blobs.join(digest.as_str());
+        Item { kind: FileKind::Chart, name: name.clone(), from, sha256: Some(digest.clone()) }
     }
 
     fn item(&self, digest: Digest) -> Result<Item, Failure> {
@@ -164,7 +232,7 @@ impl Pull<'_> {
         path.is_file() && file_digest(&path).is_ok_and(|found| found == *digest)
     }
 
-    async fn manifest(&self, image: &Reference, digest: &Digest) -> Result<Vec<u8>, Failure> {
+    async fn manifest(&self, image: &Reference, digest: &Digest, auth: &RegistryAuth) -> Result<Vec<u8>, Failure> {
         let path = self.blobs.join(digest.as_str());
         if self.is_there(digest) {
             return std::fs::read(&path).map_err(|error| unpulled(image, &error));
@@ -174,8 +242,8 @@ impl Pull<'_> {
             image.repository().to_owned(),
             format!("sha256:{digest}"),
         );
-        let pulled = self.client.pull_manifest_raw(&at, &RegistryAuth::Anonymous, &MANIFESTS).await;
-        let (bytes, _) = pulled.map_err(|error| unpulled(image, &error))?;
+        let pulled = self.client.pull_manifest_raw(&at, auth, &MANIFESTS).await;
+        let (bytes, _) = pulled.map_err(|error| unpulled(image, &told(&error)))?;
         if bytes.len() as u64 > LONGEST || Digest::of(&bytes) != *digest {
             return Err(unpulled(image, &"the registry gave another manifest than the digest names"));
         }
@@ -189,7 +257,7 @@ impl Pull<'_> {
         }
         let mut incoming = Incoming::start(&self.blobs.join(digest.as_str()))?;
         let pulled = self.client.pull_blob_stream(image, blob.digest.as_str()).await;
-        let mut pieces = pulled.map_err(|error| unpulled(image, &error))?.stream;
+        let mut pieces = pulled.map_err(|error| unpulled(image, &told(&error)))?.stream;
         let mut size = 0;
         while let Some(piece) = pieces.next().await {
             let piece: Vec<u8> = piece.map_err(|error| unpulled(image, &error))?.into();
@@ -203,26 +271,40 @@ impl Pull<'_> {
     }
 }
 
+/// `app-1.4.0.tgz`, as `helm pull` calls it.
+fn chart_name(reference: &Reference) -> Option<Name> {
+    let name = reference.repository().rsplit('/').next()?;
+    // A tag has no plus: Helm writes an underscore for it.
+    Name::parse(&format!("{name}-{}.tgz", reference.tag()?.replace('_', "+")))
+}
+
 fn unpulled(image: &Reference, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::NotDone, format!("cannot pull `{}`", plain(image)))
-        .because(error)
-        .hint("check the name and the digest, and that the registry is in reach (proxies: HTTPS_PROXY)")
+    Failure::new(Exit::NotDone, format!("cannot pull `{}`", plain(image))).because(error).hint(
+        "check the name and the digest, and that the registry is in reach (`bundle.ca`, `bundle.logins`; proxies: \
+         HTTPS_PROXY)",
+    )
+}
+
+/// The images that a manifest does not name, as lines for people.
+pub fn unnamed(manifest: &Manifest, wanted: &[&String]) -> Result<Vec<String>, Failure> {
+    let mut unnamed = Vec::new();
+    for text in wanted {
+        let (reference, digest) = reference(text)?;
+        let name = plain(&reference);
+        if !manifest.images.iter().any(|image| image.digest == digest && image.reference == name) {
+            unnamed.push(format!("image `{text}`"));
+        }
+    }
+    Ok(unnamed)
 }
 
 /// What is missing of the images in a manifest, as lines for people; `read` gives the content of a small file.
 pub fn lacking(
     manifest: &Manifest,
-    wanted: &[String],
+    wanted: &[&String],
     read: impl Fn(&Digest) -> Result<Vec<u8>, Failure>,
 ) -> Result<Vec<String>, Failure> {
-    let mut lacking = Vec::new();
-    for text in wanted {
-        let (reference, digest) = reference(text)?;
-        let name = plain(&reference);
-        if !manifest.images.iter().any(|image| image.digest == digest && image.reference == name) {
-            lacking.push(format!("image `{text}`"));
-        }
-    }
+    let mut lacking = unnamed(manifest, wanted)?;
     for image in &manifest.images {
         let mut open = vec![image.digest.clone()];
         let mut seen = BTreeSet::new();

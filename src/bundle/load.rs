@@ -44,21 +44,23 @@ pub fn loaded_chunks(dir: &Path) -> BTreeSet<Digest> {
     right.flat_map(|(_, file)| file.chunks.iter().cloned()).collect()
 }
 
+/// Lets chunks be read from what was loaded before, too: a bundle may bring only what was not there.
+pub fn add_loaded(opened: &mut Opened, dir: &Path) {
+    let Some(earlier) = loaded_manifest(dir) else { return };
+    for file in &earlier.files {
+        opened.chunks.add_file(&dir.join(place(&earlier.rke2.version, file)), &file.chunks);
+    }
+}
+
 /// Lays `opened` out in `dir`. Blocks the thread.
 ///
 /// # Errors
 /// Exit 1: chunks are missing or damaged, each of which is named; there is no room.
-pub fn load(disk: &dyn Disk, opened: &mut Opened, dir: &Path, stop: &Stop) -> Result<Loaded, Failure> {
+pub fn load(disk: &dyn Disk, opened: &Opened, dir: &Path, stop: &Stop) -> Result<Loaded, Failure> {
     let partial = dir.join(PARTIAL);
     make_dir(disk, &partial, 0o755)?;
     let earlier = loaded_manifest(dir);
     let release = opened.manifest.rke2.version.clone();
-    if let Some(earlier) = &earlier {
-        for file in &earlier.files {
-            opened.chunks.add_file(&dir.join(place(&earlier.rke2.version, file)), &file.chunks);
-        }
-    }
-    let opened = &*opened;
     complete(opened)?;
     let (standing, wanted): (Vec<_>, Vec<_>) =
         opened.manifest.files.iter().partition(|file| is_right(&dir.join(place(&release, file)), file));

@@ -16,21 +16,28 @@
 //! piece is asked for again alone, and no format's reader with paths in it is fed with what came from outside. (2026-11-30)
 
 mod accept;
+mod archive;
+mod closure;
 mod collect;
 mod create;
+mod feeds;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod have;
 mod images;
 mod load;
+mod loaded;
 mod manifest;
 mod name;
 mod needs;
 mod open;
 mod ordered;
+mod packages;
 mod record;
+mod reference;
 mod registry;
 mod release;
+mod rpm;
 mod sbom;
 mod sign;
 #[cfg(test)]
@@ -38,17 +45,22 @@ mod tests;
 mod volume;
 
 pub use accept::{Accepted, refuse_older};
+pub use archive::image_archive;
 pub use collect::{listed, plugins};
 pub use create::{Item, Made, Order, create};
+pub use feeds::{WHEEL_INDEX, feeds};
 pub use have::{Have, missing, supplement};
-pub use images::{Pull, client, index};
-pub use load::{Loaded, load, loaded_chunks, loaded_manifest};
+pub use images::{Looked, Pull, client, index};
+pub use load::{Loaded, add_loaded, load, loaded_chunks, loaded_manifest};
+pub use loaded::{is_image_loaded, refuse_unloaded};
 pub use manifest::{FileEntry, ImageEntry, MANIFEST, Manifest, Release, SIGNATURE};
 pub use name::{FileKind, Name, SBOM};
 pub use needs::{lacking, platform_programs};
 pub use open::{Opened, Sound};
+pub use packages::{Packaged, Resolved};
 pub use record::CHUNK;
+pub use reference::referred;
 pub use registry::{Target, registries};
-pub use release::{Source, Wanted};
+pub use release::{Source, Tell, Wanted};
 pub use sbom::sbom;
 pub use sign::{SigningKey, TrustedKeys};

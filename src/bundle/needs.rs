@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use crate::bundle::closure::{Provided, shown};
 use crate::bundle::images;
-use crate::bundle::manifest::Manifest;
+use crate::bundle::manifest::{FileEntry, Manifest};
 use crate::bundle::name::FileKind;
 use crate::bundle::open::Opened;
+use crate::bundle::packages::BASE;
+use crate::bundle::rpm::{self, Capability, Package, Read};
 use crate::environment::{Environment, Platform};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
@@ -14,6 +17,8 @@ use crate::rke2::{Checksums, checksum_file, release_files};
 /// The largest list of checksums, and the largest manifest of an image, that is read.
 const LIST: u64 = 1 << 20;
 const IMAGE_MANIFEST: u64 = 4 << 20;
+/// All that a base image provides: files and capabilities, about 100 bytes each.
+const BASE_LIST: u64 = 256 << 20;
 
 /// What the environment needs and the bundle lacks, each as a line for people.
 ///
@@ -31,7 +36,6 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
         (FileKind::Plugin, env.bundle.plugins.is_some() && !manifest.without.contains("packer")),
         (FileKind::Provider, env.bundle.providers.is_some()),
         (FileKind::Wheel, env.bundle.wheels.is_some()),
-        (FileKind::Rpm, env.bundle.rpms.is_some()),
         (FileKind::Chart, env.bundle.charts.is_some()),
         (FileKind::Iso, env.bundle.iso.is_some()),
     ];
@@ -44,15 +48,24 @@ pub fn lacking(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failur
         Some(blob) => opened.content(blob, IMAGE_MANIFEST),
         None => Err(Failure::bug("a blob that is there is not")),
     };
-    lacking.extend(images::lacking(manifest, &env.bundle.images, read)?);
+    lacking.extend(images::lacking(manifest, &env.pulled(), read)?);
+    if let Some(wanted) = &env.bundle.rpms {
+        lacking.extend(packages(opened, &wanted.packages)?);
+    }
     Ok(lacking)
+}
+
+/// The release that is wanted, where a manifest is of another one.
+pub fn other_release(manifest: &Manifest, env: &Environment) -> Option<String> {
+    let (held, wanted) = (&manifest.rke2.version, &env.rke2.version);
+    (held != wanted).then(|| format!("RKE2 {wanted} (it holds {held})"))
 }
 
 /// The files of the release, each as the release's own list has it.
 fn release(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failure> {
-    let (manifest, wanted) = (&opened.manifest, &env.rke2.version);
-    if manifest.rke2.version != *wanted {
-        return Ok(vec![format!("RKE2 {wanted} (it holds {})", manifest.rke2.version)]);
+    let manifest = &opened.manifest;
+    if let Some(other) = other_release(manifest, env) {
+        return Ok(vec![other]);
     }
     let Some(list) = manifest.file(FileKind::Release, &checksum_file()) else {
         return Ok(vec![format!("release file `{}`", checksum_file())]);
@@ -70,6 +83,50 @@ fn release(opened: &Opened, env: &Environment) -> Result<Vec<String>, Failure> {
             }
             Some(_) => {}
         }
+    }
+    Ok(lacking)
+}
+
+/// The packages that are wanted, and what those of the bundle require and nobody there or in the base image provides.
+fn packages(opened: &Opened, wanted: &[String]) -> Result<Vec<String>, Failure> {
+    let manifest = &opened.manifest;
+    let mut provided = Provided::default();
+    match manifest.file(FileKind::RpmMetadata, BASE) {
+        Some(base) => provided.add_base(&String::from_utf8_lossy(&opened.content(base, BASE_LIST)?)),
+        None => return Ok(vec![format!("rpm metadata `{BASE}`")]),
+    }
+    let mut packages = Vec::new();
+    for file in manifest.of_kind(FileKind::Rpm) {
+        let mut beginning = Vec::new();
+        let found = (0..file.chunks.len()).find_map(|index| match opened.extend(&mut beginning, file, index) {
+            Ok(()) => Some(rpm::read(&beginning)).filter(|read| *read != Read::More).map(Ok),
+            Err(failure) => Some(Err(failure)),
+        });
+        let Some(Read::Whole(package)) = found.transpose()? else {
+            return Err(Failure::new(Exit::NotDone, format!("`{}` of the bundle is no RPM", file.name)));
+        };
+        provided.add_package(&package);
+        packages.push((file, package));
+    }
+    let mut lacking = Vec::new();
+    for name in wanted {
+        let wanted = Capability { name: name.clone(), sense: 0, version: String::new() };
+        // As dnf takes it: a name, a name with its version, or what something provides.
+        let is_named = |(_, package): &(&FileEntry, Package)| {
+            name.starts_with(&package.name)
+                && format!("{}-{}", package.name, package.version).starts_with(name.as_str())
+        };
+        if !provided.meets(&wanted) && !packages.iter().any(is_named) {
+            lacking.push(format!("rpm `{name}`"));
+        }
+    }
+    for (file, package) in &packages {
+        for wanted in package.requires.iter().filter(|wanted| !provided.meets(wanted)) {
+            lacking.push(format!("`{}`, which rpm `{}` requires", shown(wanted), file.name));
+        }
+    }
+    if !packages.is_empty() && manifest.file(FileKind::RpmMetadata, "repomd.xml").is_none() {
+        lacking.push("rpm metadata `repomd.xml`".to_owned());
     }
     Ok(lacking)
 }

@@ -93,14 +93,24 @@ impl Opened {
             return Err(Failure::new(Exit::NotDone, format!("`{}` of the bundle is too large", file.name)));
         }
         let mut content = Vec::new();
-        for (index, digest) in file.chunks.iter().enumerate() {
-            let chunk = self.chunks.read(digest, file.chunk_size(index));
-            content.extend(chunk.map_err(|fault| {
-                let wrong = Wrong { digest: digest.clone(), fault, file: file.name.to_string() };
-                refused(&[wrong], file.chunks.len())
-            })?);
+        for index in 0..file.chunks.len() {
+            self.extend(&mut content, file, index)?;
         }
         Ok(content)
+    }
+
+    /// Appends a chunk of a file.
+    ///
+    /// # Errors
+    /// It is not there, or not as it should be.
+    pub fn extend(&self, content: &mut Vec<u8>, file: &FileEntry, index: usize) -> Result<(), Failure> {
+        let digest = file.chunks.get(index).ok_or_else(|| Failure::bug("a file has fewer chunks"))?;
+        let chunk = self.chunks.read(digest, file.chunk_size(index)).map_err(|fault| {
+            let wrong = Wrong { digest: digest.clone(), fault, file: file.name.to_string() };
+            refused(&[wrong], file.chunks.len())
+        })?;
+        content.extend(chunk);
+        Ok(())
     }
 }
 

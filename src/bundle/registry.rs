@@ -1,18 +1,16 @@
 //! Pushes what was loaded into a registry, and says to the nodes where it is.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
-use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
-use serde_json::{Value, json};
 
-use crate::bundle::images::{MANIFESTS, Part, Parts};
+use crate::bundle::images::{MANIFESTS, Part, Parts, auth};
 use crate::bundle::manifest::{ImageEntry, Manifest};
 use crate::bundle::release::Tell;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
+use crate::rke2_config::{Registries, RegistryAccess};
 use crate::secret::Secret;
 use crate::supply::Registry;
 
@@ -34,10 +32,7 @@ impl Target<'_> {
     /// # Errors
     /// Exit 6: the registry refuses, or does not answer.
     pub async fn push(&self, manifest: &Manifest) -> Result<usize, Failure> {
-        let auth = match (&self.registry.user, self.password.as_ref().and_then(Secret::expose_str)) {
-            (Some(user), Some(password)) => RegistryAuth::Basic(user.clone(), password.to_owned()),
-            (Some(_), None) | (None, _) => RegistryAuth::Anonymous,
-        };
+        let auth = auth(self.registry.user.as_ref(), self.password.as_ref());
         self.client.store_auth_if_needed(&self.registry.host, &auth).await;
         for image in &manifest.images {
             (self.tell)(format!("pushing {}", image.reference));
@@ -118,36 +113,30 @@ fn parts(reference: &str) -> (&str, &str, Option<&str>) {
     }
 }
 
-/// `registries.yaml` for the nodes: every registry that an image names is mirrored by ours. The password is named and not
-/// written: whoever renders the node's file puts it in. JSON is YAML.
-pub fn registries(registry: &Registry, images: &[ImageEntry]) -> Value {
+/// Where nodes find the images, in the words of `rke2.config.registries`: every registry that an image names is mirrored by
+/// ours. The login that pushes there is not for nodes: who has it could put another image in place for all of them.
+pub fn registries(registry: &Registry, images: &[ImageEntry]) -> Registries {
     let scheme = if registry.plain_http { "http" } else { "https" };
     let endpoint = format!("{scheme}://{}", registry.host);
-    let names: BTreeSet<&str> = images.iter().map(|image| parts(&image.reference).0).chain(["docker.io"]).collect();
-    let mirrors: BTreeMap<&str, Value> =
-        names.into_iter().map(|name| (name, json!({ "endpoint": [endpoint] }))).collect();
-    let mut config = json!({});
-    if let Some(ca) = &registry.ca {
-        config["tls"] = json!({ "ca_file": "/etc/rancher/rke2/registry-ca.pem" });
-        config["x-ca"] = json!(ca);
-    }
-    if let (Some(user), Some(password)) = (&registry.user, &registry.password) {
-        config["auth"] = json!({ "username": user });
-        config["x-password"] = json!(password);
-    }
-    json!({ "mirrors": mirrors, "configs": { registry.host.clone(): config } })
+    let names = images.iter().map(|image| parts(&image.reference).0).chain(["docker.io"]);
+    let mirrors = names.map(|name| (name.to_owned(), vec![endpoint.clone()])).collect();
+    let ca = registry.ca.as_ref().and_then(|ca| ca.strip_prefix("file:")).map(PathBuf::from);
+    let access = ca.map(|ca| (registry.host.clone(), RegistryAccess { ca: Some(ca), ..RegistryAccess::default() }));
+    Registries { mirrors, access: access.into_iter().collect() }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[test]
-    fn every_registry_is_mirrored_and_the_password_stays_a_reference() {
+    fn every_registry_is_mirrored_and_the_login_that_pushes_is_not_for_nodes() {
         let registry = Registry {
             host: "registry.lan:5000".to_owned(),
             ca: Some("file:keys/ca.pem".to_owned()),
-            user: Some("puller".to_owned()),
+            user: Some("pusher".to_owned()),
             password: Some("file:keys/password".to_owned()),
             plain_http: false,
         };
@@ -156,11 +145,21 @@ mod tests {
 
         let file = registries(&registry, &[image]);
 
-        let endpoint = json!({ "endpoint": ["https://registry.lan:5000"] });
-        assert_eq!(file["mirrors"], json!({ "docker.io": endpoint, "quay.io": endpoint }));
-        let config = &file["configs"]["registry.lan:5000"];
-        assert_eq!(config["auth"], json!({ "username": "puller" }));
-        assert_eq!(config["x-password"], json!("file:keys/password"));
-        assert_eq!(config["tls"]["ca_file"], json!("/etc/rancher/rke2/registry-ca.pem"));
+        let endpoint = vec!["https://registry.lan:5000".to_owned()];
+        let mirrors = ["docker.io", "quay.io"].map(|name| (name.to_owned(), endpoint.clone()));
+        assert_eq!(file.mirrors, BTreeMap::from(mirrors));
+        let access = &file.access["registry.lan:5000"];
+        assert_eq!(access.ca.as_deref(), Some(Path::new("keys/ca.pem")));
+        assert_eq!((access.username.as_deref(), access.password.as_deref()), (None, None), "it is for pushing");
+    }
+
+    #[test]
+    fn a_registry_that_is_open_to_all_needs_no_access() {
+        let registry = Registry { host: "r.lan".to_owned(), ca: None, user: None, password: None, plain_http: true };
+
+        let file = registries(&registry, &[]);
+
+        assert_eq!(file.mirrors, BTreeMap::from([("docker.io".to_owned(), vec!["http://r.lan".to_owned()])]));
+        assert!(file.access.is_empty());
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use reqwest::{Certificate, Client, Method, Response};
 
 use crate::artifact::BundleFile;
 use crate::failure::{Exit, Failure};
@@ -24,6 +25,7 @@ const RELEASES: &str = "https://github.com/rancher/rke2/releases/download";
 /// How long a source may take to answer, and then to say anything more.
 const CONNECT: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(60);
+const UNKNOWN_CA: &str = "name the CA of the source in `bundle.ca`: `file:PATH`, PEM";
 /// The most that a list of checksums is read of.
 const LIST: usize = 1 << 20;
 /// Told while a file is read: its name.
@@ -35,6 +37,8 @@ pub struct Wanted<'a> {
     pub files: Vec<String>,
     /// The store's directory of this release.
     pub dir: &'a Path,
+    /// The CA of the source, PEM, beside those of the system.
+    pub ca: Option<Vec<u8>>,
     pub stop: &'a Stop,
     pub tell: Tell<'a>,
 }
@@ -48,7 +52,7 @@ impl Wanted<'_> {
         let stopped = || Failure::cancelled("bundle: stopped while fetching");
         let list = checksum_file();
         let sums = tokio::select! {
-            sums = source.read(self.version, &list) => sums?,
+            sums = source.read(self, &list) => sums?,
             () = self.stop.reached(Level::Finish) => return Err(stopped()),
         };
         let wanted = wanted(&sums, &self.files, source)?;
@@ -66,7 +70,7 @@ impl Wanted<'_> {
     pub async fn size(&self, source: &Source) -> Result<u64, Failure> {
         let mut size = 0;
         for name in self.files.iter().filter(|name| !self.dir.join(name).exists()) {
-            size += source.size(self.version, name).await?;
+            size += source.size(self, name).await?;
         }
         Ok(size)
     }
@@ -98,13 +102,13 @@ impl Wanted<'_> {
 
 /// The checksums of the files we want. A list with a line that is none is refused whole: it is not the release's.
 fn wanted(sums: &[u8], names: &[String], source: &Source) -> Result<BTreeMap<String, Digest>, Failure> {
-    let told = |failure: Failure| {
+    let with_source = |failure: Failure| {
         failure
             .because(format!("read from {source}"))
             .hint("check `rke2.version` and `rke2.cni`, or the source in `rke2.release`")
     };
-    let listed = Checksums::parse(&String::from_utf8_lossy(sums)).map_err(told)?;
-    names.iter().map(|name| Ok((name.clone(), listed.of(name).map_err(told)?.clone()))).collect()
+    let listed = Checksums::parse(&String::from_utf8_lossy(sums)).map_err(with_source)?;
+    names.iter().map(|name| Ok((name.clone(), listed.of(name).map_err(with_source)?.clone()))).collect()
 }
 
 /// Where a release comes from.
@@ -137,13 +141,13 @@ impl Source {
         }
     }
 
-    async fn read(&self, version: &str, name: &str) -> Result<Vec<u8>, Failure> {
+    async fn read(&self, wanted: &Wanted<'_>, name: &str) -> Result<Vec<u8>, Failure> {
         match self {
             Self::Directory(dir) => {
-                std::fs::read(in_directory(dir, version, name)).map_err(|error| unreadable(self, name, &error))
+                std::fs::read(in_directory(dir, wanted.version, name)).map_err(|error| unreadable(self, name, &error))
             }
             Self::Url(_) => {
-                let mut pieces = self.get(version, name).await?.bytes_stream();
+                let mut pieces = self.ask(wanted, name, Method::GET).await?.bytes_stream();
                 let mut bytes = Vec::new();
                 while let Some(piece) = pieces.next().await {
                     bytes.extend_from_slice(&piece.map_err(|error| unreadable(self, name, &error).transient())?);
@@ -157,13 +161,13 @@ impl Source {
     }
 
     /// The bytes of a file, as far as the source tells.
-    async fn size(&self, version: &str, name: &str) -> Result<u64, Failure> {
+    async fn size(&self, wanted: &Wanted<'_>, name: &str) -> Result<u64, Failure> {
         match self {
             Self::Directory(dir) => {
-                let meta = in_directory(dir, version, name).metadata();
+                let meta = in_directory(dir, wanted.version, name).metadata();
                 Ok(meta.map_err(|error| unreadable(self, name, &error))?.len())
             }
-            Self::Url(_) => Ok(self.get(version, name).await?.content_length().unwrap_or_default()),
+            Self::Url(_) => Ok(length(&self.ask(wanted, name, Method::HEAD).await?)),
         }
     }
 
@@ -186,9 +190,8 @@ impl Source {
                 }
             }
             Self::Url(_) => {
-                let answer = self.get(wanted.version, name).await?;
-                let size = answer.content_length().unwrap_or_default();
-                require_space(wanted.dir, ByteSize(size), name)?;
+                let answer = self.ask(wanted, name, Method::GET).await?;
+                require_space(wanted.dir, ByteSize(length(&answer)), name)?;
                 let mut pieces = answer.bytes_stream();
                 while let Some(piece) = pieces.next().await {
                     wanted.checkpoint()?;
@@ -199,13 +202,16 @@ impl Source {
         }
     }
 
-    async fn get(&self, version: &str, name: &str) -> Result<reqwest::Response, Failure> {
+    async fn ask(&self, wanted: &Wanted<'_>, name: &str, method: Method) -> Result<Response, Failure> {
         let Self::Url(base) = self else { return Err(Failure::bug("a directory was asked as a URL")) };
-        let version: Version = version.parse().map_err(|why: String| Failure::new(Exit::Environment, why))?;
+        let version: Version = wanted.version.parse().map_err(|why: String| Failure::new(Exit::Environment, why))?;
         let url = release_url(base, version, name);
-        let client = reqwest::Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build();
-        let client = client.map_err(|error| unreadable(self, name, &error))?;
-        let answer = client.get(&url).send().await.map_err(|error| unreadable(self, name, &error).transient())?;
+        let client = web(wanted.ca.as_deref()).map_err(|error| unreadable(self, name, &told(&error)))?;
+        let answer = client.request(method, &url).send().await.map_err(|error| {
+            let failure = unreadable(self, name, &told(&error));
+            // Who is silent or gone may come back; a certificate stays as it is.
+            if told(&error).contains("certificate") { failure.hint(UNKNOWN_CA) } else { failure.transient() }
+        })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
@@ -217,6 +223,26 @@ impl Source {
         let told = answer.headers().get("retry-after").and_then(|told| told.to_str().ok()?.trim().parse().ok());
         Err(failure.not_before(told.map(Duration::from_secs)))
     }
+}
+
+/// A client of servers; proxies are those of the environment.
+///
+/// # Errors
+/// The CA is no PEM.
+pub fn web(ca: Option<&[u8]>) -> reqwest::Result<Client> {
+    let ca = ca.map(Certificate::from_pem_bundle).transpose()?.unwrap_or_default();
+    Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).tls_certs_merge(ca).build()
+}
+
+/// An error with all that caused it: its own text says little more than what was asked for.
+pub fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// What an answer says of its length; that to a question for the head alone has no body to be measured.
+pub fn length(answer: &Response) -> u64 {
+    let length = answer.headers().get(reqwest::header::CONTENT_LENGTH);
+    length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or_default()
 }
 
 fn in_directory(dir: &Path, version: &str, name: &str) -> PathBuf {

@@ -78,11 +78,22 @@ impl World {
     }
 
     fn create(&self, disk: &dyn Disk, to: &str, version: u64, split: u64) -> Result<Made, Failure> {
+        self.create_of(disk, to, version, split, self.items())
+    }
+
+    fn create_of(
+        &self,
+        disk: &dyn Disk,
+        to: &str,
+        version: u64,
+        split: u64,
+        items: Vec<Item>,
+    ) -> Result<Made, Failure> {
         let key = SigningKey::read("file:sign.pem", self.dir.path())?;
         let (to, stop) = (self.path(to), Stop::default());
         let order = Order { to: &to, split, have: BTreeSet::new(), stop: &stop };
         let rke2 = Release { version: "v1.35.4+rke2r1".to_owned(), cni: Cni::Canal };
-        create(disk, &order, &key, self.items(), |files| Manifest::new("airgap", version, rke2, files))
+        create(disk, &order, &key, items, |files| Manifest::new("airgap", version, rke2, files))
     }
 
     fn made(&self) -> PathBuf {
@@ -99,7 +110,9 @@ impl World {
     }
 
     fn load(&self, disk: &dyn Disk, dirs: &[PathBuf]) -> Result<Loaded, Failure> {
-        load(disk, &mut self.open(dirs)?, &self.path("loaded"), &Stop::default())
+        let mut opened = self.open(dirs)?;
+        add_loaded(&mut opened, &self.path("loaded"));
+        load(disk, &opened, &self.path("loaded"), &Stop::default())
     }
 
     fn is_loaded(&self) {
@@ -235,12 +248,58 @@ fn what_is_missing_for_the_environment_is_named() {
     let mut env = environment();
     env.rke2.cni = Cni::Cilium;
     env.bundle.images = vec![image.clone()];
-    env.bundle.rpms = Some("rpms".into());
+    env.bundle.charts = Some("charts".into());
+    env.bundle.rpms = Some(packages());
 
     let lacking = lacking(&opened, &env).expect("told");
 
     let file = "release file `rke2-images-cilium.linux-amd64.tar.zst`";
-    assert_eq!(lacking, [file.to_owned(), "any rpm".to_owned(), format!("image `{image}`")]);
+    let image = format!("image `{image}`");
+    assert_eq!(lacking, [file, "any chart", &image, "rpm metadata `base-provides`"]);
+}
+
+fn packages() -> crate::supply::Packages {
+    let packages = vec!["app".to_owned()];
+    crate::supply::Packages { packages, repositories: std::collections::BTreeMap::new(), base: "base".into() }
+}
+
+#[test]
+fn what_a_package_requires_and_neither_the_bundle_nor_the_base_image_has_is_named() {
+    let world = World::new();
+    let capability = |name: &str, sense, version: &str| rpm::Capability {
+        name: name.to_owned(),
+        sense,
+        version: version.to_owned(),
+    };
+    let app = rpm::Package {
+        name: "app".to_owned(),
+        version: "2-1".to_owned(),
+        provides: vec![capability("app", 8, "2-1")],
+        requires: vec![capability("/bin/sh", 0, ""), capability("lib", 12, "1.4"), capability("glibc", 0, "")],
+        ..rpm::Package::default()
+    };
+    std::fs::write(world.path("app-2-1.noarch.rpm"), rpm::tests::written(&app)).expect("written");
+    std::fs::write(world.path("base-provides"), "F\t/bin/sh\nP\tlib\t8\t1.3-1\nP\tglibc\t8\t2.34\n").expect("written");
+    std::fs::write(world.path("repomd.xml"), "<repomd/>").expect("written");
+    let more = [
+        (FileKind::Rpm, "app-2-1.noarch.rpm"),
+        (FileKind::RpmMetadata, "base-provides"),
+        (FileKind::RpmMetadata, "repomd.xml"),
+    ];
+    let more = more.map(|(kind, name)| Item {
+        kind,
+        from: world.path(name),
+        name: Name::parse(name).expect("a name"),
+        sha256: None,
+    });
+    let items = world.items().into_iter().chain(more).collect();
+    world.create_of(&RealDisk, "disk", 7, u64::MAX, items).expect("made");
+    let mut env = environment();
+    env.bundle.rpms = Some(packages());
+
+    let lacking = lacking(&world.open(&[world.path("disk")]).expect("opened"), &env).expect("told");
+
+    assert_eq!(lacking, ["`lib >= 1.4`, which rpm `app-2-1.noarch.rpm` requires"]);
 }
 
 #[test]

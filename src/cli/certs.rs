@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
-use super::operation::{Confirm, nothing_open, operate, ready};
+use super::operation::{Confirm, inspect, nothing_open, operate, ready};
 use crate::failure::Failure;
 use crate::report::{Screen, moment, table};
 use crate::stages::Context;
@@ -40,9 +40,8 @@ impl Certs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         match self.deed {
             Deed::List { environment } => {
-                let ready = ready(Desk::open(common, &environment).await?).await?;
-                let work = async |cx: &Context<'_>| Ok(expiring(&Fleet::of(cx)?, Timestamp::now()).await);
-                let all = operate(ready, &format!("certs list {environment}"), screen, stop, work).await?;
+                let work = async |cx: &Context<'_>| expiring(&Fleet::of(cx)?, Timestamp::now()).await;
+                let all = inspect(common, &environment, screen, stop, work).await?;
                 screen.result(&text(&all), &all);
                 warnings(&environment, &all).iter().for_each(|line| screen.remark(line));
                 Ok(())
@@ -56,7 +55,7 @@ impl Certs {
                 let work = async |cx: &Context<'_>| {
                     let fleet = Fleet::of(cx)?;
                     rotate_certificates(&fleet, &command).await?;
-                    Ok(expiring(&fleet, Timestamp::now()).await)
+                    expiring(&fleet, Timestamp::now()).await
                 };
                 let all = operate(ready, &command, screen, stop, work).await.map_err(|failure| {
                     failure.hint(format!("sre-provision {command}   goes on where it was stopped"))

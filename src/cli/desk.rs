@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::lost::refuse_second;
 use super::{Common, Reached, homes, members, vcenter};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, Existing, is_same_account};
@@ -108,11 +109,15 @@ impl Desk {
         Ok((cloud, account))
     }
 
-    /// The identity as recorded, of the class that the file asks for now; or a new one. Neither is recorded yet.
-    pub async fn identity(&self, account: &Account) -> Result<Identity, Failure> {
+    /// The identity as recorded, of the class that the file asks for now; or a new one, unless an environment of that
+    /// name lives of which nothing is recorded (exit 9). Neither is recorded yet.
+    pub async fn identity(&self, cloud: &dyn Cloud, account: &Account) -> Result<Identity, Failure> {
         match self.recorded_identity().await? {
             Some(identity) => Ok(of_class(identity, &self.env, Timestamp::now())),
-            None => Ok(new_identity(&self.env, account, Uuid::new_v4())),
+            None => {
+                refuse_second(&self.env.name, cloud).await?;
+                Ok(new_identity(&self.env, account, Uuid::new_v4()))
+            }
         }
     }
 

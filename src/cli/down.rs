@@ -11,6 +11,7 @@ use super::ask::ask;
 use super::desk::{Desk, forget_in_memory, known};
 use super::look::Layout;
 use super::lost::Lost;
+use super::operation::{end_open, tell_open};
 use super::reap::still_expired;
 use super::removal::Removal;
 use super::run::Run;
@@ -98,6 +99,7 @@ impl Down {
         let sorted = Sorted::of(cloud.things(&tags).await?, self.images);
         let journal = desk.journal(&identity).await?;
         Removal::of(&desk, &identity, journal.memory(), sorted)?.tell(screen);
+        tell_open(&journal, screen);
         self.confirm(&identity, screen, stop).await?;
         desk.home.keep_identity(&identity).await?;
         self.carry_out(&desk, (lease, journal), &identity, cloud.as_ref(), &tags, screen, stop).await
@@ -137,6 +139,7 @@ impl Down {
         let written = (command.as_str(), None);
         let run = Run::begin(desk, identity, (lease, journal), written, Events::channel(), screen, stop).await?;
         desk.tell_refused(&run.events);
+        end_open(run.book.as_ref()).await?;
         let result = {
             let layout = Layout {
                 desk,

@@ -133,7 +133,7 @@ fn node_image(known: &Given) -> Option<Image> {
 }
 
 /// The journal for looking only: a probe that tries to write is a defect.
-struct Remembered(Memory);
+pub struct Remembered(pub Memory);
 
 fn no_writing() -> Failure {
     Failure::bug("a look at the world tried to write to the journal")
@@ -178,7 +178,19 @@ impl Witness for Remembered {
         self.0.open_children.keys().cloned().collect()
     }
 
+    async fn vanished(&self, _: &str) -> Result<(), Failure> {
+        Err(no_writing())
+    }
+
     async fn state_kept(&self, _: &str, _: &Path, _: &Digest) -> Result<(), Failure> {
+        Err(no_writing())
+    }
+
+    async fn state_locked(&self, _: Kind, _: &str) -> Result<bool, Failure> {
+        Err(no_writing())
+    }
+
+    async fn lock_left(&self, _: Kind) -> Result<Option<String>, Failure> {
         Err(no_writing())
     }
 }

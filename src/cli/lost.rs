@@ -8,11 +8,35 @@ use super::removal::counted;
 use crate::cloud::{Account, Candidate, Cloud, Thing, is_same_account};
 use crate::environment::EnvironmentClass;
 use crate::execute::Sorted;
-use crate::failure::{Exit, Failure};
-use crate::identity::{Identity, TAG_CLASS, tag_of};
+use crate::failure::{Class, Exit, Failure};
+use crate::identity::{Identity, TAG_CLASS, TAG_NODE, tag_of};
 use crate::journal::load_identity;
 use crate::report::Screen;
 use crate::stop::Stop;
+
+/// Keeps a second environment from being made beside one whose state is lost: its cluster lives as long as its nodes.
+///
+/// # Errors
+/// Exit 9: nodes of an environment of this name are there, which this workspace knows nothing of.
+pub async fn refuse_second(name: &str, cloud: &dyn Cloud) -> Result<(), Failure> {
+    let mut living = Vec::new();
+    for candidate in cloud.candidates(Some(name)).await? {
+        let machines = cloud.machines(&tag_of(&candidate.id)).await?;
+        if machines.iter().any(|machine| machine.tags.contains_key(TAG_NODE)) {
+            living.push(candidate);
+        }
+    }
+    if living.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Approval, format!("the state of `{name}` is not here, and nodes of that name are there"))
+        .class(Class::NeedsPerson)
+        .because(listed(&living))
+        .hint(format!(
+            "bring `.sre-provision/{name}` back from a copy; or give that environment up: sre-provision down {name} \
+             --environment-id ID; one beside it needs another name"
+        )))
+}
 
 /// What the search for an environment without a state needs.
 pub struct Lost<'a> {

@@ -1,19 +1,27 @@
-//! What the commands that work on a running cluster share: the lease, the journal of a run, and one operation at a time.
+//! What the commands that work on a running cluster share: the lease, the journal of a run, and one operation at a time;
+//! those that only ask share that they take no lease and write no run.
 //!
 //! An operation of several steps is open from its first step to its last, in the journal. While it is, nothing else
 //! changes the cluster: the same command goes on where it was stopped.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Common;
 use super::ask::ask;
 use super::desk::{Desk, known};
+use super::look::{Layout, Remembered};
 use super::run::Run;
 use super::up::Ready;
+use crate::artifact::Kind;
 use crate::event::{Events, Outcome};
 use crate::failure::{Exit, Failure};
 use crate::journal::Journal;
 use crate::report::Screen;
-use crate::stages::{Context, Reader};
-use crate::stop::Stop;
-use crate::upkeep::Open;
+use crate::stages::{Context, Ledger, Reader};
+use crate::stop::{Level, Stop};
+use crate::upkeep::{OPEN, Open, no_cluster};
 
 /// The word of the person that something may be done.
 pub struct Confirm<'a> {
@@ -69,6 +77,69 @@ impl Confirm<'_> {
     }
 }
 
+/// Tells of an open operation that ends with the cluster.
+pub fn tell_open(journal: &Journal, screen: Screen) {
+    if let Some(open) = Open::recorded(&journal.memory().facts) {
+        screen.remark(&format!("`{}` was begun and has not come to its end: it ends with the cluster", open.command));
+    }
+}
+
+/// Closes the operation that is open, if one is: the cluster that it worked on goes.
+pub async fn end_open(ledger: &impl Ledger) -> Result<(), Failure> {
+    match ledger.fact(OPEN) {
+        Some(_) => ledger.record_fact(OPEN, Value::Null).await,
+        None => Ok(()),
+    }
+}
+
+/// Asks a cluster that runs, without the lease and without a run in the journal: `work` changes nothing.
+pub async fn inspect<T>(
+    common: &Common,
+    environment: &str,
+    screen: Screen,
+    stop: &Stop,
+    work: impl AsyncFnOnce(&Context<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut desk = Desk::open(common, environment).await?;
+    let identity = desk.made_identity().await?;
+    let journal = desk.journal(&identity).await?;
+    let known = known(journal.memory());
+    if known.artifact(Kind::Servers).is_none() {
+        return Err(no_cluster(environment));
+    }
+    let (cloud, _) = desk.cloud(Some(&identity)).await?;
+    desk.keep_release(journal.memory());
+    let secrets = desk.secrets_known_to(&journal, &identity)?;
+    let connections = desk.connections(&secrets, &identity)?;
+    let (events, received) = Events::channel();
+    let follower = tokio::spawn(screen.follow(received));
+    let result = {
+        let layout = Layout {
+            desk: &desk,
+            identity: &identity,
+            is_new: false,
+            cloud: cloud.as_ref(),
+            secrets: &secrets,
+            connections: &connections,
+            events: &events,
+            stop,
+        };
+        let remembered = Arc::new(Remembered(journal.memory().clone()));
+        let children = desk.children(&events, stop, remembered.clone());
+        let reader = Reader::new(&desk.workspace, &desk.tools);
+        let view = layout.view(journal.memory().next_run(), &known, &reader, remembered.as_ref(), &children);
+        tokio::select! {
+            result = work(&view) => result,
+            () = stop.reached(Level::Finish) => Err(Failure::cancelled("stopped while looking")),
+        }
+    };
+    connections.close().await;
+    drop(events);
+    // A report that failed has nothing more to say than the result itself.
+    drop(follower.await);
+    result
+}
+
 /// Carries out `work` as a run of its own, written in the journal as `command`.
 pub async fn operate<T>(
     ready: Ready,
@@ -82,7 +153,7 @@ pub async fn operate<T>(
     let Ready { desk, cloud, identity, secrets, lease, journal, .. } = ready;
     let run = Run::begin(&desk, &identity, (lease, journal), (command, None), Events::channel(), screen, stop).await?;
     let result = {
-        let layout = super::look::Layout {
+        let layout = Layout {
             desk: &desk,
             identity: &identity,
             is_new: false,

@@ -33,7 +33,7 @@ impl PlanArgs {
         let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         vcenter::refuse_to_make(&desk.env)?;
-        let identity = desk.identity(&account).await?;
+        let identity = desk.identity(cloud.as_ref(), &account).await?;
         let journal = desk.journal(&identity).await?;
         desk.keep_release(journal.memory());
         let secrets = desk.secrets_known_to(&journal, &identity)?;

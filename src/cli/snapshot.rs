@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
-use super::operation::{nothing_open, operate, ready};
+use super::operation::{inspect, nothing_open, operate, ready};
+use super::up::Ready;
 use crate::failure::{Exit, Failure};
 use crate::report::{Screen, moment, table};
 use crate::stages::Context;
@@ -56,13 +57,6 @@ enum Deed {
 
 impl SnapshotArgs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
-        let name = match &self.deed {
-            Deed::Save { environment, .. } | Deed::List { environment } | Deed::Prune { environment, .. } => {
-                environment
-            }
-        };
-        let ready = ready(Desk::open(common, name).await?).await?;
-        nothing_open(&ready.journal, None)?;
         match &self.deed {
             Deed::Save { environment, name, to } => {
                 let to = to
@@ -71,24 +65,27 @@ impl SnapshotArgs {
                     .transpose()
                     .map_err(|error| Failure::new(Exit::Usage, "`--to` is no place for a file").because(error))?;
                 let command = format!("snapshot save {environment}");
+                let ready = free(common, environment).await?;
                 let work = async |cx: &Context<'_>| save_snapshot(&Fleet::of(cx)?, name, to.as_deref()).await;
                 let saved = operate(ready, &command, screen, stop, work).await?;
-                let mut text = format!("{} on {} · {}", saved.name, saved.node, size(saved.size));
+                let mut text = format!("{} on {} · {}", saved.name, saved.place, size(saved.size));
                 if let Some(copy) = &saved.copy {
                     text.push_str(&format!("\n  copy  {}", copy.display()));
                 }
                 screen.result(&text, &saved);
             }
             Deed::List { environment } => {
-                let command = format!("snapshot list {environment}");
                 let work = async |cx: &Context<'_>| list_snapshots(&Fleet::of(cx)?).await;
-                let all = operate(ready, &command, screen, stop, work).await?;
+                let all = inspect(common, environment, screen, stop, work).await?;
                 screen.result(&text(&all), &all);
             }
             Deed::Prune { environment, keep, name, dry_run } => {
                 let command = format!("snapshot prune {environment}");
                 let work = async |cx: &Context<'_>| prune_snapshots(&Fleet::of(cx)?, name, *keep, *dry_run).await;
-                let gone = operate(ready, &command, screen, stop, work).await?;
+                let gone = match dry_run {
+                    true => inspect(common, environment, screen, stop, work).await?,
+                    false => operate(free(common, environment).await?, &command, screen, stop, work).await?,
+                };
                 let done = if *dry_run { "would go" } else { "removed" };
                 screen.result(
                     &format!("{} {done}\n{}", gone.len(), text(&gone)),
@@ -100,11 +97,18 @@ impl SnapshotArgs {
     }
 }
 
+/// An environment in whose cluster nothing else is going on.
+async fn free(common: &Common, environment: &str) -> Result<Ready, Failure> {
+    let ready = ready(Desk::open(common, environment).await?).await?;
+    nothing_open(&ready.journal, None)?;
+    Ok(ready)
+}
+
 fn text(all: &[Snapshot]) -> String {
-    let mut rows = vec![["SNAPSHOT", "NODE", "SIZE", "TAKEN"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["SNAPSHOT", "PLACE", "SIZE", "TAKEN"].map(str::to_owned).to_vec()];
     rows.extend(
         all.iter().map(|one| {
-            vec![one.name.clone(), one.node.to_string(), size(one.size), moment(one.created, &TimeZone::UTC)]
+            vec![one.name.clone(), one.place.to_string(), size(one.size), moment(one.created, &TimeZone::UTC)]
         }),
     );
     table(&rows)

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
-use super::operation::{Confirm, nothing_open, operate, ready};
+use super::operation::{Confirm, inspect, nothing_open, operate, ready};
 use crate::failure::{Exit, Failure};
 use crate::report::{Screen, table};
 use crate::stages::Context;
@@ -38,9 +38,8 @@ impl TokenArgs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         match self.deed {
             Deed::Check { environment } => {
-                let ready = ready(Desk::open(common, &environment).await?).await?;
                 let work = async |cx: &Context<'_>| check_tokens(&Fleet::of(cx)?).await;
-                let all = operate(ready, &format!("token check {environment}"), screen, stop, work).await?;
+                let all = inspect(common, &environment, screen, stop, work).await?;
                 screen.result(&text(&all), &all);
                 differing(&environment, &all).map_or(Ok(()), Err)
             }

@@ -122,7 +122,7 @@ impl Ready {
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
         vcenter::refuse_to_make(&desk.env)?;
         // Another class than the recorded one counts only once the plan that carries it was agreed to.
-        let identity = desk.identity(&account).await?;
+        let identity = desk.identity(cloud.as_ref(), &account).await?;
         if recorded.is_none() {
             desk.home.keep_identity(&identity).await?;
         }

@@ -32,6 +32,23 @@ pub fn endpoint(text: &str) -> Option<String> {
     (!good).then(|| format!("leads to `{text}`; a URL such as `https://registry.example:5000` is wanted"))
 }
 
+/// A container image that cannot be another one tomorrow.
+pub fn pinned_image(text: &str) -> Option<String> {
+    let (name, digest) = text.split_once("@sha256:").map_or((text, None), |(name, digest)| (name, Some(digest)));
+    if digest.is_some() && !name.rsplit('/').next().is_some_and(|last| last.contains(':')) {
+        return Some(format!("is `{text}`, without a tag; nodes know it by its tag: `name:tag@sha256:…`"));
+    }
+    let good = digest.is_some_and(|digest| digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    (!good)
+        .then(|| format!("is `{text}`, which could be another image tomorrow; name it with its digest, `…@sha256:…`"))
+}
+
+/// A network interface, as the kernel takes its name.
+pub fn interface(text: &str) -> Option<String> {
+    let good = (1..=15).contains(&text.len()) && !text.contains(|sign: char| sign.is_whitespace() || sign == '/');
+    (!good).then(|| format!("is `{text}`; up to 15 signs without spaces and slashes are wanted"))
+}
+
 /// An argument of a component: `flag=value`.
 pub fn argument(text: &str) -> Option<String> {
     let is_flag = |flag: &str| !flag.is_empty() && !flag.starts_with('-') && !flag.contains(char::is_whitespace);

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::draft::Draft;
 use crate::config::forms;
-use crate::environment::{EnvironmentClass, Hosts, LoadBalancerKind, Via};
+use crate::environment::{EnvironmentClass, Hosts, LoadBalancer, LoadBalancerKind, Via};
 use crate::hosts::Host;
 
 /// What a platform has that makes machines and networks, and why there is none of it here.
@@ -39,31 +39,60 @@ pub fn check(draft: &mut Draft<'_>) {
     }
 }
 
-/// The kind and address of what stands before the servers.
-pub fn load_balancer(draft: &mut Draft<'_>, kind: LoadBalancerKind, address: Option<&str>) {
-    match (kind, address) {
+/// Keys of a kind that is another one.
+pub fn only_there(draft: &mut Draft<'_>, balancer: &LoadBalancer) {
+    let is_named = matches!(balancer.kind, LoadBalancerKind::External | LoadBalancerKind::KubeVip);
+    if !is_named && balancer.address.is_some() {
+        let wrong = "is given, but only `kind: external` and `kube-vip` have an address that the file tells";
+        draft.tell("load_balancer.address", wrong);
+    }
+    for (key, value) in [("image", &balancer.image), ("interface", &balancer.interface)] {
+        if balancer.kind != LoadBalancerKind::KubeVip && value.is_some() {
+            draft.tell(&format!("load_balancer.{key}"), "is given, but only `kind: kube-vip` has one");
+        }
+    }
+}
+
+/// What stands before the servers: its kind, its address and what it takes.
+pub fn load_balancer(draft: &mut Draft<'_>, kind: LoadBalancerKind, balancer: &LoadBalancer) {
+    match (kind, balancer.address.as_deref()) {
         (LoadBalancerKind::External, None) => {
             let wrong = "is missing; name what forwards ports 6443 and 9345 to all servers";
             draft.tell("load_balancer.address", wrong);
         }
-        (LoadBalancerKind::External, Some(address)) => {
-            let machine = draft.hosts.iter().flat_map(|hosts| &hosts.machines);
-            let same = machine.filter(|(_, host)| host.address == address).map(|(name, _)| name.clone()).next();
-            match (forms::host(address), same) {
-                (Some(wrong), _) => draft.tell("load_balancer.address", wrong),
-                (None, Some(name)) => {
-                    draft.tell("load_balancer.address", format!("is that of `{name}`, and goes with it"));
-                }
-                (None, None) => {}
-            }
+        (LoadBalancerKind::External, Some(fixed)) => fixed_address(draft, fixed, forms::host(fixed)),
+        (LoadBalancerKind::KubeVip, None) => {
+            draft.tell("load_balancer.address", "is missing; name a free IPv4 address of the servers' network");
         }
-        (LoadBalancerKind::Nlb | LoadBalancerKind::KubeVip, _) => {
-            let word = if kind == LoadBalancerKind::Nlb { "nlb" } else { "kube-vip" };
+        (LoadBalancerKind::KubeVip, Some(fixed)) => fixed_address(draft, fixed, address(fixed)),
+        (LoadBalancerKind::Nlb, _) => {
             let platform = draft.platform.map_or_else(String::new, |platform| format!(" on {platform}"));
-            let known = format!("`external` and, for one server, `none` are what it does{platform}");
-            draft.tell("load_balancer.kind", format!("is `{word}`, which this version does not do there; {known}"));
+            let known = format!("`kube-vip`, `external` and, for one server, `none` are what there is{platform}");
+            draft.tell("load_balancer.kind", format!("is `nlb`, which is a load balancer of AWS; {known}"));
         }
         (LoadBalancerKind::None, _) => {}
+    }
+    if kind == LoadBalancerKind::KubeVip {
+        let image = match &balancer.image {
+            Some(image) => forms::pinned_image(image),
+            None => Some("is missing; name that of kube-vip with its digest: `…/kube-vip:v0.9.1@sha256:…`".to_owned()),
+        };
+        let interface = balancer.interface.as_deref().and_then(forms::interface);
+        for (key, wrong) in [("image", image), ("interface", interface)] {
+            if let Some(wrong) = wrong {
+                draft.tell(&format!("load_balancer.{key}"), wrong);
+            }
+        }
+    }
+}
+
+fn fixed_address(draft: &mut Draft<'_>, fixed: &str, wrong: Option<String>) {
+    let machines = draft.hosts.iter().flat_map(|hosts| &hosts.machines);
+    let same = machines.filter(|(_, host)| host.address == fixed).map(|(name, _)| name.clone()).next();
+    match (wrong, same) {
+        (Some(wrong), _) => draft.tell("load_balancer.address", wrong),
+        (None, Some(name)) => draft.tell("load_balancer.address", format!("is that of `{name}`, and goes with it")),
+        (None, None) => {}
     }
 }
 
@@ -125,6 +154,10 @@ fn one(draft: &mut Draft<'_>, path: &str, host: &Host) {
         ("host_key", forms::host_key(&host.host_key)),
         ("user", host.user.as_deref().and_then(forms::user)),
         ("port", host.port.and_then(port)),
+        ("jump.host", host.jump.as_ref().and_then(|jump| forms::host(&jump.host))),
+        ("jump.host_key", host.jump.as_ref().and_then(|jump| forms::host_key(&jump.host_key))),
+        ("jump.user", host.jump.as_ref().and_then(|jump| forms::user(&jump.user))),
+        ("jump.port", host.jump.as_ref().and_then(|jump| port(jump.port))),
     ];
     for (key, wrong) in forms {
         if let Some(wrong) = wrong {
@@ -186,6 +219,36 @@ mod tests {
         assert_eq!(airgap.platform, Platform::Hosts);
         assert_eq!(airgap.wanted_nodes().len(), airgap.hosts.expect("hosts").machines.len());
         assert_eq!((airgap.network, airgap.aws), (None, None));
+    }
+
+    const EXTERNAL: &str =
+        "  kind: external\n  address: 10.20.9.1            # forwards ports 6443 and 9345 to all servers\n";
+
+    #[test]
+    fn an_address_that_servers_pass_on_wants_a_free_one_and_an_image_that_is_pinned() {
+        let kube_vip = |rest: &str| format!("  kind: kube-vip\n{rest}");
+        let bare = problems(&[(EXTERNAL, &kube_vip(""))]);
+        let wrong = kube_vip("  address: 10.20.1.12\n  image: ghcr.io/kube-vip/kube-vip:v0.9.1\n  interface: eth 0\n");
+        let wrong = problems(&[(EXTERNAL, &wrong)]);
+
+        let reasons = |told: &[String]| {
+            told.iter().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            reasons(&bare),
+            [
+                "load_balancer.address is missing; name a free IPv4 address of the servers' network",
+                "load_balancer.image is missing; name that of kube-vip with its digest: `…/kube-vip:v0.9.1@sha256:…`",
+            ]
+        );
+        assert_eq!(
+            reasons(&wrong),
+            [
+                "load_balancer.address is that of `server-2`, and goes with it",
+                "load_balancer.image is `ghcr.io/kube-vip/kube-vip:v0.9.1`, which could be another image tomorrow; name it with its digest, `…@sha256:…`",
+                "load_balancer.interface is `eth 0`; up to 15 signs without spaces and slashes are wanted",
+            ]
+        );
     }
 
     #[test]

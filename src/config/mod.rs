@@ -15,6 +15,7 @@ mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod hosts;
+mod loaded;
 mod problem;
 mod rke2_rules;
 mod rules;
@@ -45,6 +46,7 @@ pub fn load(workspace: &Workspace, name: &str) -> Result<Environment, Failure> {
     let text =
         String::from_utf8(bytes).map_err(|_| problem::failure(&file, vec![Problem::of_file("is not UTF-8 text")]))?;
     let mut environment = read(&file, name, &text)?;
+    loaded::add_registries(workspace, name, &mut environment.rke2.config.registries)?;
     environment.rke2.config.files = named_files(workspace, &file, &environment)?;
     Ok(environment)
 }
@@ -56,12 +58,25 @@ fn named_files(
     environment: &Environment,
 ) -> Result<BTreeMap<String, String>, Failure> {
     let named = environment.rke2.config.named_files().into_iter();
+    let wrong = |named: &NamedFile, what: &str, why: String| {
+        let what = format!("{file}: `{}` {what}", named.key);
+        Err(Failure::new(Exit::Environment, what).because(format!("{}: {why}", named.path.display())))
+    };
     let read = |named: NamedFile| match std::fs::read_to_string(workspace.root().join(&named.path)) {
-        Ok(text) => Ok((named.name, text)),
-        Err(error) => Err(Failure::new(Exit::Environment, format!("{file}: `{}` cannot be read", named.key))
-            .because(format!("{}: {error}", named.path.display()))),
+        Ok(text) => match template(&text) {
+            Some(why) => wrong(&named, "cannot be given to nodes", why),
+            None => Ok((named.name, text)),
+        },
+        Err(error) => wrong(&named, "cannot be read", error.to_string()),
     };
     named.map(read).collect()
+}
+
+/// Where a text holds what Ansible, which brings it to the nodes, would take for a template.
+fn template(text: &str) -> Option<String> {
+    let found = |line: &str| ["{{", "{%", "{#"].into_iter().find(|sign| line.contains(sign));
+    let (index, sign) = text.lines().enumerate().find_map(|(index, line)| Some((index, found(line)?)))?;
+    Some(format!("line {} holds `{sign}`; files are data, nothing in them is a template", index + 1))
 }
 
 /// Checks the text of an environment file; `file` is what messages call it.
@@ -135,6 +150,26 @@ mod tests {
         assert_eq!(dev.network.map(|network| network.nat), Some(Nat::Single));
         assert_eq!(dev.load_balancer.kind, LoadBalancerKind::Nlb);
         assert_eq!(dev.image.source.owner, "792107900819", "what the file leaves out has its default");
+    }
+
+    #[test]
+    fn a_file_for_the_nodes_that_looks_like_a_template_is_refused_by_line() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let workspace = Workspace::open(dir.path()).expect("a workspace");
+        let text = edited(&[("  cni: canal", "  config: {audit_policy: audit.yaml}\n  cni: canal")]);
+        make_dir(&RealDisk, &dir.path().join("environments"), 0o700).expect("made");
+        write_atomic(&workspace.environment_file("dev"), text.as_bytes(), 0o600).expect("written");
+        let policy =
+            |text: &str| write_atomic(&dir.path().join("audit.yaml"), text.as_bytes(), 0o600).expect("written");
+
+        policy("kind: Policy\nrules: [{level: '{{ lookup(\"env\", \"HOME\") }}'}]\n");
+        let failure = load(&workspace, "dev").expect_err("refused");
+        policy("kind: Policy # 100 % data, {as: it, is: {}}\n");
+        let taken = load(&workspace, "dev").expect("valid").rke2.config.files;
+
+        assert_eq!(failure.what(), "environments/dev.yaml: `rke2.config.audit_policy` cannot be given to nodes");
+        assert_eq!(failure.causes(), ["audit.yaml: line 2 holds `{{`; files are data, nothing in them is a template"]);
+        assert_eq!(taken.values().collect::<Vec<_>>(), ["kind: Policy # 100 % data, {as: it, is: {}}\n"]);
     }
 
     #[test]

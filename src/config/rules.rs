@@ -280,9 +280,7 @@ fn room(draft: &mut Draft<'_>) {
 
 fn load_balancer(draft: &mut Draft<'_>) {
     let Some(balancer) = draft.load_balancer.clone() else { return };
-    if balancer.kind != LoadBalancerKind::External && balancer.address.is_some() {
-        draft.tell("load_balancer.address", "is given, but only `kind: external` has an address that the file tells");
-    }
+    hosts::only_there(draft, &balancer);
     let servers = draft.servers.as_ref().map(|servers| servers.count).filter(|count| *count > 1);
     match balancer.kind {
         LoadBalancerKind::None => {
@@ -295,7 +293,7 @@ fn load_balancer(draft: &mut Draft<'_>) {
                 );
             }
         }
-        kind if draft.platform != Some(Platform::Aws) => hosts::load_balancer(draft, kind, balancer.address.as_deref()),
+        kind if draft.platform != Some(Platform::Aws) => hosts::load_balancer(draft, kind, &balancer),
         LoadBalancerKind::Nlb => {}
         LoadBalancerKind::KubeVip => {
             draft.tell(

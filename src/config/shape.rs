@@ -14,7 +14,7 @@ use crate::config::problem::Problem;
 use crate::units::{ByteSize, Span};
 
 /// What a tool could take for a template of its own: Ansible, OpenTofu and Packer, OpenTofu's directives.
-const TEMPLATES: [&str; 3] = ["{{", "${", "%{"];
+const TEMPLATES: [&str; 5] = ["{{", "{%", "{#", "${", "%{"];
 
 /// What was kept of a tree, and what was wrong with it.
 pub struct Shaped {

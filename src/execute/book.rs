@@ -136,6 +136,10 @@ impl Book {
         self.writer.append(Record::Intent(intent)).await.map(drop)
     }
 
+    async fn gone(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure> {
+        self.writer.append(Record::ChildEnded { id: id.to_owned(), code, took }).await.map(drop)
+    }
+
     async fn settle(&self, settled: Settled) -> Result<(), Failure> {
         self.writer.append(Record::Outcome(Box::new(settled))).await.map(drop)
     }
@@ -218,7 +222,12 @@ impl Witness for Book {
     }
 
     async fn ended(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure> {
-        self.writer.append(Record::ChildEnded { id: id.to_owned(), code, took }).await.map(drop)
+        self.gone(id, code, took).await?;
+        self.leave_lock(id, code).await
+    }
+
+    async fn vanished(&self, id: &str) -> Result<(), Failure> {
+        self.gone(id, None, None).await
     }
 
     fn open(&self) -> Vec<String> {
@@ -228,6 +237,14 @@ impl Witness for Book {
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure> {
         let value = json!({ "copy": copy, "sha256": digest });
         self.record_fact(&format!("tofu-state/{slot}"), value).await
+    }
+
+    async fn state_locked(&self, stage: Kind, slot: &str) -> Result<bool, Failure> {
+        self.note_lock(stage, slot).await
+    }
+
+    async fn lock_left(&self, stage: Kind) -> Result<Option<String>, Failure> {
+        self.left_lock(stage).await
     }
 }
 

@@ -6,6 +6,7 @@
 mod attempt;
 mod book;
 mod down;
+mod locks;
 mod overdue;
 mod pace;
 mod stall;

@@ -14,6 +14,9 @@ use crate::failure::{Exit, Failure};
 use crate::objects::blocking;
 use crate::workspace::{Disk, Published, RealDisk, StateDir, make_dir, publish, sweep_unfinished};
 
+/// What is written here, for people.
+const WHAT: &str = "the journal";
+
 /// A place for entries.
 #[async_trait]
 pub trait Store: Send + Sync {
@@ -56,22 +59,13 @@ impl LocalStore {
     fn path(&self, number: u64) -> PathBuf {
         self.dir.join(format!("{number:010}.json"))
     }
-
-    /// Does what blocks on a thread where it may.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let store = self.clone();
-        blocking("the journal", move || work(&store)).await
-    }
 }
 
 #[async_trait]
 impl Store for LocalStore {
     async fn create(&self, number: u64, bytes: &[u8]) -> Result<Published, Failure> {
         let bytes = bytes.to_vec();
-        self.blocking(move |store| {
+        blocking(self, WHAT, move |store| {
             make_dir(&*store.disk, &store.dir, 0o700)?;
             publish(&*store.disk, &store.path(number), &bytes, 0o600)
         })
@@ -79,15 +73,15 @@ impl Store for LocalStore {
     }
 
     async fn read(&self, numbers: RangeInclusive<u64>) -> Result<Vec<Option<Vec<u8>>>, Failure> {
-        self.blocking(move |store| numbers.map(|number| read_file(&store.path(number))).collect()).await
+        blocking(self, WHAT, move |store| numbers.map(|number| read_file(&store.path(number))).collect()).await
     }
 
     async fn last(&self) -> Result<u64, Failure> {
-        self.blocking(|store| last_number(&store.dir)).await
+        blocking(self, WHAT, |store| last_number(&store.dir)).await
     }
 
     async fn sweep(&self) -> Result<(), Failure> {
-        self.blocking(|store| sweep_unfinished(&*store.disk, &store.dir)).await
+        blocking(self, WHAT, |store| sweep_unfinished(&*store.disk, &store.dir)).await
     }
 
     fn place(&self, number: u64) -> String {

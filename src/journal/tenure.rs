@@ -64,6 +64,11 @@ impl Tenure {
         Self { objects, vantage, ttl, kept, turn: tokio::sync::Mutex::default(), lost: watch::Sender::new(false) }
     }
 
+    /// Where the lease lies, and what is kept beside it.
+    pub(super) fn objects(&self) -> &dyn Objects {
+        &*self.objects
+    }
+
     pub fn standing(&self) -> Standing {
         let kept = self.kept();
         let age = self.vantage.now().saturating_sub(kept.confirmed);

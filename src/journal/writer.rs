@@ -6,6 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use super::{Anchor, Entry, Journal, Lease, Memory, Record, fenced};
 use crate::event::Outcome;
@@ -38,6 +39,11 @@ impl Writer {
 
     pub fn run(&self) -> u32 {
         self.run
+    }
+
+    /// The environment that is written about.
+    pub(super) fn environment(&self) -> Uuid {
+        self.journal().environment.id
     }
 
     pub fn lease(&self) -> &Lease {

@@ -1,5 +1,6 @@
 //! One open connection to a machine, and scripts over it.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ impl Connection {
     {
         let _turn = self.peer.sessions.acquire().await.map_err(|_| Failure::bug("a connection's turns were closed"))?;
         let session = self.session().await?;
-        let mut child = self.spawn(&session, words).await?;
+        let mut child = self.spawn(&*session, words).await?;
         let (stdin, stdout, stderr) = (child.stdin().take(), child.stdout().take(), child.stderr().take());
         let feeding = async {
             match stdin {
@@ -138,16 +139,14 @@ impl Connection {
         Ok(Output { stdout, stderr, code })
     }
 
-    pub(super) async fn spawn<'a>(
-        &self,
-        session: &'a Session,
-        words: &[String],
-    ) -> Result<Child<&'a Session>, Failure> {
+    pub(super) async fn spawn<S>(&self, session: S, words: &[String]) -> Result<Child<S>, Failure>
+    where
+        S: Deref<Target = Session> + Clone,
+    {
         let Some((program, arguments)) = words.split_first() else {
             return Err(Failure::bug("nothing to run on a node"));
         };
-        session
-            .command(program.clone())
+        Session::to_command(session, program.clone())
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -158,7 +157,10 @@ impl Connection {
     }
 
     /// The exit code. The multiplexing protocol does not tell a killed command from a lost connection; the master does.
-    pub(super) async fn ended(&self, child: Child<&Session>, session: &Session) -> Result<i32, Failure> {
+    pub(super) async fn ended<S>(&self, child: Child<S>, session: &Session) -> Result<i32, Failure>
+    where
+        S: Deref<Target = Session> + Clone,
+    {
         match child.wait().await {
             Ok(status) => Ok(status.code().unwrap_or(-1)),
             Err(openssh::Error::Remote(_)) => Ok(NOT_FOUND),

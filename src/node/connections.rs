@@ -14,7 +14,7 @@ use crate::environment::NodeName;
 use crate::failure::{Exit, Failure};
 use crate::node::census::{Census, Question, ask};
 use crate::node::connection::Connection;
-use crate::node::ssh_config::{Host, JUMP, config, known_hosts};
+use crate::node::ssh_config::{Host, JUMP, config, jump_name, known_hosts};
 use crate::node::trouble::not_connected;
 use crate::secret::Secret;
 use crate::workspace::{RealDisk, make_dir, write_atomic};
@@ -84,10 +84,7 @@ impl Connections {
 
     /// As [`get`](Self::get), for a machine that is in no artifact yet, such as one that checks an image.
     pub async fn open(&self, name: &str, reach: &Reach, jump: Option<&Reach>) -> Result<Connection, Failure> {
-        if let Some(jump) = jump {
-            self.0.peer(JUMP, jump, false)?;
-        }
-        let peer = self.0.peer(name, reach, jump.is_some())?;
+        let peer = self.0.led(name, reach, jump)?;
         self.0.session(&peer).await?;
         Ok(Connection::new(Arc::clone(&self.0), peer))
     }
@@ -120,10 +117,10 @@ impl Connections {
     /// Writes the configuration and the pinned keys for these nodes, so that Ansible and `ssh` can use them.
     pub async fn write_config(&self, access: &Access) -> Result<PathBuf, Failure> {
         if let Some(jump) = &access.jump {
-            self.0.peer(JUMP, jump, false)?;
+            self.0.peer(JUMP, jump, None)?;
         }
         for (node, reach) in &access.nodes {
-            self.0.peer(&node.0, reach, access.jump.is_some())?;
+            self.0.led(&node.0, reach, access.jump.as_ref())?;
         }
         self.0.write_files().await?;
         Ok(self.config_path())
@@ -172,14 +169,25 @@ impl Table {
         self.dir.join(if own_key { "jump-key" } else { "key" })
     }
 
+    /// The entry of a machine and of the one that leads there: its own, else the one that leads to all.
+    fn led(&self, name: &str, reach: &Reach, jump: Option<&Reach>) -> Result<Arc<Peer>, Failure> {
+        let (jump, behind) = match (&reach.jump, jump) {
+            (Some(own), _) => (own.as_ref(), jump_name(own)),
+            (None, Some(jump)) => (jump, JUMP.to_owned()),
+            (None, None) => return self.peer(name, reach, None),
+        };
+        self.peer(&behind, jump, None)?;
+        self.peer(name, reach, Some(behind))
+    }
+
     /// The entry of a machine; a new one when the machine behind the name is another or has moved.
-    fn peer(&self, name: &str, reach: &Reach, behind_jump: bool) -> Result<Arc<Peer>, Failure> {
+    fn peer(&self, name: &str, reach: &Reach, behind: Option<String>) -> Result<Arc<Peer>, Failure> {
         if reach.host_keys.is_empty() {
             return Err(Failure::new(Exit::Platform, format!("no host key of `{name}` is pinned"))
                 .because("a machine is not talked to before its platform has vouched for its key"));
         }
         let identity = self.identity(name);
-        let host = Host { name: name.to_owned(), reach: reach.clone(), behind_jump, identity, socket: None };
+        let host = Host { name: name.to_owned(), reach: reach.clone(), behind, identity, socket: None };
         let mut peers = lock(&self.peers);
         if let Some(peer) = peers.get(name)
             && peer.host == host
@@ -207,8 +215,8 @@ impl Table {
         }
         *current = None;
         *lock(&peer.socket) = None;
-        if peer.host.behind_jump {
-            let jump = lock(&self.peers).get(JUMP).cloned();
+        if let Some(behind) = &peer.host.behind {
+            let jump = lock(&self.peers).get(behind).cloned();
             if let Some(jump) = jump {
                 Box::pin(self.session(&jump)).await?;
             }
@@ -231,7 +239,7 @@ impl Table {
                 std::num::NonZeroUsize::new(IDLE).unwrap_or(std::num::NonZeroUsize::MIN),
             ))
             .known_hosts_check(KnownHosts::Strict);
-        let log = if host.behind_jump { self.jump_log() } else { None };
+        let log = host.behind.as_deref().and_then(|behind| self.jump_log(behind));
         let before = log.as_deref().map_or(0, |log| read_from(log, 0).len());
         match tokio::time::timeout(OPENING, builder.connect_mux(&host.name)).await {
             Ok(Ok(session)) => Ok(session),
@@ -243,8 +251,8 @@ impl Table {
     }
 
     /// Where the jump machine's master writes why a way could not be opened; who asks it is only told that it failed.
-    fn jump_log(&self) -> Option<PathBuf> {
-        let jump = lock(&self.peers).get(JUMP).cloned()?;
+    fn jump_log(&self, behind: &str) -> Option<PathBuf> {
+        let jump = lock(&self.peers).get(behind).cloned()?;
         let socket = lock(&jump.socket).clone()?;
         Some(socket.with_file_name("log"))
     }
@@ -310,6 +318,7 @@ mod tests {
             port: 22,
             user: "rocky".to_owned(),
             host_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            jump: None,
         }
     }
 
@@ -340,6 +349,36 @@ mod tests {
 
         assert_eq!(failure.what(), "there is no way to a node `srver-1`");
         assert_eq!(failure.hints(), ["the nodes are server-1"]);
+    }
+
+    #[tokio::test]
+    async fn a_node_with_a_way_of_its_own_goes_that_way_and_the_others_go_the_common_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys = Keys { node: Some(Secret::new("PRIVATE")), jump: None };
+        let connections = Connections::new(dir.path(), keys, vec![]);
+        let way = Reach { address: "198.51.100.7".to_owned(), ..reach(&["ssh-ed25519 CCCC"]) };
+        let led = Reach { address: "192.0.2.2".to_owned(), jump: Some(Box::new(way)), ..reach(&["ssh-ed25519 BBBB"]) };
+        let node = |name: &str| NodeName(name.to_owned());
+        let access = Access {
+            nodes: BTreeMap::from([(node("server-1"), reach(&["ssh-ed25519 AAAA"])), (node("server-2"), led)]),
+            unreached: BTreeMap::new(),
+            jump: Some(reach(&["ssh-ed25519 DDDD"])),
+        };
+
+        let config = connections.write_config(&access).await.expect("written");
+
+        let text = std::fs::read_to_string(&config).expect("a configuration");
+        let way_of = |node: &str| {
+            let block = text.split("\nHost ").find(|block| block.starts_with(node)).expect("a block");
+            block
+                .lines()
+                .find(|line| line.contains("ProxyCommand"))
+                .and_then(|line| line.rsplit(' ').next())
+                .map(str::to_owned)
+        };
+        assert_eq!(way_of("server-1 ").as_deref(), Some("jump"));
+        assert_eq!(way_of("server-2 ").as_deref(), Some("jump-198.51.100.7-22"));
+        assert_eq!(way_of("jump-198.51.100.7-22 "), None);
     }
 
     #[tokio::test]

@@ -30,13 +30,19 @@ const HOST_KEY_TYPES: [(&str, &str); 5] = [
 /// The name of the jump machine in the configuration and among the tags of machines; no node may have it.
 pub const JUMP: &str = "jump";
 
+/// The name of a machine that leads to some nodes only.
+pub(super) fn jump_name(jump: &Reach) -> String {
+    format!("{JUMP}-{}-{}", jump.address, jump.port)
+}
+
 /// One machine in the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Host {
     /// What a person types.
     pub name: String,
     pub reach: Reach,
-    pub behind_jump: bool,
+    /// The machine that leads there, by its name here.
+    pub behind: Option<String>,
     pub identity: PathBuf,
     /// The socket of its open master.
     pub socket: Option<PathBuf>,
@@ -51,7 +57,6 @@ struct Whole<'a> {
     hosts: Vec<Block<'a>>,
     config: &'a Path,
     known_hosts: &'a Path,
-    jump: &'a str,
     kex: &'a str,
     ciphers: &'a str,
     macs: &'a str,
@@ -71,7 +76,7 @@ struct Block<'a> {
     host_key_algorithms: String,
     identity: &'a Path,
     socket: Option<&'a Path>,
-    behind_jump: bool,
+    behind: Option<&'a str>,
 }
 
 impl<'a> Block<'a> {
@@ -87,7 +92,7 @@ impl<'a> Block<'a> {
             host_key_algorithms: host_key_algorithms(&reach.host_keys),
             identity: &host.identity,
             socket: host.socket.as_deref(),
-            behind_jump: host.behind_jump,
+            behind: host.behind.as_deref(),
         }
     }
 }
@@ -101,7 +106,6 @@ pub(super) fn config(dir: &Path, hosts: &[Host]) -> Result<String, Failure> {
         hosts: hosts.iter().map(Block::of).collect(),
         config: &dir.join("config"),
         known_hosts: &dir.join("known_hosts"),
-        jump: JUMP,
         kex: KEX,
         ciphers: CIPHERS,
         macs: MACS,
@@ -148,8 +152,9 @@ mod tests {
                 port: 22,
                 user: "rocky".to_owned(),
                 host_keys: vec!["ssh-ed25519 AAAA1".to_owned(), "ecdsa-sha2-nistp256 AAAA2".to_owned()],
+                jump: None,
             },
-            behind_jump,
+            behind: behind_jump.then(|| JUMP.to_owned()),
             identity: PathBuf::from("/run/x/key"),
             socket: None,
         }

@@ -100,8 +100,15 @@ mod tests {
             host_keys: vec![
                 "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti".to_owned(),
             ],
+            jump: None,
         };
-        Host { name: "server-1".to_owned(), reach, behind_jump: true, identity: PathBuf::new(), socket: None }
+        Host {
+            name: "server-1".to_owned(),
+            reach,
+            behind: Some("jump".to_owned()),
+            identity: PathBuf::new(),
+            socket: None,
+        }
     }
 
     fn connect_error(said: &str) -> openssh::Error {

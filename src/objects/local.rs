@@ -18,6 +18,9 @@ use crate::workspace::{Published, RealDisk, make_dir, publish, remove, write_ato
 /// Whoever replaces a file holds a lock on this one meanwhile.
 const TURN: &str = ".turn";
 
+/// What is written here, for people.
+const WHAT: &str = "the state";
+
 #[derive(Clone, Debug)]
 pub struct LocalObjects {
     dir: PathBuf,
@@ -72,42 +75,33 @@ impl LocalObjects {
         keys.sort();
         Ok(keys)
     }
-
-    /// Does what blocks on a thread where it may.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
-        let objects = self.clone();
-        blocking("the state", move || work(&objects)).await
-    }
 }
 
 #[async_trait]
 impl Objects for LocalObjects {
     async fn create(&self, key: &str, bytes: &[u8]) -> Result<Option<Tag>, Failure> {
         let (key, bytes) = (key.to_owned(), bytes.to_vec());
-        self.blocking(move |objects| objects.create_now(&key, &bytes)).await
+        blocking(self, WHAT, move |objects| objects.create_now(&key, &bytes)).await
     }
 
     async fn replace(&self, key: &str, bytes: &[u8], seen: &Tag) -> Result<Option<Tag>, Failure> {
         let (key, bytes, seen) = (key.to_owned(), bytes.to_vec(), seen.clone());
-        self.blocking(move |objects| objects.replace_now(&key, &bytes, &seen)).await
+        blocking(self, WHAT, move |objects| objects.replace_now(&key, &bytes, &seen)).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Object>, Failure> {
         let key = key.to_owned();
-        self.blocking(move |objects| read(&objects.path(&key))).await
+        blocking(self, WHAT, move |objects| read(&objects.path(&key))).await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         let prefix = prefix.to_owned();
-        self.blocking(move |objects| objects.list_now(&prefix)).await
+        blocking(self, WHAT, move |objects| objects.list_now(&prefix)).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), Failure> {
         let key = key.to_owned();
-        self.blocking(move |objects| {
+        blocking(self, WHAT, move |objects| {
             let path = objects.path(&key);
             // Removing makes its directory durable, which need not be there.
             if path.exists() { remove(&RealDisk, &path) } else { Ok(()) }

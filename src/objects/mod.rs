@@ -99,12 +99,14 @@ async fn ignored(objects: &dyn Objects, key: &str) -> Result<Option<&'static str
     Ok((!is_third).then_some("If-Match"))
 }
 
-/// Does what blocks on a thread where it may; it is done even when this future is dropped.
-pub async fn blocking<T: Send + 'static>(
+/// Does to a place what blocks, on a thread where it may; it is done even when this future is dropped.
+pub async fn blocking<P: Clone + Send + 'static, T: Send + 'static>(
+    place: &P,
     what: &str,
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    work: impl FnOnce(&P) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let place = place.clone();
+    let done = tokio::task::spawn_blocking(move || work(&place)).await;
     done.unwrap_or_else(|error| Err(Failure::bug(format!("writing {what} ended early")).because(error)))
 }
 

@@ -11,6 +11,7 @@ use crate::artifact::{Artifact, Kind};
 use crate::environment::{Environment, LoadBalancerKind};
 use crate::failure::{Exit, Failure};
 use crate::journal::Memory;
+use crate::load_balancer::KUBE_VIP;
 use crate::stages::{Cluster, FIXED, fixed};
 
 /// A value of the file that was settled when the environment was made, and is another one now.
@@ -47,6 +48,7 @@ pub fn lasting(env: &Environment, memory: &Memory) -> Vec<Lasting> {
     if let Some(Artifact::LoadBalancer(balancer)) = made(Kind::LoadBalancer) {
         let was = match balancer.id.as_str() {
             "" => LoadBalancerKind::None,
+            KUBE_VIP => LoadBalancerKind::KubeVip,
             // Its address is all that we have of it.
             id if id == balancer.address => LoadBalancerKind::External,
             _ => LoadBalancerKind::Nlb,

@@ -154,7 +154,7 @@ impl Children {
         // One whose start could not be written down for certain was never started, and has no record.
         for id in self.witness.open() {
             if !self.dir.join(&id).exists() {
-                self.witness.ended(&id, None, None).await?;
+                self.witness.vanished(&id).await?;
             }
         }
         Ok(())

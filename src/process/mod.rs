@@ -41,6 +41,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::artifact::Kind;
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
 use crate::secret::Secret;
@@ -153,9 +154,19 @@ pub trait Witness: Send + Sync {
     /// The child has ended; without a code when a signal ended it or nobody saw its end, without a time in the latter case.
     async fn ended(&self, id: &str, code: Option<i32>, took: Option<Duration>) -> Result<(), Failure>;
 
+    /// Nobody here knows anything of a child, so that it was never started, or not from here.
+    async fn vanished(&self, id: &str) -> Result<(), Failure>;
+
     /// The ids of all children that were started and of whose end nobody told yet.
     fn open(&self) -> Vec<String>;
 
     /// A tool's own state file was copied and made durable under this digest.
     async fn state_kept(&self, slot: &str, copy: &Path, digest: &Digest) -> Result<(), Failure>;
+
+    /// The child in this slot works under the lock of a stage's state, which it shares with other machines: notes which one
+    /// that is. Whether there was one.
+    async fn state_locked(&self, stage: Kind, slot: &str) -> Result<bool, Failure>;
+
+    /// The id of the lock that lies on a stage's shared state, if a child of ours held it whose end is proven.
+    async fn lock_left(&self, stage: Kind) -> Result<Option<String>, Failure>;
 }

@@ -9,8 +9,8 @@ use crate::decision::{Decision, NodeChange, Plan, Verdict};
 use crate::report::time::about;
 
 /// What to do about nodes that are outdated.
-const LATER: &str = "`up` leaves outdated nodes as they are; `rotate` (size, disk, image) and `upgrade` (RKE2) bring them \
-                     up to date, in a later version";
+const LATER: &str = "`up` leaves outdated nodes as they are; `upgrade` brings them to another RKE2 release, `rotate` (size, \
+                     disk, image) in a later version";
 
 /// Where the time that a stage takes stands.
 const TIME: usize = 50;
@@ -112,7 +112,7 @@ mod tests {
           new    nodes          general-3
           keeps  server-1       outdated: size a, wanted b
           restart server-2      40-sre-snapshots.yaml; its pods run on, nothing is drained
-          hint   `up` leaves outdated nodes as they are; `rotate` (size, disk, image) and `upgrade` (RKE2) bring them up to date, in a later version
+          hint   `up` leaves outdated nodes as they are; `upgrade` brings them to another RKE2 release, `rotate` (size, disk, image) in a later version
         ");
     }
 }

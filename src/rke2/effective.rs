@@ -40,7 +40,7 @@ pub fn ask_configuration() -> String {
          \x20 [ ! -r \"$file\" ] || {{ echo; echo \"{FILE}$file\"; cat \"$file\"; }}\n\
          done\n\
          token=/etc/rancher/rke2/agent-token\n\
-         [ ! -r \"$token\" ] || {{ echo; echo \"{AGENT_TOKEN}$(sha256sum <\"$token\" | cut -d ' ' -f 1)\"; }}\n\
+         [ ! -r \"$token\" ] || {{ echo; echo \"{AGENT_TOKEN}$(tr -d '\\n' <\"$token\" | sha256sum | cut -d ' ' -f 1)\"; }}\n\
          exit 0"
     )
 }

@@ -18,6 +18,8 @@ pub struct NodeStatus {
     /// The name of its etcd member, of a server only.
     pub member: Option<String>,
     pub address: Option<String>,
+    /// When it was registered.
+    pub created: Option<Timestamp>,
     /// When the last of the conditions that a join waits for came true; to the second.
     pub since: Option<Timestamp>,
 }
@@ -38,6 +40,7 @@ impl NodeStatus {
             not_voting: unmet(status, "EtcdIsVoter").filter(|_| is_server),
             member: annotation("etcd.rke2.cattle.io/node-name"),
             address: address(status),
+            created: metadata.get("creationTimestamp").and_then(|time| time.as_str()?.parse().ok()),
             since: since(status),
         })
     }

@@ -86,7 +86,8 @@ pub fn ways(from: &NodeName, nodes: &BTreeMap<NodeName, (Role, String)>) -> Vec<
 /// A script that tries these ways from a node, side by side, and asks for its clock.
 pub fn ask_ways(ways: &[Way]) -> String {
     let mut script = format!(
-        r#"try() {{
+        r#"echo "@time $(date +%s.%N)"
+try() {{
   for again in $(seq {TRIES}); do
     said=$(timeout {PATIENCE} bash -c 'exec 3<>"/dev/tcp/$0/$1"' "$2" "$3" 2>&1); code=$?
     case "$code:$said" in 0:*|*efused*) break ;; esac
@@ -110,13 +111,13 @@ pub fn ask_ways(ways: &[Way]) -> String {
          [ \"$(systemctl is-active firewalld.service 2>/dev/null)\" != active ] || echo @firewalld\n\
          if command -v chronyc >/dev/null; then\n\
          \x20 clock=$(timeout 5 chronyc -n tracking 2>&1) && echo \"$clock\" | grep -q 'Leap status *: Normal' || echo \"@clock not synchronised: $(echo \"$clock\" | grep -i 'leap\\|cannot' | tail -n 1)\"\n\
-         fi\nexit 0",
+         fi\necho \"@time $(date +%s.%N)\"\nexit 0",
     );
     script
 }
 
 /// What a node told of its ways.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// By the index of the way, why it is closed.
     closed: BTreeMap<usize, String>,
@@ -124,6 +125,32 @@ pub struct Measured {
     pub has_firewall: bool,
     /// What is wrong with its clock.
     pub clock: Option<String>,
+    /// What its clock showed when it began and when it ended, in seconds since 1970.
+    times: Vec<f64>,
+}
+
+/// By how many seconds a clock may differ from the others: certificates and leases bear that.
+const APART: f64 = 10.0;
+
+/// By how many seconds a node's clock is ahead of ours: at least the one, at most the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ahead {
+    least: f64,
+    most: f64,
+}
+
+/// The nodes whose clock differs from the others' by more than it may, with the seconds that it is ahead by. Our own clock
+/// is one voice among them, so that of two nodes the right one is told.
+pub fn apart(clocks: &BTreeMap<NodeName, Ahead>) -> BTreeMap<NodeName, i64> {
+    let mut voices: Vec<f64> = clocks.values().map(|ahead| f64::midpoint(ahead.least, ahead.most)).collect();
+    voices.push(0.0);
+    voices.sort_by(f64::total_cmp);
+    let agreed = voices[voices.len() / 2];
+    let is_apart = |ahead: &Ahead| ahead.least - agreed > APART || agreed - ahead.most > APART;
+    let wrong = clocks.iter().filter(|(_, ahead)| is_apart(ahead));
+    #[expect(clippy::cast_possible_truncation, reason = "seconds between clocks, rounded to be told")]
+    let seconds = |ahead: &Ahead| (f64::midpoint(ahead.least, ahead.most) - agreed).round() as i64;
+    wrong.map(|(node, ahead)| (node.clone(), seconds(ahead))).collect()
 }
 
 impl Measured {
@@ -137,11 +164,19 @@ impl Measured {
                 }
             } else if line.trim() == "@firewalld" {
                 measured.has_firewall = true;
+            } else if let Some(time) = line.strip_prefix("@time ").and_then(|time| time.trim().parse().ok()) {
+                measured.times.push(time);
             } else if let Some(why) = line.strip_prefix("@clock ") {
                 measured.clock = Some(why.trim().trim_end_matches(':').to_owned());
             }
         }
         measured
+    }
+
+    /// How its clock stands to ours, which showed `asked` before it was asked and `heard` when it had answered.
+    pub fn ahead(&self, asked: f64, heard: f64) -> Option<Ahead> {
+        let (began, ended) = (self.times.first()?, self.times.last()?);
+        Some(Ahead { least: ended - heard, most: began - asked })
     }
 
     /// The ways that are closed.
@@ -217,6 +252,32 @@ mod tests {
         let unknown = Measured::read("@way 7 the name is not known\n@firewalld\n");
         assert_eq!(unknown.holes(&from, &ways).len(), 1, "a name is judged whatever is behind it");
         assert!(unknown.has_firewall);
+    }
+
+    #[test]
+    fn a_clock_that_differs_from_the_others_is_told_and_a_slow_answer_is_no_difference() {
+        let told = |began: f64, ended: f64| {
+            let measured = Measured::read(&format!("@time {began:.9}\n@way 1 reached\n@time {ended:.9}\n"));
+            measured.ahead(1000.0, 1030.0).expect("told")
+        };
+        let clocks = |nodes: &[(&str, Ahead)]| -> BTreeMap<NodeName, Ahead> {
+            nodes.iter().map(|(name, ahead)| (NodeName((*name).to_owned()), *ahead)).collect()
+        };
+        let told_apart = |nodes: &[(&str, Ahead)]| -> Vec<(String, i64)> {
+            apart(&clocks(nodes)).into_iter().map(|(node, seconds)| (node.0, seconds)).collect()
+        };
+        let (right, slow) = (told(1001.0, 1029.0), told(1025.0, 1026.0));
+
+        assert_eq!(told_apart(&[("server-1", right), ("server-2", slow), ("server-3", right)]), []);
+        let behind = told(1001.0 - 3600.0, 1029.0 - 3600.0);
+        assert_eq!(
+            told_apart(&[("server-1", right), ("server-2", behind), ("server-3", slow)]),
+            [("server-2".to_owned(), -3600)]
+        );
+        assert_eq!(told_apart(&[("server-1", right), ("server-2", behind)]), [("server-2".to_owned(), -3600)]);
+        let all = [("server-1", behind), ("server-2", behind), ("server-3", behind)];
+        assert_eq!(told_apart(&all), [], "it is our clock that is wrong");
+        assert_eq!(Measured::read("@way 1 reached\n").ahead(0.0, 1.0), None);
     }
 
     #[test]

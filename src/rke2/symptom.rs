@@ -31,7 +31,7 @@ const fn passing(sign: &'static str, cause: &'static str, hint: &'static str) ->
 }
 
 /// The most telling first: a line may show several.
-const SYMPTOMS: [Symptom; 19] = [
+const SYMPTOMS: [Symptom; 21] = [
     hopeless(
         "token CA hash does not match the Cluster CA certificate hash",
         "it was told a token of another cluster, or the cluster behind the address is another one",
@@ -89,6 +89,21 @@ const SYMPTOMS: [Symptom; 19] = [
         "the machine needs cgroup v2 with its controllers",
     ),
     hopeless(
+        "failed to get runtime image",
+        "the image archive of its version is missing or damaged, and it cannot fetch the image from the internet",
+        "the archives in /var/lib/rancher/rke2/agent/images must be of the installed version: remove them and /usr/local/bin/rke2, or make the node anew",
+    ),
+    hopeless(
+        "failed to load image from",
+        "an image archive is damaged",
+        "remove it from /var/lib/rancher/rke2/agent/images and /usr/local/bin/rke2 with it, or make the node anew",
+    ),
+    hopeless(
+        "no space left on device",
+        "its disk is full",
+        "make room on the node or give it a larger disk, then run the same command again",
+    ),
+    hopeless(
         "not authorized",
         "the servers do not accept its token",
         "agents need the agent token, servers the server token; compare their fingerprints in `history`",
@@ -112,11 +127,6 @@ const SYMPTOMS: [Symptom; 19] = [
         "certificate is valid for",
         "the address is not in the servers' certificate",
         "the load balancer's name must be in `tls-san` on every server",
-    ),
-    passing(
-        "no space left on device",
-        "its disk is full",
-        "make room on the node or give it a larger disk, then run the same command again",
     ),
     passing(
         "failed to get CA certs",

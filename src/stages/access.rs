@@ -126,11 +126,14 @@ async fn open(name: &NodeName, node: &Node, jump: Option<&Reach>, cx: &Context<'
             port: node.port,
             user: node.user.clone(),
             host_keys,
+            jump: None,
         })
     };
     let result = async {
         running(name, node, cx).await?;
-        let reach = cx.step(step, async |_: &Reach| Ok(true), pin).await?;
+        let pinned = cx.step(step, async |_: &Reach| Ok(true), pin).await?;
+        let named = cx.env.hosts.as_ref().and_then(|hosts| hosts.reach(name, node.role));
+        let reach = Reach { jump: named.and_then(|named| named.jump), ..pinned };
         login(name, &reach, jump, cx).await?;
         Ok(reach)
     };

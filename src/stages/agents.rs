@@ -228,10 +228,9 @@ async fn refused(
     let mended = join_all(mended).await.into_iter();
     let mut refused: BTreeMap<NodeName, Failure> =
         mended.filter_map(|(node, mended)| Some((node, mended.err()?))).collect();
-    let holes = ways::measure(names, &balancer.address, access, cx).await?;
+    let found = ways::measure(names, &balancer.address, access, cx).await?;
     for node in names {
-        let own: Vec<_> = holes.iter().filter(|hole| hole.from == *node).cloned().collect();
-        if let Some(failure) = ways::refusal(&own) {
+        if let Some(failure) = found.refusal(|one| one == node) {
             refused.insert(node.clone(), failure.of(node));
         }
     }

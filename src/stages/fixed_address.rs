@@ -1,17 +1,19 @@
 //! The fixed address of the API and of registration where no load balancer is made: one that is there already, or none.
 //!
-//! What stands behind an address of somebody else's shows only when servers serve; the proof of health goes through it.
+//! What stands behind an address of somebody else's shows only when servers serve; the proof of health goes through it. One
+//! that the servers pass on among themselves must be nobody's before they do.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::artifact::{Artifact, Kind, LoadBalancer};
+use crate::artifact::{Access, Artifact, Kind, LoadBalancer};
 use crate::environment::{Environment, LoadBalancerKind};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
+use crate::load_balancer::KUBE_VIP;
 use crate::rke2::API_PORT;
-use crate::stages::{Context, Given, Made, Presence, Stage};
+use crate::stages::{Context, Given, Made, Presence, Stage, kube_vip};
 
 pub struct FixedAddressStage;
 
@@ -24,8 +26,11 @@ impl Stage for FixedAddressStage {
         Kind::LoadBalancer
     }
 
-    fn needs(&self, _: &Environment) -> Vec<Kind> {
-        vec![]
+    fn needs(&self, env: &Environment) -> Vec<Kind> {
+        match env.load_balancer.kind {
+            LoadBalancerKind::KubeVip => vec![Kind::Access],
+            LoadBalancerKind::External | LoadBalancerKind::None | LoadBalancerKind::Nlb => vec![],
+        }
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
@@ -37,11 +42,17 @@ impl Stage for FixedAddressStage {
         Ok(Presence::Standing)
     }
 
-    async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
+    async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         match (cx.env.load_balancer.kind, &cx.env.load_balancer.address) {
             (LoadBalancerKind::External, Some(address)) => {
                 known(address).await?;
                 let (id, address) = (address.clone(), address.clone());
+                Ok(Artifact::LoadBalancer(LoadBalancer { id, address, ..LoadBalancer::default() }).into())
+            }
+            (LoadBalancerKind::KubeVip, Some(address)) => {
+                let access: Access = given.get(Kind::Access)?;
+                kube_vip::free(address, &access, cx).await.map_err(|failure| failure.of(cx.stage))?;
+                let (id, address) = (KUBE_VIP.to_owned(), address.clone());
                 Ok(Artifact::LoadBalancer(LoadBalancer { id, address, ..LoadBalancer::default() }).into())
             }
             (LoadBalancerKind::None, _) => Ok(Artifact::LoadBalancer(LoadBalancer::default()).into()),

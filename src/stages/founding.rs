@@ -15,8 +15,8 @@ use crate::environment::{NodeName, Role};
 use crate::event::Outcome;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::rke2::{State, UnitActivity};
-use crate::stages::{Context, joining};
+use crate::rke2::{State, UnitActivity, foreign_store};
+use crate::stages::{Context, halves, joining};
 
 const FOUNDER: &str = "servers/founder";
 
@@ -113,10 +113,36 @@ pub fn silent(access: &Access) -> Option<Failure> {
 }
 
 /// The servers that run as members now.
-pub async fn running(servers: &[NodeName], access: &Access, cx: &Context<'_>) -> Result<BTreeSet<NodeName>, Failure> {
-    let runs = |state: &State| state.has_store && state.server.activity == UnitActivity::Active;
+///
+/// # Errors
+/// Exit 7, a person decides: one of them runs as a member of another cluster than this.
+pub async fn running(
+    servers: &[NodeName],
+    cluster: Option<&Digest>,
+    access: &Access,
+    cx: &Context<'_>,
+) -> Result<BTreeSet<NodeName>, Failure> {
     let states = states(servers, access, cx).await?;
-    Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect())
+    match cluster.and_then(|ca| strays(&states, ca)) {
+        Some((node, why)) => Err(halves::another_cluster(&node, &why)),
+        None => Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect()),
+    }
+}
+
+/// Which server runs as a member of another cluster than this, and how that shows; `None` where none does.
+pub async fn stray(cluster: &str, access: &Access, cx: &Context<'_>) -> Result<Option<String>, Failure> {
+    let Some(ca) = Digest::parse(cluster) else { return Ok(None) };
+    let stray = strays(&states(&nodes(access), access, cx).await?, &ca);
+    Ok(stray.map(|(node, why)| format!("`{node}` belongs to another cluster: {why}")))
+}
+
+fn runs(state: &State) -> bool {
+    state.has_store && state.server.activity == UnitActivity::Active
+}
+
+fn strays(states: &[(NodeName, State)], ca: &Digest) -> Option<(NodeName, String)> {
+    let running = states.iter().filter(|(_, state)| runs(state));
+    running.into_iter().find_map(|(node, state)| Some((node.clone(), foreign_store(state, ca)?)))
 }
 
 /// In which order servers get their turn: the founder first until there is a cluster; from then on those that do not

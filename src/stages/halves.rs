@@ -46,6 +46,15 @@ pub async fn half_joined(cx: &Context<'_>) -> BTreeMap<NodeName, String> {
     halves.collect()
 }
 
+/// Why a node is left to a person that holds what is of another cluster.
+pub fn another_cluster(node: &NodeName, why: &str) -> Failure {
+    let hint = format!(
+        "if nothing of it is to be kept: run rke2-killall.sh on `{node}` and remove /var/lib/rancher/rke2/server"
+    );
+    let failure = Failure::new(Exit::Unhealthy, format!("`{node}` belongs to another cluster"));
+    failure.class(Class::NeedsPerson).because(why).hint(hint)
+}
+
 /// A node that is to join, and the servers that are members and run.
 pub struct Joining<'a> {
     pub node: &'a NodeName,
@@ -69,10 +78,7 @@ impl Joining<'_> {
             return Ok(());
         }
         if let Some(why) = rke2::foreign_store(&state, self.ca).filter(|_| self.role == Role::Server) {
-            return Err(Failure::new(Exit::Unhealthy, format!("`{node}` belongs to another cluster"))
-                .class(Class::NeedsPerson)
-                .because(why)
-                .hint(format!("if nothing of it is to be kept: run rke2-killall.sh on `{node}` and remove /var/lib/rancher/rke2/server")));
+            return Err(another_cluster(node, &why));
         }
         let Some((server, told)) = self.told().await? else { return Ok(()) };
         let address = self.address()?;

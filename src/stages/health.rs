@@ -143,7 +143,10 @@ struct Way {
 
 impl Way {
     async fn open(server: &str, access: &Access, cx: &Context<'_>) -> Result<Self, Failure> {
-        let Some(jump) = &access.jump else { return Ok(Self { route: Route::Direct, _forward: None }) };
+        let own = || access.nodes.values().find_map(|reach| reach.jump.as_deref());
+        let Some(jump) = access.jump.as_ref().or_else(own) else {
+            return Ok(Self { route: Route::Direct, _forward: None });
+        };
         let host = server.trim_start_matches("https://").rsplit_once(':').map_or(server, |(host, _)| host);
         let forward = cx.connections.open_jump(jump).await?.forward(host, API_PORT).await?;
         Ok(Self { route: Route::Socket(forward.socket().to_owned()), _forward: Some(forward) })
@@ -166,6 +169,7 @@ mod tests {
             port: 22,
             user: "rocky".to_owned(),
             host_keys: vec![],
+            jump: None,
         };
         let joined = |node: &str| {
             let one = Joined { machine: "i-1".to_owned(), version: "v1.35.4+rke2r1".to_owned() };

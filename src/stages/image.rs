@@ -349,7 +349,15 @@ async fn reach(
         Failure::new(Exit::Platform, format!("machine `{}` has no address to be reached at", machine.id))
     })?;
     let host_keys = pinned_keys(cx, &machine.id).await?;
-    Ok(Reach { machine: machine.id.clone(), role: None, address, port: 22, user: recipe.user.to_owned(), host_keys })
+    Ok(Reach {
+        machine: machine.id.clone(),
+        role: None,
+        address,
+        port: 22,
+        user: recipe.user.to_owned(),
+        host_keys,
+        jump: None,
+    })
 }
 
 /// Removes everything temporary of this recipe's builds.

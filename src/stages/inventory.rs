@@ -133,6 +133,7 @@ mod tests {
             port: 22,
             user: "rocky".to_owned(),
             host_keys: vec!["ecdsa-sha2-nistp256 AAAA".to_owned()],
+            jump: None,
         }
     }
 

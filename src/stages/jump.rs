@@ -20,6 +20,7 @@ pub fn named_jump(jump: &Jump) -> Option<Reach> {
         port: jump.port,
         user: jump.user.clone(),
         host_keys: vec![jump.host_key.clone()?],
+        jump: None,
     })
 }
 

@@ -22,7 +22,7 @@ use crate::environment::{Environment, NodeName, Role, Via};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::node::Connection;
+use crate::node::{Connection, quote};
 use crate::stages::several::several;
 use crate::stages::{Context, Given, Made, Presence, Stage, Step, named_jump};
 
@@ -55,8 +55,9 @@ impl Stage for MachinesStage {
         Kind::Nodes
     }
 
+    /// No machine is touched before all that goes on it is here.
     fn needs(&self, _: &Environment) -> Vec<Kind> {
-        vec![]
+        vec![Kind::Bundle]
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
@@ -87,23 +88,13 @@ impl Stage for MachinesStage {
     async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
         kept_members(cx)?;
         let ways = ways(cx);
-        let taken = join_all(ways.iter().map(|(name, reach)| take(name, reach, cx))).await;
-        let (mut nodes, mut failures) = (BTreeMap::new(), Vec::new());
-        for ((name, reach), result) in ways.iter().zip(taken) {
-            match result {
-                Ok(()) => drop(nodes.insert(name.clone(), node(reach))),
-                Err(failure) if failure.is_cancelled() => return Err(failure),
-                Err(failure) => {
-                    cx.node(name, NodeState::Failed, failure.what());
-                    failures.push((name.clone(), failure));
-                }
-            }
-        }
-        // All or none: who joins depends on who is there.
-        if failures.is_empty() {
-            return Ok(Artifact::Nodes(Nodes { nodes, jump: None }).into());
-        }
-        Err(several(&failures, ways.len(), "cannot be taken").of(cx.stage))
+        // All or none: who joins depends on who is there. None is taken before all were looked at.
+        let looks = join_all(ways.iter().map(|(name, reach)| fitting(name, reach, cx))).await;
+        let looks = all_of(&ways, looks, cx)?;
+        let taken = ways.iter().zip(&looks).map(|((name, reach), (_, look))| take(name, reach, look, cx));
+        all_of(&ways, join_all(taken).await, cx)?;
+        let nodes = ways.iter().map(|(name, reach)| (name.clone(), node(reach))).collect();
+        Ok(Artifact::Nodes(Nodes { nodes, jump: None }).into())
     }
 
     /// Leaves every machine as it was before it was taken; those of the file, and those that were recorded.
@@ -180,12 +171,38 @@ async fn look(connection: &Connection) -> Result<Look, Failure> {
     Ok(Look::read(&said))
 }
 
-/// Looks whether a machine can be a node, and takes it.
-async fn take(name: &NodeName, reach: &Reach, cx: &Context<'_>) -> Result<(), Failure> {
+/// What came of each machine, where it came of all.
+fn all_of<T>(
+    ways: &BTreeMap<NodeName, Reach>,
+    results: Vec<Result<T, Failure>>,
+    cx: &Context<'_>,
+) -> Result<Vec<(NodeName, T)>, Failure> {
+    let (mut done, mut failures) = (Vec::new(), Vec::new());
+    for (name, result) in ways.keys().zip(results) {
+        match result {
+            Ok(one) => done.push((name.clone(), one)),
+            Err(failure) if failure.is_cancelled() => return Err(failure),
+            Err(failure) => {
+                cx.node(name, NodeState::Failed, failure.what());
+                failures.push((name.clone(), failure));
+            }
+        }
+    }
+    if failures.is_empty() { Ok(done) } else { Err(several(&failures, ways.len(), "cannot be taken").of(cx.stage)) }
+}
+
+/// Looks whether a machine can be a node.
+async fn fitting(name: &NodeName, reach: &Reach, cx: &Context<'_>) -> Result<Look, Failure> {
     cx.node(name, NodeState::Working, "looking");
     let connection = open(name, reach, cx).await?;
     let look = look(&connection).await?;
     look.fits(name, &cx.env.name, cx.identity.id, Timestamp::now())?;
+    Ok(look)
+}
+
+/// Takes a machine that was looked at.
+async fn take(name: &NodeName, reach: &Reach, look: &Look, cx: &Context<'_>) -> Result<(), Failure> {
+    let connection = open(name, reach, cx).await?;
     let inputs = Inputs::new().value("machine", &reach.machine);
     let step = Step::new(name.0.clone(), inputs, format!("claim of {} on {}", cx.identity.id, reach.machine));
     let is_noted = look.holder().is_some();
@@ -209,7 +226,9 @@ async fn claim(name: &NodeName, reach: &Reach, connection: &Connection, cx: &Con
 async fn leave(name: &NodeName, reach: &Reach, cx: &Context<'_>) -> Result<(), Failure> {
     cx.node(name, NodeState::Working, "leaving it as it was");
     let connection = open(name, reach, cx).await?;
-    let script = with_words(&cx.identity.id.to_string(), &cx.env.name, name, LEAVE);
+    let address = cx.env.load_balancer.address.as_deref().filter(|_| cx.env.load_balancer.image.is_some());
+    let script = format!("VIP={}\n{LEAVE}", quote(address.unwrap_or_default()));
+    let script = with_words(&cx.identity.id.to_string(), &cx.env.name, name, &script);
     let output = connection.run_within(&script, true, LEAVING).await?;
     let said = output.stdout.lines().last().unwrap_or_default();
     match said.split_once(' ').unwrap_or((said, "")) {

@@ -24,6 +24,7 @@ mod infrastructure;
 mod inventory;
 mod joining;
 mod jump;
+mod kube_vip;
 mod load_balancer;
 mod machines;
 mod neighbour;

@@ -27,7 +27,7 @@ use crate::stages::joining::{
     self, AGENT_TOKEN, SERVER_TOKEN, address, member, password, play, still_member, variables,
 };
 use crate::stages::{Context, Given, Made, Presence, Stage, Step};
-use crate::stages::{configuring, inventory, registration, staging, upgrading, ways};
+use crate::stages::{configuring, inventory, kube_vip, registration, staging, upgrading, ways};
 
 pub struct ServersStage;
 
@@ -63,6 +63,9 @@ impl Stage for ServersStage {
             joining::changed_members(cx, Role::Server, &servers.joined, &access),
             registration::unregistered(&REGISTERED, &servers.joined, &balancer, cx),
         )?;
+        if let Some(why) = founding::stray(&servers.ca, &access, cx).await? {
+            return Ok(Presence::Foreign(why));
+        }
         let halves = if changed.is_empty() { BTreeMap::new() } else { halves::half_joined(cx).await };
         let told = |node: &NodeName| halves.get(node).cloned().unwrap_or(format!("{node} does not run as it joined"));
         let changed = changed.iter().map(told);
@@ -95,7 +98,7 @@ impl Stage for ServersStage {
         }
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
-        let running = running(&servers, &access, cx).await?;
+        let running = running(&servers, cluster.as_ref(), &access, cx).await?;
         let bundle = staging::stage_all(&ready, &access, given, cx).await?;
         let control =
             Control { access: &access, balancer: &balancer, founder: &founder, running: &running, bundle, cx };
@@ -172,7 +175,7 @@ fn step(node: &NodeName, machine: &str, balancer: &LoadBalancer, cx: &Context<'_
         .value("rke2.disable", &cx.env.rke2.disable)
         .value("load-balancer", &balancer.address)
         .tree("ansible/roles/rke2_server");
-    Step::new(node.0.clone(), inputs, format!("member {node} on {machine}"))
+    Step::new(node.0.clone(), kube_vip::share(inputs, cx.env), format!("member {node} on {machine}"))
 }
 
 /// What every join needs.
@@ -201,13 +204,9 @@ impl Control<'_> {
             return Ok(());
         }
         let all: Vec<NodeName> = self.access.nodes.keys().cloned().collect();
-        let holes = ways::measure(&all, &self.balancer.address, self.access, self.cx).await?;
-        let of_servers: Vec<_> = holes.into_iter().filter(|hole| self.is_server(&hole.from)).collect();
-        ways::refusal(&of_servers).map_or(Ok(()), |failure| Err(failure.of(self.cx.stage)))
-    }
-
-    fn is_server(&self, node: &NodeName) -> bool {
-        self.access.nodes.get(node).is_some_and(|reach| reach.role == Some(Role::Server))
+        let found = ways::measure(&all, &self.balancer.address, self.access, self.cx).await?;
+        let refusal = found.refusal(|node| nodes(self.access).contains(node));
+        refusal.map_or(Ok(()), |failure| Err(failure.of(self.cx.stage)))
     }
 
     /// Brings one server into the cluster, unless it is in and as it should be.
@@ -322,6 +321,7 @@ impl Control<'_> {
         let through = self.running.iter().find(|other| *other != node).unwrap_or(node);
         let upgrade = upgrading::prepare(cx, node, self.access, &self.bundle, through).await?;
         registration::step_aside(&REGISTERED, &machine, self.balancer, cx).await?;
+        kube_vip::place(node, self.access, &self.bundle, cx).await?;
         let password = password(cx, SERVER_TOKEN).await?;
         let agents = joining::password(cx, AGENT_TOKEN).await?;
         // The founder knew no CA and keeps what it started with; everybody else is told whose cluster it is.

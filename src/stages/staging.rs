@@ -1,4 +1,5 @@
-//! Brings the files of the release to nodes that lack them: to all at once, each file checked where it arrives.
+//! Brings the files of the release to nodes that lack them: to all at once, each file checked where it arrives, and where
+//! the way from here is the slow one, passed on among the nodes.
 //!
 //! A machine of an image that holds the release lacks nothing; one that existed before gets it from the local store.
 
@@ -13,7 +14,7 @@ use crate::environment::{NodeName, Platform};
 use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
-use crate::node::{Connection, Sent, quote};
+use crate::node::{Connection, Course, Sent, Shipment, Uplink, quote};
 use crate::rke2::checksum_file;
 use crate::stages::several::several;
 use crate::stages::{Context, Given};
@@ -71,15 +72,24 @@ pub async fn stage(
     if !is_brought(cx) {
         return Ok(nodes.iter().map(|_| Ok(())).collect());
     }
-    let files = files(bundle, cx)?;
-    let lacking = async |node: &NodeName| {
+    let looks = nodes.iter().map(async |node| {
         let connection = cx.connections.get(node, access).await?;
-        match is_installed(&connection, bundle).await? {
-            true => Ok(()),
-            false => deliver(&connection, node, bundle, &files, cx).await,
+        let is_lacking = !is_installed(&connection, bundle).await?;
+        Ok(is_lacking.then_some(connection))
+    });
+    let mut results = Vec::new();
+    let mut lacking = Vec::new();
+    for (place, look) in join_all(looks).await.into_iter().enumerate() {
+        results.push(look.map(|connection| lacking.extend(connection.map(|connection| (place, connection)))));
+    }
+    let ways: Vec<(&NodeName, &Connection)> =
+        lacking.iter().filter_map(|(place, connection)| Some((nodes.get(*place)?, connection))).collect();
+    for ((place, _), result) in lacking.iter().zip(deliver(&ways, bundle, cx).await?) {
+        if let Some(known) = results.get_mut(*place) {
+            *known = result;
         }
-    };
-    Ok(join_all(nodes.iter().map(lacking)).await)
+    }
+    Ok(results)
 }
 
 /// Sends a node the files of the release that are not there yet; gives the directory in which they are.
@@ -89,7 +99,8 @@ pub async fn send(
     bundle: &Bundle,
     cx: &Context<'_>,
 ) -> Result<String, Failure> {
-    deliver(connection, node, bundle, &files(bundle, cx)?, cx).await?;
+    let results = deliver(&[(node, connection)], bundle, cx).await?;
+    results.into_iter().collect::<Result<Vec<()>, Failure>>()?;
     Ok(dir(&bundle.version))
 }
 
@@ -102,30 +113,67 @@ fn files(bundle: &Bundle, cx: &Context<'_>) -> Result<Vec<(PathBuf, Digest, u64)
     Ok(files.chain([list]).collect())
 }
 
+/// One node's part of a delivery.
+struct Part<'a> {
+    node: &'a NodeName,
+    connection: &'a Connection,
+    /// Bytes that went to it from here.
+    sent: u64,
+    result: Result<(), Failure>,
+}
+
+/// Brings all files to these nodes, one after the other; who fails at one is sent no further one.
 async fn deliver(
-    connection: &Connection,
-    node: &NodeName,
+    nodes: &[(&NodeName, &Connection)],
     bundle: &Bundle,
-    files: &[(PathBuf, Digest, u64)],
     cx: &Context<'_>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Result<(), Failure>>, Failure> {
+    let files = files(bundle, cx)?;
     let all: u64 = files.iter().map(|(_, _, size)| size).sum();
-    let (started, mut done, mut sent) = (Instant::now(), 0_u64, 0_u64);
-    for (local, digest, size) in files {
+    let started = Instant::now();
+    let (uplink, mut course) = (Uplink::default(), Course::Straight);
+    let part = |(node, connection)| Part { node, connection, sent: 0, result: Ok(()) };
+    let mut parts: Vec<Part<'_>> = nodes.iter().copied().map(part).collect();
+    let mut done = 0;
+    for (local, digest, size) in &files {
         cx.checkpoint()?;
-        let percent = (done * 100).checked_div(all).unwrap_or(100);
-        cx.node(node, NodeState::Working, format!("receiving the release · {percent} % of {}", mib(all)));
         let name = local.file_name().unwrap_or_default();
         let remote = Path::new(&dir(&bundle.version)).join(name);
-        match connection.put(local, &remote, 0o600, digest).await? {
-            Sent::Already => {}
-            Sent::Bytes(bytes) => sent += bytes,
+        let shipment = Shipment::of(local, digest).await?;
+        let mut left: Vec<&mut Part<'_>> = parts.iter_mut().filter(|part| part.result.is_ok()).collect();
+        let names: Vec<&NodeName> = left.iter().map(|part| part.node).collect();
+        let heard = |place: usize, bytes: u64| {
+            cx.checkpoint()?;
+            if let Some(node) = names.get(place) {
+                cx.node(node, NodeState::Working, receiving(done + bytes, all));
+            }
+            Ok(())
+        };
+        names.iter().for_each(|node| cx.node(node, NodeState::Working, receiving(done, all)));
+        let ways: Vec<(&Connection, &Path)> = left.iter().map(|part| (part.connection, remote.as_path())).collect();
+        let (results, taken) = uplink.spread(&ways, &shipment, 0o600, &heard).await;
+        for (part, result) in left.iter_mut().zip(results) {
+            match result {
+                Ok(Sent::Already) => {}
+                Ok(Sent::Bytes(bytes)) => part.sent += bytes,
+                Err(failure) => part.result = Err(failure),
+            }
         }
+        course = if taken == Course::PassedOn { taken } else { course };
         done += size;
     }
     let took = started.elapsed().as_secs_f64();
-    cx.node(node, NodeState::Working, format!("has the release · {} sent in {took:.1} s", mib(sent)));
-    Ok(())
+    for part in parts.iter().filter(|part| part.result.is_ok()) {
+        let how = if course == Course::PassedOn { ", passed on among the nodes" } else { "" };
+        let text = format!("has the release · {} sent{how} in {took:.1} s", mib(part.sent));
+        cx.node(part.node, NodeState::Working, text);
+    }
+    Ok(parts.into_iter().map(|part| part.result).collect())
+}
+
+fn receiving(done: u64, all: u64) -> String {
+    let percent = (done * 100).checked_div(all).unwrap_or(100);
+    format!("receiving the release · {percent} % of {}", mib(all))
 }
 
 fn mib(bytes: u64) -> String {

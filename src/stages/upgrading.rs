@@ -1,5 +1,7 @@
 //! Another release on a member, in place: its pods go elsewhere, the files come, and after the restart it takes pods again.
 //!
+//! Before each of them all servers are asked anew what they run: Kubernetes, and etcd by the word of each member.
+//!
 //! `up` keeps the release of the members, so a member that runs another one than is wanted is met only on the road of
 //! `upgrade`.
 
@@ -8,12 +10,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::artifact::{Access, Bundle};
-use crate::environment::NodeName;
+use crate::environment::{NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::node::{Connection, quote};
-use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, State, UnitActivity};
-use crate::stages::{Context, staging};
+use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, Runs, State, UnitActivity, speaks_against};
+use crate::stages::{Context, joining, staging};
 
 /// How long pods may take to go; what has not gone by then ends with the restart.
 const DRAIN: Duration = Duration::from_secs(120);
@@ -30,10 +32,17 @@ pub async fn prepare(
     if !is_due(cx, node, access).await? {
         return Ok(None);
     }
+    measured(cx, node, access).await?;
     let connection = cx.connections.get(node, access).await?;
     let staged = staging::send(&connection, node, bundle, cx).await?;
     cx.node(node, NodeState::Working, "draining");
-    drain(&cx.connections.get(through, access).await?, node).await?;
+    let server = cx.connections.get(through, access).await?;
+    note(cx, &server, node).await?;
+    if let Some(left) = drain(&server, node).await? {
+        let budget = DRAIN.as_secs();
+        cx.events.notice(format!("{node}: not drained within {budget} s, and restarted with what is left: {left}"));
+        cx.ledger.record_fact(&format!("drain/{node}"), json!({ "run": cx.run, "left": left })).await?;
+    }
     Ok(Some(json!({ "rke2_release_dir": staged, "rke2_release_on": "node", "rke2_release_keep": false })))
 }
 
@@ -55,24 +64,96 @@ pub async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Resul
     Ok((runs || state.has_store || state.agent.is_enabled) && !installed.is_empty() && installed != wanted)
 }
 
-/// Takes a node's pods away within the budget; what stays is told by kubectl and ends with the restart.
-async fn drain(server: &Connection, node: &NodeName) -> Result<(), Failure> {
+/// The fact that tells that we keep new pods from a node, which takes none because of nobody else.
+fn fact(node: &NodeName) -> String {
+    format!("cordoned/{node}")
+}
+
+/// Writes down that a node is about to be cordoned, unless it is: then somebody else wants it so, and it stays.
+async fn note(cx: &Context<'_>, server: &Connection, node: &NodeName) -> Result<(), Failure> {
+    if cx.fact::<bool>(&fact(node))?.is_some() {
+        return Ok(());
+    }
+    let script =
+        kubectl(&format!("get node {} --ignore-not-found -o jsonpath='{{.spec.unschedulable}}'", quote(&node.0)));
+    let said = server.ask(&format!("asking whether `{node}` takes pods"), &script).await?;
+    if said.trim() == "true" {
+        return Ok(());
+    }
+    cx.ledger.record_fact(&fact(node), json!(true)).await
+}
+
+fn kubectl(words: &str) -> String {
+    format!("{DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} {words}")
+}
+
+/// Whether this node may follow, by what every other server is seen to run now.
+///
+/// # Errors
+/// Exit 7, before anything was touched, with the server and what it runs.
+async fn measured(cx: &Context<'_>, node: &NodeName, access: &Access) -> Result<(), Failure> {
+    let mut servers = Vec::new();
+    let others = access.nodes.iter().filter(|(server, reach)| reach.role == Some(Role::Server) && *server != node);
+    for (server, _) in others {
+        cx.connections.forget_census(server).await;
+        let state = State::read(&server.0, &*cx.connections.census(server, access).await?)?;
+        let kubernetes = state.running.and_then(|running| running.parse().ok());
+        servers.push(Runs { node: server.to_string(), kubernetes, etcd: state.voice.map(|member| member.version) });
+    }
+    let to = joining::version(cx)?;
+    let is_server = access.reach(node)?.role == Some(Role::Server);
+    match speaks_against(&servers, is_server, to) {
+        Some(why) => Err(Failure::new(Exit::Unhealthy, format!("`{node}` is not brought to {to}")).because(why)),
+        None => Ok(()),
+    }
+}
+
+/// Takes a node's pods away within the budget; gives what kubectl said last where some stayed. They run on until their
+/// node's service is restarted, and RKE2 lets pods outlive that.
+async fn drain(server: &Connection, node: &NodeName) -> Result<Option<String>, Failure> {
     let script = format!(
         "k() {{ {DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} \"$@\"; }}\nk cordon {name} >/dev/null || exit 3\n\
-         k drain {name} --ignore-daemonsets --delete-emptydir-data --force --timeout={budget}s >/dev/null 2>&1\nexit 0",
+         k drain {name} --ignore-daemonsets --delete-emptydir-data --force --timeout={budget}s 2>&1 || exit 4",
         name = quote(&node.0),
         budget = DRAIN.as_secs(),
     );
     let output = server.run_within(&script, true, DRAIN + Duration::from_secs(60)).await?;
-    if output.code == 0 {
-        return Ok(());
+    match output.code {
+        0 => return Ok(None),
+        4 => return Ok(Some(stayed(&output.stdout).to_owned())),
+        _ => {}
     }
     Err(Failure::new(Exit::Unhealthy, format!("`{node}` was not cordoned")).because(output.stderr.trim()))
 }
 
-/// Lets a node take pods again.
+/// The last error of a drain, or its last line.
+fn stayed(output: &str) -> &str {
+    let lines = || output.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines().rfind(|line| line.starts_with("error")).or_else(|| lines().next_back()).unwrap_or("it said nothing")
+}
+
+/// Lets a node take pods again that we keep them from; of any other nothing is asked.
 pub async fn uncordon(cx: &Context<'_>, node: &NodeName, access: &Access, through: &NodeName) -> Result<(), Failure> {
+    if cx.fact::<bool>(&fact(node))?.is_none() {
+        return Ok(());
+    }
     let server = cx.connections.get(through, access).await?;
-    let script = format!("{DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} uncordon {}", quote(&node.0));
-    server.ask(&format!("letting `{node}` take pods again"), &script).await.map(drop)
+    let script = kubectl(&format!("uncordon {}", quote(&node.0)));
+    server.ask(&format!("letting `{node}` take pods again"), &script).await?;
+    cx.ledger.record_fact(&fact(node), Value::Null).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_drain_that_did_not_come_to_its_end_the_last_error_is_told() {
+        let said = "node/general-1 cordoned\nevicting pod default/web-0\n\
+                    error when evicting pods/\"web-0\" -n \"default\" (will retry after 5s): Cannot evict pod as it would \
+                    violate the pod's disruption budget.\nThere are pending nodes to be drained:\n general-1\n";
+
+        assert!(stayed(said).ends_with("violate the pod's disruption budget."), "{}", stayed(said));
+        assert_eq!(stayed(""), "it said nothing");
+    }
 }

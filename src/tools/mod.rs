@@ -1,9 +1,10 @@
-//! Packer, OpenTofu and Ansible: how each is called and how its output is read.
+//! Packer, OpenTofu, Ansible and dnf: how each is called and how its output is read.
 //!
 //! What came of a call is judged by the tool's machine-readable output, never by its exit code alone. A failure says
 //! what the tool said, in its own words, with the log beside it.
 
 pub mod ansible;
+pub mod dnf;
 mod environment;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;

@@ -145,6 +145,14 @@ impl Tools {
         }
     }
 
+    /// A program of whatever version.
+    ///
+    /// # Errors
+    /// Exit 4: it is not on the path.
+    pub fn other(&self, name: &str, hint: &str) -> Result<PathBuf, Failure> {
+        self.search(name).ok_or_else(|| self.missing(name, hint))
+    }
+
     fn missing(&self, name: &str, hint: &str) -> Failure {
         Failure::new(Exit::Missing, format!("`{name}` is not installed"))
             .because(format!("no program of that name in {}", self.path.display()))

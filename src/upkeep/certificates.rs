@@ -10,7 +10,7 @@ use super::fleet::Fleet;
 use super::open::Open;
 use super::restoring;
 use crate::environment::{NodeName, Role};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::rke2;
 
 /// Days before the end at which a warning becomes more urgent.
@@ -31,16 +31,30 @@ pub struct Expiring {
 }
 
 /// The certificates of every node that answers, the first to end first; a node that does not answer is told.
-pub async fn expiring(fleet: &Fleet<'_>, now: Timestamp) -> Vec<Expiring> {
+///
+/// # Errors
+/// Exit 6 when none of them answers.
+pub async fn expiring(fleet: &Fleet<'_>, now: Timestamp) -> Result<Vec<Expiring>, Failure> {
     let mut all = Vec::new();
+    let mut silent = Failure::new(Exit::Platform, "no node answers, so nobody knows of certificates");
+    let mut answered = false;
     for (node, state) in fleet.ask(fleet.servers.keys().chain(fleet.agents.keys())).await {
         match state {
-            Ok(state) => all.extend(state.certificates.iter().map(|(file, end)| one(&node, file, *end, now))),
-            Err(failure) => fleet.cx.events.notice(format!("{node}: {failure}")),
+            Ok(state) => {
+                answered = true;
+                all.extend(state.certificates.iter().map(|(file, end)| one(&node, file, *end, now)));
+            }
+            Err(failure) => {
+                fleet.cx.events.notice(format!("{node}: {failure}"));
+                silent = silent.because(format!("{node}: {failure}"));
+            }
         }
     }
+    if !answered {
+        return Err(silent);
+    }
     all.sort_by(|one, two| (one.not_after, &one.node, &one.file).cmp(&(two.not_after, &two.node, &two.file)));
-    all
+    Ok(all)
 }
 
 fn one(node: &NodeName, file: &str, not_after: Timestamp, now: Timestamp) -> Expiring {
@@ -60,6 +74,11 @@ pub fn days_left(end: Timestamp, now: Timestamp) -> i64 {
 /// # Errors
 /// Exit 7 where a gate is not passed, before or after a node was touched; the same call goes on.
 pub async fn rotate_certificates(fleet: &Fleet<'_>, command: &str) -> Result<(), Failure> {
+    let is_open = fleet.cx.fact::<Open>(super::OPEN)?.is_some_and(|open| open.command == command);
+    if !is_open {
+        // Where nobody runs nothing is begun.
+        fleet.a_server().await?;
+    }
     let open = Open::begin(fleet.cx, command, || Value::Null).await?;
     let name = format!("certificates-{}", open.run);
     let work = async |node: &NodeName, connection: &crate::node::Connection| {

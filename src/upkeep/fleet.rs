@@ -20,6 +20,12 @@ const RETURN: Duration = Duration::from_secs(15 * 60);
 /// The target groups that servers serve.
 const REGISTERED: [&str; 2] = ["api", "supervisor"];
 
+/// What to do about an environment in which nothing serves yet.
+pub fn no_cluster(environment: &str) -> Failure {
+    Failure::new(Exit::NotDone, format!("`{environment}` has no cluster yet"))
+        .hint(format!("sre-provision up {environment}"))
+}
+
 /// The recorded members of the cluster, and the way to them.
 pub struct Fleet<'a> {
     pub cx: &'a Context<'a>,
@@ -33,10 +39,7 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// Exit 1 where no cluster was made yet.
     pub fn of(cx: &'a Context<'a>) -> Result<Self, Failure> {
-        let none = |_| {
-            Failure::new(Exit::NotDone, format!("`{}` has no cluster yet", cx.env.name))
-                .hint(format!("sre-provision up {}", cx.env.name))
-        };
+        let none = |_| no_cluster(&cx.env.name);
         let servers: Servers = cx.known.get(Kind::Servers).map_err(none)?;
         let agents: Option<Agents> = cx.known.get(Kind::Agents).ok();
         Ok(Self {
@@ -134,29 +137,40 @@ impl<'a> Fleet<'a> {
         work: impl AsyncFn(&NodeName, &Connection) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for (node, joined) in self.servers.iter().chain(&self.agents) {
-            let is_server = self.servers.contains_key(node);
-            let stage = if is_server { Kind::Servers } else { Kind::Agents };
-            let cx = Context { stage, ..*self.cx };
-            let inputs = crate::fingerprint::Inputs::new().value("machine", &joined.machine);
-            let step = Step::new(format!("{name}/{node}"), inputs, format!("{node} on {}", joined.machine));
-            let still = async |_: &String| Ok(true);
-            if cx.kept_step(&step, still).await?.is_some() {
-                continue;
-            }
-            if is_server {
-                self.others_serve(node).await?;
-            }
-            cx.begin(&step).await?;
-            cx.node(node, NodeState::Working, doing);
-            let result = self.touch(node, joined, &work).await.map(|()| joined.machine.clone());
-            cx.finish(&step, &result).await?;
-            match &result {
-                Ok(_) => cx.node(node, NodeState::Done, format!("{doing}: done")),
-                Err(failure) => cx.node(node, NodeState::Failed, failure.what()),
-            }
-            result?;
+            self.on_one(name, doing, (node, joined), &work).await?;
         }
         Ok(())
+    }
+
+    /// Works on one node as [`one_by_one`](Self::one_by_one) does.
+    pub async fn on_one(
+        &self,
+        name: &str,
+        doing: &str,
+        (node, joined): (&NodeName, &Joined),
+        work: &impl AsyncFn(&NodeName, &Connection) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let is_server = self.servers.contains_key(node);
+        let stage = if is_server { Kind::Servers } else { Kind::Agents };
+        let cx = Context { stage, ..*self.cx };
+        let inputs = crate::fingerprint::Inputs::new().value("machine", &joined.machine);
+        let step = Step::new(format!("{name}/{node}"), inputs, format!("{node} on {}", joined.machine));
+        let still = async |_: &String| Ok(true);
+        if cx.kept_step(&step, still).await?.is_some() {
+            return Ok(());
+        }
+        if is_server {
+            self.others_serve(node).await?;
+        }
+        cx.begin(&step).await?;
+        cx.node(node, NodeState::Working, doing);
+        let result = self.touch(node, joined, work).await.map(|()| joined.machine.clone());
+        cx.finish(&step, &result).await?;
+        match &result {
+            Ok(_) => cx.node(node, NodeState::Done, format!("{doing}: done")),
+            Err(failure) => cx.node(node, NodeState::Failed, failure.what()),
+        }
+        result.map(drop)
     }
 
     async fn touch(

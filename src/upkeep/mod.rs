@@ -19,9 +19,10 @@ mod upgrade;
 mod verified;
 
 pub use certificates::{Expiring, days_left, expiring, rotate_certificates};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, no_cluster};
 pub use open::{OPEN, Open};
 pub use restore::{Restored, Source, restore};
-pub use snapshot::{Snapshot, list_snapshots, prune_snapshots, save_snapshot};
+pub use snapshot::{Place, Snapshot, list_snapshots, prune_snapshots, save_snapshot};
 pub use tokens::{Held, check_tokens, rotate_tokens};
 pub use upgrade::{begin_upgrade, end_upgrade};
+pub use verified::nodes as cluster_nodes;

@@ -46,12 +46,15 @@ fn telling(output: &str) -> Vec<&str> {
     }
 }
 
+/// Ends every pod of a stopped server, and proves that etcd runs no more. RKE2's script for that tells nothing by how it
+/// ends: its last deeds, such as removing links that are not there, may fail.
+const KILLED: &str = "/usr/local/bin/rke2-killall.sh >/dev/null 2>&1 || echo \"rke2-killall.sh ended with $?\"\n\
+     n=0\nwhile pgrep -x etcd >/dev/null; do\n  n=$((n + 1))\n  \
+     [ $n -le 50 ] || { echo 'etcd still runs' >&2; exit 1; }\n  sleep 0.2\ndone\n";
+
 /// Stops a server so that neither etcd nor the API runs on, nor comes back with a reboot.
 pub fn stopping() -> String {
-    "set -eu\nsystemctl disable --quiet rke2-server.service\nsystemctl stop rke2-server.service\n\
-     /usr/local/bin/rke2-killall.sh >/dev/null 2>&1 || true\n\
-     if pgrep -x etcd >/dev/null; then echo 'etcd still runs' >&2; exit 1; fi\n"
-        .to_owned()
+    format!("set -eu\nsystemctl disable --quiet rke2-server.service\nsystemctl stop rke2-server.service\n{KILLED}")
 }
 
 /// Puts a snapshot of this server aside, where the reset does not move it.
@@ -72,8 +75,7 @@ pub fn resetting(snapshot: &str) -> String {
          rm -f {DATA_DIR}/server/db/reset-flag\nd=/run/sre-provision-reset; mkdir -p \"$d\"\n\
          grep -Ev '^(server|cluster-init):' {CONFIG} >\"$d/config.yaml\"\n\
          code=0\nRKE2_CONFIG_FILE=\"$d/config.yaml\" /usr/local/bin/rke2 server --config \"$d/config.yaml\" --cluster-reset \
-         --etcd-s3=false --cluster-reset-restore-path={path} || code=$?\nrm -rf \"$d\"\n\
-         /usr/local/bin/rke2-killall.sh >/dev/null 2>&1 || true\nexit $code\n",
+         --etcd-s3=false --cluster-reset-restore-path={path} || code=$?\nrm -rf \"$d\"\n{KILLED}exit $code\n",
         path = quote(&format!("{SNAPSHOTS}/{snapshot}")),
     )
 }
@@ -87,7 +89,8 @@ pub fn is_reset(output: &str) -> bool {
 /// a rotation of tokens, would keep it from starting.
 pub fn starting() -> String {
     format!(
-        "set -eu\nsystemctl reset-failed rke2-server.service 2>/dev/null || true\nrm -f {DATA_DIR}/server/cred/passwd\n\
+        "set -eu\nif systemctl is-failed --quiet rke2-server.service; then systemctl reset-failed rke2-server.service; fi\n\
+         rm -f {DATA_DIR}/server/cred/passwd\n\
          systemctl enable --quiet rke2-server.service\nsystemctl start --no-block rke2-server.service\n"
     )
 }
@@ -95,7 +98,7 @@ pub fn starting() -> String {
 /// Puts a server's old store aside and has it join by this address as a new member.
 pub fn rejoining(address: &str) -> String {
     format!(
-        "set -eu\numask 077\nsystemctl stop rke2-server.service\n/usr/local/bin/rke2-killall.sh >/dev/null 2>&1 || true\n\
+        "set -eu\numask 077\nsystemctl stop rke2-server.service\n{KILLED}\
          db={DATA_DIR}/server/db\nif [ -d \"$db\" ]; then\n  if [ -e \"$db.old\" ]; then rm -rf \"$db\"; else mv \"$db\" \"$db.old\"; fi\nfi\n\
          mkdir -p \"$(dirname {JOINS_BY})\"\nprintf 'server: https://%s:9345\\ncluster-init: false\\n' {address} >{JOINS_BY}\n{start}",
         address = quote(address),
@@ -145,6 +148,17 @@ mod tests {
             "{script}"
         );
         assert!(rejoined().ends_with("rm -rf \"$db.old\"\n"));
+    }
+
+    #[test]
+    fn whoever_kills_pods_proves_that_etcd_runs_no_more() {
+        for script in [stopping(), resetting("pre-1"), rejoining("10.0.0.1")] {
+            let killed = script.find("rke2-killall.sh >").expect("it kills");
+            let proved = script.find("while pgrep -x etcd").expect("it proves");
+            assert!(killed < proved, "{script}");
+            assert!(!script.contains("|| true"), "{script}");
+        }
+        assert!(!starting().contains("|| true"));
     }
 
     #[test]

@@ -1,12 +1,17 @@
-//! Snapshots of etcd: taken on one server, listed from all, pruned by number.
+//! Snapshots of etcd: taken on one server, listed from all and from where RKE2 has put copies, pruned by number.
+//!
+//! The disks are asked themselves, because that answers while the API does not; the API tells what lies in S3.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::fleet::Fleet;
+use super::restoring::kubectl;
 use crate::artifact::Kind;
 use crate::environment::NodeName;
 use crate::failure::{Exit, Failure};
@@ -18,11 +23,30 @@ use crate::workspace::write_atomic;
 /// A large datastore on a slow disk.
 const SAVING: Duration = Duration::from_secs(10 * 60);
 
-/// A snapshot on the disk of a server.
+/// Where a snapshot lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// On the disk of this server.
+    Node(NodeName),
+    /// At this address in S3.
+    S3(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(node) => node.fmt(f),
+            Self::S3(address) => f.write_str(address),
+        }
+    }
+}
+
+/// A snapshot of etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     pub name: String,
-    pub node: NodeName,
+    pub place: Place,
     /// In bytes.
     pub size: u64,
     pub created: Timestamp,
@@ -80,9 +104,11 @@ async fn fetch(snapshot: &Snapshot, server: &Connection, dir: &Path) -> Result<(
     Ok((copy, digest))
 }
 
-/// The snapshots on every server that answers, newest first; a server that does not is told.
+/// The snapshots on every server that answers, and those in S3 that the cluster knows, newest first. A server that does not
+/// answer is told, and so is an API that does not where snapshots go to S3.
 pub async fn list_snapshots(fleet: &Fleet<'_>) -> Result<Vec<Snapshot>, Failure> {
     let mut all = Vec::new();
+    let mut silent = Failure::new(Exit::Platform, "no server answers, so nobody knows of snapshots");
     let mut answered = false;
     for node in fleet.servers.keys() {
         let listed = async { list_on(node, &fleet.connection(node).await?).await };
@@ -91,14 +117,69 @@ pub async fn list_snapshots(fleet: &Fleet<'_>) -> Result<Vec<Snapshot>, Failure>
                 answered = true;
                 all.extend(snapshots);
             }
-            Err(failure) => fleet.cx.events.notice(format!("{node}: {failure}")),
+            Err(failure) => {
+                fleet.cx.events.notice(format!("{node}: {failure}"));
+                silent = silent.because(format!("{node}: {failure}"));
+            }
         }
     }
     if !answered {
-        return Err(Failure::new(Exit::Platform, "no server answers, so nobody knows of snapshots"));
+        return Err(silent);
+    }
+    match elsewhere(fleet).await {
+        Ok(copies) => all.extend(copies),
+        Err(failure) if fleet.cx.env.rke2.config.snapshots.s3.is_some() => {
+            fleet.cx.events.notice(format!("what lies in S3 is not known: {failure}"));
+        }
+        // Without a bucket there is nothing elsewhere.
+        Err(_) => {}
     }
     all.sort_by(|one, two| two.created.cmp(&one.created).then_with(|| one.name.cmp(&two.name)));
     Ok(all)
+}
+
+/// The snapshots beside the disks of the servers, as the cluster's own list has them.
+async fn elsewhere(fleet: &Fleet<'_>) -> Result<Vec<Snapshot>, Failure> {
+    let (_, server) = fleet.a_server().await?;
+    let script = kubectl("get --raw /apis/k3s.cattle.io/v1/etcdsnapshotfiles");
+    let said = server.ask("asking for copies of snapshots", &script).await?;
+    let list: Value = serde_json::from_str(&said)
+        .map_err(|error| Failure::new(Exit::Unhealthy, "the API gave no list of snapshots").because(error))?;
+    Ok(list.get("items").and_then(Value::as_array).into_iter().flatten().filter_map(copy_in_s3).collect())
+}
+
+/// An ETCDSnapshotFile of a snapshot that lies in S3 and is whole.
+fn copy_in_s3(file: &Value) -> Option<Snapshot> {
+    let (spec, status) = (file.get("spec")?, file.get("status")?);
+    let location = spec.get("location")?.as_str()?;
+    if !location.starts_with("s3://") || status.get("readyToUse").and_then(Value::as_bool) != Some(true) {
+        return None;
+    }
+    Some(Snapshot {
+        name: spec.get("snapshotName")?.as_str()?.to_owned(),
+        place: Place::S3(location.to_owned()),
+        size: quantity(status.get("size")?)?,
+        created: status.get("creationTime")?.as_str()?.parse().ok()?,
+        copy: None,
+        sha256: None,
+    })
+}
+
+/// A quantity of bytes as Kubernetes writes it: `2211872`, `2160Ki`, `2M`.
+fn quantity(value: &Value) -> Option<u64> {
+    let text = value.as_str().map(str::to_owned).or_else(|| value.as_u64().map(|number| number.to_string()))?;
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" => 1,
+        "k" => 1000,
+        "Ki" => 1 << 10,
+        "M" => 1_000_000,
+        "Mi" => 1 << 20,
+        "G" => 1_000_000_000,
+        "Gi" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Removes all but the newest `keep` snapshots on each server of those whose name begins with `prefix`; gives those that
@@ -114,21 +195,28 @@ pub async fn prune_snapshots(
         return Ok(going);
     }
     for snapshot in &going {
-        let server = fleet.connection(&snapshot.node).await?;
-        let script = format!("/usr/local/bin/rke2 etcd-snapshot delete {}", quote(&snapshot.name));
-        server.ask(&format!("removing snapshot `{}`", snapshot.name), &script).await?;
+        let Place::Node(node) = &snapshot.place else { continue };
+        let server = fleet.connection(node).await?;
+        server.ask(&format!("removing snapshot `{}`", snapshot.name), &removing(&snapshot.name)).await?;
     }
     Ok(going)
+}
+
+/// Without the word about S3, which the server's own configuration may say, the copies there would go as well.
+fn removing(name: &str) -> String {
+    format!("/usr/local/bin/rke2 etcd-snapshot delete --etcd-s3=false {}", quote(name))
 }
 
 fn beyond(newest_first: Vec<Snapshot>, prefix: &str, keep: usize) -> Vec<Snapshot> {
     let mut kept = std::collections::BTreeMap::new();
     let mut going = newest_first;
     going.retain(|snapshot| {
+        // RKE2 removes copies in S3 by their own retention.
+        let Place::Node(node) = &snapshot.place else { return false };
         if !snapshot.name.starts_with(prefix) {
             return false;
         }
-        let count = kept.entry(snapshot.node.clone()).or_insert(0);
+        let count = kept.entry(node.clone()).or_insert(0);
         *count += 1;
         *count > keep
     });
@@ -150,7 +238,7 @@ fn listed(node: &NodeName, text: &str) -> Vec<Snapshot> {
         let (created, name) = rest.split_once(' ')?;
         Some(Snapshot {
             name: name.to_owned(),
-            node: node.clone(),
+            place: Place::Node(node.clone()),
             size: size.parse().ok()?,
             created: Timestamp::from_second(created.parse().ok()?).ok()?,
             copy: None,
@@ -187,6 +275,8 @@ fn last_line(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn names(snapshots: &[Snapshot]) -> Vec<&str> {
@@ -210,6 +300,22 @@ mod tests {
 
         assert_eq!(names(&beyond(all.clone(), "pre", 1)), ["pre-3", "pre-2"]);
         assert_eq!(names(&beyond(all, "", 3)), ["pre-2"]);
+    }
+
+    #[test]
+    fn of_the_clusters_own_list_what_lies_in_s3_and_is_whole_is_told() {
+        let file = |location: &str, ready: bool, size: &str| {
+            let status = json!({"readyToUse": ready, "size": size, "creationTime": "2026-11-30T04:51:02Z"});
+            json!({"spec": {"snapshotName": "pre-1", "nodeName": "s3", "location": location}, "status": status})
+        };
+
+        let found = copy_in_s3(&file("s3://bucket/folder/pre-1", true, "2160Ki")).expect("a copy");
+
+        assert_eq!(found.place.to_string(), "s3://bucket/folder/pre-1");
+        assert_eq!((found.name.as_str(), found.size), ("pre-1", 2160 << 10));
+        assert_eq!(copy_in_s3(&file("file:///var/lib/rancher/rke2/server/db/snapshots/pre-1", true, "9")), None);
+        assert_eq!(copy_in_s3(&file("s3://bucket/pre-1", false, "0")), None);
+        assert!(beyond(vec![found], "pre", 0).is_empty(), "it is not ours to prune");
     }
 
     #[test]

@@ -6,6 +6,11 @@
 //! # Why
 //! The supervisor is asked by its own API instead of `rke2 token rotate`, which takes tokens as arguments for every user of
 //! the node to read. (2026-11-30)
+//!
+//! One server starts with the agents' new token before the cluster is told its own new one. A server that starts with
+//! another agent token writes it into its file of users, and into the datastore never, so that it refuses its next start:
+//! `server/cred/passwd newer than datastore` (rancher/rke2 issue 5785). The rotation of the cluster's token is the one deed
+//! that puts that file, as it then is on the server that is asked, into the datastore. (2026-11-30)
 
 use std::collections::BTreeMap;
 
@@ -18,7 +23,7 @@ use super::open::Open;
 use crate::environment::{NodeName, Role};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::node::Connection;
+use crate::node::{Connection, quote};
 use crate::rke2::{self, DATA_DIR, Token};
 use crate::secret::Secret;
 use crate::secrets::random_token;
@@ -115,14 +120,28 @@ fn read(node: &NodeName, text: &str) -> Held {
 /// Exit 7 where a gate is not passed; the same call goes on with the same new tokens.
 pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failure> {
     let cx = fleet.cx;
-    let open = Open::begin(cx, command, || Value::Null).await?;
+    // One server from first to last: the others learn of a rotation by a restart only.
+    let chosen = match cx.fact::<Open>(super::OPEN)?.filter(|open| open.command == command) {
+        Some(_) => Value::Null,
+        None => json!(fleet.a_server().await?.0),
+    };
+    let open = Open::begin(cx, command, || chosen).await?;
+    let through: NodeName = serde_json::from_value(open.details.clone())
+        .map_err(|error| Failure::bug("a rotation that is open has another shape").because(error))?;
     let new = |name: &str| cx.secrets.get_or_create(&format!("{name}-of-run-{}", open.run), random_token);
     let (server, agent) = (new(SERVER_TOKEN)?, new(AGENT_TOKEN)?);
     cx.note_secrets().await?;
     let lost = || Failure::bug("the cluster's token is not sealed");
     let old = cx.secrets.get(SERVER_TOKEN)?.ok_or_else(lost)?;
-    let (node, first) = fleet.a_server().await?;
-    cx.progress(format!("{node}: the cluster's new token"));
+    let joined = fleet.servers.get(&through).ok_or_else(|| gone(&through, command))?;
+    let users = async |_: &NodeName, connection: &Connection| {
+        let agents = writing("/etc/rancher/rke2/agent-token", &agent);
+        let script = format!("set -eu\numask 077\n{agents}{}{}", users_anew(), restarting(Role::Server));
+        connection.ask("placing the agents' new token", &script).await.map(drop)
+    };
+    fleet.on_one(&format!("agent-token-{}", open.run), "the agents' new token", (&through, joined), &users).await?;
+    let first = fleet.connection(&through).await?;
+    cx.progress(format!("{through}: the cluster's new token"));
     told_to_cluster(&first, &old, &server).await?;
     let ca = read_ca(&first).await?;
     let work = async |node: &NodeName, connection: &Connection| {
@@ -139,9 +158,9 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
             script.push_str(&writing(path, token));
         }
         if role == Role::Server {
-            script.push_str(&made_anew());
+            script.push_str(&users_anew());
         }
-        script.push_str(&format!("systemctl restart --no-block {}.service\n", rke2::unit(role)));
+        script.push_str(&restarting(role));
         connection.ask("placing the new token", &script).await.map(drop)
     };
     fleet.one_by_one(&format!("token-{}", open.run), "new token", work).await?;
@@ -152,20 +171,26 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
     open.end(cx).await
 }
 
-/// Has RKE2 make its file of users anew with every start. The datastore keeps that file as it was when the cluster was
-/// founded, and a server whose own is newer refuses to start: `cred/passwd newer than datastore`.
-fn made_anew() -> String {
-    format!(
-        "d=/etc/systemd/system/rke2-server.service.d\nmkdir -p \"$d\"\n\
-         printf '[Service]\\nExecStartPre=-/usr/bin/rm -f {DATA_DIR}/server/cred/passwd\\n' >\"$d/20-passwd.conf\"\n\
-         chmod 0644 \"$d/20-passwd.conf\"\nsystemctl daemon-reload\n"
-    )
+/// The next start brings the file of users from the datastore, also where a stop between two steps left a newer one.
+fn users_anew() -> String {
+    format!("rm -f {DATA_DIR}/server/cred/passwd\n")
 }
 
-/// Replaces a token file in one step; the script goes over stdin.
+fn restarting(role: Role) -> String {
+    format!("systemctl restart --no-block {}.service\n", rke2::unit(role))
+}
+
+fn gone(node: &NodeName, command: &str) -> Failure {
+    Failure::new(Exit::Unhealthy, format!("`{node}`, which was given the new tokens first, is no server any more"))
+        .because("the others do not know of the rotation yet")
+        .hint(format!("bring its machine back, then `sre-provision {command}`"))
+}
+
+/// Replaces a token file in one step, byte for byte as the roles write it. The script goes over stdin, and `printf` is no
+/// program of its own, so that no list of processes shows the token.
 fn writing(path: &str, token: &Secret) -> String {
-    let text = token.expose_str().unwrap_or_default();
-    format!("cat >{path}.new <<'end-of-token'\n{text}\nend-of-token\nsync {path}.new\nmv {path}.new {path}\n")
+    let text = quote(token.expose_str().unwrap_or_default());
+    format!("printf %s {text} >{path}.new\nsync {path}.new\nmv {path}.new {path}\n")
 }
 
 /// Tells the cluster its new token, unless it has it: what was asked before a stop may have been done.
@@ -215,6 +240,11 @@ mod tests {
 
         assert_eq!(most(&[held("a"), held("b"), held("b"), held("")]), "b");
         assert_eq!(most(&[]), "");
+    }
+
+    #[test]
+    fn a_token_is_written_as_the_roles_write_it_without_a_line_end() {
+        assert!(writing("/x", &Secret::new("K10a::server:b")).starts_with("printf %s 'K10a::server:b' >/x.new\n"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::snapshot::save_snapshot;
 use super::verified::nodes;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
-use crate::rke2::Version;
+use crate::rke2::{Runs, Version, uneven_etcd};
 use crate::stages::Step;
 
 /// What one node runs.
@@ -58,6 +58,7 @@ pub async fn begin_upgrade(fleet: &Fleet<'_>, to: Version, command: &str) -> Res
 /// Exit 7 when a node runs another release, with the node.
 pub async fn end_upgrade(fleet: &Fleet<'_>, to: Version) -> Result<(), Failure> {
     let measured = measure(fleet).await?;
+    even(&measured)?;
     if let Some(one) = measured.iter().find(|one| one.running != to || one.kubelet != to) {
         return Err(Failure::new(Exit::Unhealthy, format!("`{}` does not run {to}", one.node))
             .because(format!("its program is {}, its kubelet {}", one.running, one.kubelet)));
@@ -97,8 +98,22 @@ async fn measure(fleet: &Fleet<'_>) -> Result<Vec<Measured>, Failure> {
     Ok(all)
 }
 
+/// Whether etcd is of one minor release on all servers.
+fn even(measured: &[Measured]) -> Result<(), Failure> {
+    let runs = measured.iter().filter(|one| one.is_server).map(|one| Runs {
+        node: one.node.clone(),
+        kubernetes: Some(one.running),
+        etcd: one.etcd.clone(),
+    });
+    match uneven_etcd(&runs.collect::<Vec<_>>()) {
+        Some(why) => Err(Failure::new(Exit::Unhealthy, "etcd is not of one minor release on all servers").because(why)),
+        None => Ok(()),
+    }
+}
+
 /// Whether nodes that run this may be brought to a release.
 fn may_become(measured: &[Measured], to: Version) -> Result<(), Failure> {
+    even(measured)?;
     for one in measured {
         let refused = |why: String| {
             Failure::new(Exit::Usage, format!("`{}` cannot be brought from {} to {to}", one.node, one.running))

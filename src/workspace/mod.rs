@@ -29,7 +29,7 @@ pub use growing::Growing;
 pub use incoming::Incoming;
 pub use state_dir::StateDir;
 pub use temporary::{TmpFile, forget_temporary, has_temporary, is_tmpfs, sweep_temporary, tmpfs_dir};
-pub use tree::{file_digest, large_file_digest, tree_digest};
+pub use tree::{block_digests, file_digest, large_file_digest, tree_digest};
 pub use write::{
     Published, make_dir, publish, put_aside, put_in_place, remove, remove_empty, remove_tree, sweep_unfinished,
     sweep_unfinished_below, write_atomic, write_atomic_on,

@@ -27,6 +27,25 @@ pub async fn large_file_digest(path: &Path) -> Result<Digest, Failure> {
     digest.map_err(|error| Failure::bug("a file could not be read").because(error))?
 }
 
+/// The SHA-256 of each piece of `block` bytes of one file, the last being what is left.
+pub async fn block_digests(path: &Path, block: u64) -> Result<Vec<Digest>, Failure> {
+    let path = path.to_owned();
+    let read = move || read_blocks(&path, block).map_err(|error| failed("cannot read", &path, &error));
+    tokio::task::spawn_blocking(read).await.map_err(|error| Failure::bug("a file could not be read").because(error))?
+}
+
+fn read_blocks(path: &Path, block: u64) -> io::Result<Vec<Digest>> {
+    let mut file = File::open(path)?;
+    let (mut digests, mut piece) = (Vec::new(), Vec::new());
+    loop {
+        piece.clear();
+        if (&mut file).take(block).read_to_end(&mut piece)? == 0 {
+            return Ok(digests);
+        }
+        digests.push(Digest::of(&piece));
+    }
+}
+
 /// A digest over the relative paths, executable bits and contents of all files of a tree, or of one file.
 ///
 /// Of the mode only the executable bit counts, as in git: the rest is the umask of whoever made the checkout.

@@ -49,6 +49,17 @@ fn where_nobody_can_type_the_name_nothing_is_removed() {
 }
 
 #[test]
+fn an_operation_that_is_open_is_told_before_anything_is_asked() {
+    let world = World::made().on_a_platform().with_open("restore dev pre-1");
+
+    let ended = world.run(&["down", "dev"]);
+
+    assert_eq!((ended.code, ended.out.as_str()), (9, ""));
+    let told = "`restore dev pre-1` was begun and has not come to its end: it ends with the cluster\n";
+    assert!(ended.err.contains(told), "{}", ended.err);
+}
+
+#[test]
 fn a_protected_environment_is_not_taken_down_whatever_else_is_said() {
     let world = World::made().on_a_platform();
     world.identity(json!({ "class": "protected" }));

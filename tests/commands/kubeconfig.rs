@@ -46,6 +46,34 @@ fn it_is_written_where_the_caller_says_and_programs_are_told_where() {
 }
 
 #[test]
+fn merged_it_is_one_context_among_the_others_and_a_second_time_changes_nothing() {
+    let world = World::made();
+    let own = "apiVersion: v1\nkind: Config\ncurrent-context: dev\n\
+               clusters: [{name: dev, cluster: {server: 'https://api:6443', certificate-authority-data: Q0E=}}]\n\
+               users: [{name: dev-admin, user: {client-key-data: S0VZ}}]\n\
+               contexts: [{name: dev, context: {cluster: dev, user: dev-admin}}]\n";
+    world.secrets().put("kubeconfig", &Secret::new(own.as_bytes().to_vec())).expect("sealed");
+    let others = "apiVersion: v1\nkind: Config\ncurrent-context: work\n\
+                  clusters: [{name: work, cluster: {server: 'https://work:6443'}}]\n\
+                  users: [{name: me, user: {token: 'yes'}}]\n\
+                  contexts: [{name: work, context: {cluster: work, user: me, namespace: '007'}}]\n";
+    std::fs::create_dir(world.path(".kube")).expect("made");
+    std::fs::write(world.path(".kube/config"), others).expect("written");
+
+    let (first, merged) = world.json(&["kubeconfig", "dev", "--merge"]);
+    let text = std::fs::read_to_string(world.path(".kube/config")).expect("a file");
+    let (second, again) = world.json(&["kubeconfig", "dev", "--merge"]);
+
+    assert_eq!((first, &merged["changed"], second, &again["changed"]), (0, &json!(true), 0, &json!(false)));
+    let backup = merged["backup"].as_str().expect("a place");
+    assert_eq!(std::fs::read_to_string(backup).expect("a file"), others);
+    for kept in ["https://work:6443", "'yes'", "'007'", "current-context: work", "https://api:6443"] {
+        assert!(text.replace('"', "'").contains(kept), "{kept}: {text}");
+    }
+    assert_eq!(std::fs::read_to_string(world.path(".kube/config")).expect("a file"), text);
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_told() {
     let world = sealed();
 

@@ -6,7 +6,9 @@
     reason = "the world of the test is a workspace, and the program is started in it"
 )]
 
+mod bundle;
 mod completions;
+mod day2;
 mod down;
 mod expiry;
 mod history;
@@ -18,6 +20,7 @@ mod platform;
 mod reap;
 mod schema;
 mod secrets;
+mod sources;
 mod ssh;
 mod state;
 mod status;
@@ -117,6 +120,30 @@ impl World {
         world
     }
 
+    /// As [`reached`](Self::reached), on a platform, where `server-1` is the cluster.
+    fn clustered() -> Self {
+        let world = Self::reached().on_a_platform();
+        let balancer = json!({ "kind": "load-balancer", "id": "api", "address": "api.dev.example" });
+        let joined = json!({ "server-1": { "machine": "i-0abc", "version": "v1.34.4+rke2r1" } });
+        let servers = json!({ "kind": "servers", "ca": "a".repeat(64), "join_address": "127.0.0.1", "joined": joined });
+        for artifact in [balancer, servers] {
+            append(&world, &serde_json::from_value(artifact).expect("an artifact"));
+        }
+        world
+    }
+
+    /// An operation that was begun and has not come to its end.
+    fn with_open(self, command: &str) -> Self {
+        let value = json!({ "command": command, "run": 1, "details": null });
+        append_record(&self, Record::Fact { name: "upkeep/open".to_owned(), value });
+        self
+    }
+
+    /// The number of entries in the journal.
+    fn entries(&self) -> usize {
+        std::fs::read_dir(self.path(".sre-provision/dev/journal")).expect("a journal").count()
+    }
+
     /// With a platform that answers and has nothing.
     fn on_a_platform(self) -> Self {
         Self { platform: Some(Platform::start()), ..self }
@@ -201,29 +228,37 @@ fn golden() -> Vec<PathBuf> {
 
 /// Appends an artifact to the journal as its stage would: an intent and its outcome.
 fn append(world: &World, artifact: &Artifact) {
-    let entries = golden().into_iter().map(|path| std::fs::read(path).expect("an entry"));
-    let entries: Vec<Entry> = entries.map(|bytes| serde_json::from_slice(&bytes).expect("an entry")).collect();
+    let entries: Vec<Entry> = golden().into_iter().map(read_entry).collect();
     let of_nodes = |entry: &&Entry| match &entry.record {
         Record::Intent(intent) => intent.stage.name() == "nodes" && intent.step.is_none(),
         Record::Outcome(settled) => settled.stage.name() == "nodes" && settled.step.is_none(),
         _ => false,
     };
-    let mut last = entries.last().expect("entries").clone();
     for model in entries.iter().filter(of_nodes) {
-        let mut entry = Entry { number: last.number + 1, previous: Some(last.digest.clone()), ..last.clone() };
-        entry.record = model.record.clone();
-        match &mut entry.record {
+        let mut record = model.record.clone();
+        match &mut record {
             Record::Intent(intent) => intent.stage = artifact.kind(),
             Record::Outcome(settled) => {
                 (settled.stage, settled.artifact) = (artifact.kind(), Some(artifact.clone()));
             }
             _ => panic!("neither intent nor outcome"),
         }
-        let bytes = entry.seal().expect("sealed");
-        let path = world.path(&format!(".sre-provision/dev/journal/{:010}.json", entry.number));
-        std::fs::write(path, bytes).expect("written");
-        last = entry;
+        append_record(world, record);
     }
+}
+
+fn read_entry(path: PathBuf) -> Entry {
+    serde_json::from_slice(&std::fs::read(path).expect("an entry")).expect("an entry")
+}
+
+/// Appends an entry behind the last one.
+fn append_record(world: &World, record: Record) {
+    let journal = world.path(".sre-provision/dev/journal");
+    let entries = std::fs::read_dir(&journal).expect("a journal").map(|entry| entry.expect("an entry").path());
+    let last = read_entry(entries.max().expect("entries"));
+    let mut entry = Entry { number: last.number + 1, previous: Some(last.digest.clone()), record, ..last };
+    let bytes = entry.seal().expect("sealed");
+    std::fs::write(journal.join(format!("{:010}.json", entry.number)), bytes).expect("written");
 }
 
 #[test]

@@ -59,7 +59,8 @@ fn where_nobody_can_answer_the_plan_is_shown_and_nothing_is_made() {
     let wanted = [&json!("up: nobody can answer whether to go on"), &json!(9), &json!(["sre-provision up dev --yes"])];
     assert_eq!((code, told), (9, wanted));
     let asked = world.platform.as_ref().expect("one").asked();
-    assert_eq!(asked, ["DescribeRegions", "GetCallerIdentity"], "nothing was asked but who we are");
+    let looks = |call: &String| call.starts_with("Describe") || call == "GetCallerIdentity";
+    assert!(asked.iter().all(looks), "it only looks who we are and what bears this name: {asked:?}");
 }
 
 #[test]

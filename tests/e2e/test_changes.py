@@ -71,7 +71,7 @@ class Changes(unittest.TestCase):
         outdated = {change["node"]: change["what"] for change in plan["nodes"]}
         self.assertEqual({"general-1": what, "server-1": what}, outdated)
         self.assertEqual(ended.code, 0, ended.said)
-        self.assertIn("`upgrade` (RKE2)", ended.said)
+        self.assertIn("`upgrade` brings them to another RKE2 release", ended.said)
 
     def test_what_is_for_the_life_of_an_environment_is_refused_before_anything_runs(self):
         for old, new, key in (

@@ -69,12 +69,13 @@ class DuringABuild(unittest.TestCase):
 
     def test_up_is_killed_while_packer_builds_and_down_cancels_the_build_and_leaves_nothing(self):
         before, images = inventory(), inventory(images=True)
-        world = World("building")
+        # Nor has the other one's name: nothing is made beside nodes of which this workspace knows nothing.
+        world = World("building", "building")
         # A range and a template of its own: the environment of the other tests may be up, and its images are not wanted.
         world.file.write_text(world.file.read_text().replace("10.40.0.0/16", "10.80.0.0/16"))
         template = world.assets / "packer/base/build.pkr.hcl"
         template.write_text(f"{template.read_text()}# built for nobody {time.time_ns()}\n")
-        up = world.start("up", NAME, "--yes")
+        up = world.start("up", world.environment, "--yes")
         world.wait_for_journal("tool base-image-build", 0, up)
         until = time.monotonic() + LIMIT
         while "instances" not in left_behind(before, inventory()):

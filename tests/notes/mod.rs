@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use sre_provision::artifact::Kind;
 use sre_provision::failure::Failure;
 use sre_provision::fingerprint::Digest;
 use sre_provision::process::Witness;
@@ -42,6 +43,10 @@ impl Witness for Notes {
         Ok(())
     }
 
+    async fn vanished(&self, id: &str) -> Result<(), Failure> {
+        self.ended(id, None, None).await
+    }
+
     fn open(&self) -> Vec<String> {
         self.open.lock().expect("notes").iter().cloned().collect()
     }
@@ -49,6 +54,15 @@ impl Witness for Notes {
     async fn state_kept(&self, slot: &str, _copy: &Path, _digest: &Digest) -> Result<(), Failure> {
         self.add(format!("{slot} kept"));
         Ok(())
+    }
+
+    async fn state_locked(&self, _stage: Kind, slot: &str) -> Result<bool, Failure> {
+        self.add(format!("{slot} locks its state"));
+        Ok(true)
+    }
+
+    async fn lock_left(&self, _stage: Kind) -> Result<Option<String>, Failure> {
+        Ok(None)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Commands on an environment whose state is in S3: found from any machine, moved there and back, taken over.
+//! Commands on an environment whose state is in S3: found from any machine, taken over.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,18 +16,17 @@ use sre_provision::secrets::{KeySource, Secrets};
 use sre_provision::workspace::{StateDir, Workspace};
 
 use crate::World;
-use crate::proxy::Fault;
 
-const ID: &str = "5b1e0000-0000-4000-8000-000000000001";
+pub const ID: &str = "5b1e0000-0000-4000-8000-000000000001";
 
 /// A workspace of one machine.
-struct Machine {
+pub struct Machine {
     dir: tempfile::TempDir,
     port: u16,
 }
 
 impl Machine {
-    fn new(world: &World) -> Self {
+    pub fn new(world: &World) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::create_dir(dir.path().join("environments")).expect("made");
         let machine = Self { dir, port: world.proxy.port };
@@ -36,7 +35,12 @@ impl Machine {
     }
 
     /// With the golden journal and a secret, in the workspace.
-    async fn made(world: &World) -> Self {
+    pub async fn made(world: &World) -> Self {
+        Self::made_of(world, usize::MAX).await
+    }
+
+    /// With the first entries of the golden journal.
+    pub async fn made_of(world: &World, entries: usize) -> Self {
         let machine = Self::new(world);
         machine.keep_in_s3(false);
         let state = machine.path(".sre-provision/dev");
@@ -44,8 +48,10 @@ impl Machine {
         std::fs::create_dir_all(state.join("tofu/network")).expect("made");
         std::fs::write(state.join("tofu/network/terraform.tfstate"), r#"{"version":4,"serial":7}"#).expect("written");
         std::fs::write(state.join("identity.json"), identity().to_string()).expect("written");
-        for entry in std::fs::read_dir(root().join("tests/golden/journal/1.0")).expect("golden files") {
-            let entry = entry.expect("an entry").path();
+        let golden = std::fs::read_dir(root().join("tests/golden/journal/1.0")).expect("golden files");
+        let mut golden: Vec<PathBuf> = golden.map(|entry| entry.expect("an entry").path()).collect();
+        golden.sort();
+        for entry in golden.into_iter().take(entries) {
             std::fs::copy(&entry, state.join("journal").join(entry.file_name().expect("a name"))).expect("copied");
         }
         let key = KeySource::usual(&machine.path(".config"), &parsed());
@@ -66,27 +72,33 @@ impl Machine {
         }
     }
 
-    fn keep_in_s3(&self, is_shared: bool) {
+    pub fn keep_in_s3(&self, is_shared: bool) {
         let text = std::fs::read_to_string(root().join("environments/dev.yaml")).expect("a file");
         let state = if is_shared { "state: {s3: {bucket: state, prefix: team/dev, region: us-east-1}}\n" } else { "" };
         std::fs::write(self.path("environments/dev.yaml"), format!("{text}\n{state}")).expect("written");
     }
 
-    fn state(&self) -> StateDir {
+    pub fn state(&self) -> StateDir {
         Workspace::open(self.dir.path()).expect("a workspace").state("dev")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Runs the program: its code, and the object that it printed.
-    async fn json(&self, args: &[&str]) -> (i32, Value) {
+    /// The program, ready to start.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sre-provision"));
         command.args(args).args(["--output", "json"]).current_dir(self.dir.path()).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").expect("PATH")).env("HOME", self.dir.path());
         command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
         command.env("AWS_ENDPOINT_URL_S3", format!("http://127.0.0.1:{}", self.port));
+        command
+    }
+
+    /// Runs the program: its code, and the object that it printed.
+    pub async fn json(&self, args: &[&str]) -> (i32, Value) {
+        let mut command = self.command(args);
         let output = tokio::task::spawn_blocking(move || command.output()).await.expect("run").expect("started");
         let text = String::from_utf8(output.stdout).expect("UTF-8");
         let data = text.lines().last().map(|line| serde_json::from_str(line).expect("JSON"));
@@ -107,84 +119,6 @@ fn identity() -> Value {
 
 pub fn parsed() -> Identity {
     serde_json::from_value(identity()).expect("an identity")
-}
-
-/// What is in the journal directory of a workspace.
-fn entries(state: &StateDir) -> usize {
-    std::fs::read_dir(state.journal()).expect("a journal").count()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_state_is_moved_to_s3_found_from_another_machine_and_moved_back() {
-    let world = World::new().await;
-    let (one, two) = (Machine::made(&world).await, Machine::new(&world));
-    let made = entries(&one.state());
-    let before = one.json(&["history", "dev"]).await.1;
-    one.keep_in_s3(true);
-
-    let (code, moved) = one.json(&["state", "migrate", "dev"]).await;
-    let (again, _) = one.json(&["state", "migrate", "dev"]).await;
-    let (_, seen) = two.json(&["history", "dev"]).await;
-    one.keep_in_s3(false);
-    let (refused, told) = one.json(&["status", "dev"]).await;
-    let (back, returned) = two_back(&two).await;
-
-    assert_eq!((code, again), (0, 0), "{moved}");
-    assert_eq!((&moved["place"], moved["sha256"].as_str().map(str::len)), (&json!("s3://state/team/dev/"), Some(64)));
-    let runs = |data: &Value| data["runs"].as_array().expect("runs").len();
-    assert_eq!((runs(&seen), seen["runs"][0].clone()), (runs(&before) + 1, before["runs"][0].clone()));
-    assert_eq!((refused, &told["error"]), (3, &json!("the state of `dev` is not where its file says")));
-    assert_eq!(back, 0, "{returned}");
-    let state = two.state();
-    assert_eq!(entries(&state), made + 8, "of each move a claim and the three entries of a run");
-    assert!(state.tofu(sre_provision::artifact::Kind::Network).join("terraform.tfstate").exists());
-    let key = KeySource::usual(&one.path(".config"), &parsed());
-    let secrets = Secrets::open(&state, &parsed(), key).expect("opened");
-    assert_eq!(secrets.get("server-token").expect("read").expect("there").expose(), b"hunter2-hunter2");
-    assert_eq!(two.json(&["history", "verify", "dev"]).await.0, 23, "in order, and not anchored");
-    let left = world.objects("state").await.get("identity.json").await.expect("an answer");
-    assert_eq!(left, None);
-}
-
-async fn two_back(machine: &Machine) -> (i32, Value) {
-    machine.keep_in_s3(false);
-    machine.json(&["state", "migrate", "dev", "--from", "s3://state/team/dev"]).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_move_that_is_stopped_at_any_write_is_done_again_and_loses_nothing() {
-    let world = World::new().await;
-    let mut stopped = 0;
-    loop {
-        let objects = world.objects("state").await;
-        for key in objects.list("").await.expect("listed") {
-            objects.delete(&key).await.expect("removed");
-        }
-        let machine = Machine::made(&world).await;
-        machine.keep_in_s3(true);
-        for _ in 0..stopped {
-            world.proxy.next("PUT", Fault::Delay(Duration::ZERO));
-        }
-        world.proxy.next("PUT", Fault::Answer(403));
-        let (code, _) = machine.json(&["state", "migrate", "dev"]).await;
-        let was_reached = world.proxy.pending() == 0;
-        world.proxy.calm();
-
-        let (again, told) = machine.json(&["state", "migrate", "dev"]).await;
-        let (verified, _) = machine.json(&["history", "verify", "dev"]).await;
-
-        assert_eq!((again, verified), (0, 23), "stopped at write {stopped}: {told}");
-        assert!(!machine.state().identity().exists() && !machine.state().journal().exists());
-        let secrets = objects.get(&format!("{ID}/secrets/server-token.0001.json")).await.expect("an answer");
-        assert!(secrets.is_some(), "stopped at write {stopped}");
-        if !was_reached {
-            assert!(stopped > 10, "only {stopped} writes");
-            assert_eq!(code, 0);
-            return;
-        }
-        // Each of the first, then some: entries are all written alike.
-        stopped += if stopped < 4 { 1 } else { 7 };
-    }
 }
 
 /// Another machine's program, which holds the lease for two seconds at a time.

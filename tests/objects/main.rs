@@ -3,10 +3,14 @@
 //! S3 is moto, in the Python of the lab: `lab/lab run cargo test --test objects`.
 #![expect(clippy::disallowed_methods, reason = "the world of the test is made of files and programs")]
 
+mod begun;
 mod commands;
 mod moto;
+mod moves;
 mod proxy;
 mod suite;
+mod sweep;
+mod tofu_locks;
 
 use std::sync::Arc;
 use std::time::Duration;

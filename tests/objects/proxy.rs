@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Fault {
     Answer(u16),
     /// It arrives without its conditions, as at a store that ignores them.
     Unconditional,
+    /// It is carried out and never answered, for as long as the caller waits.
+    Hold,
 }
 
 /// What happens to the requests to come, by their method, and to those after them.
@@ -32,6 +35,8 @@ struct Script {
     /// Of a storm: the state of its generator, and how many of a hundred requests it spares.
     storm: Option<(u64, u64)>,
     seen: Vec<String>,
+    /// How many requests of these methods pass before one is held, and who is told.
+    hold: Option<(&'static [&'static str], usize, Arc<Notify>)>,
 }
 
 #[derive(Clone)]
@@ -71,6 +76,13 @@ impl Proxy {
         self.script.lock().expect("a script").storm = Some((seed | 1, spared));
     }
 
+    /// Holds a request of these methods when so many have passed; tells when that one was carried out.
+    pub fn hold(&self, methods: &'static [&'static str], passing: usize) -> Arc<Notify> {
+        let held = Arc::new(Notify::new());
+        self.script.lock().expect("a script").hold = Some((methods, passing, Arc::clone(&held)));
+        held
+    }
+
     pub fn calm(&self) {
         *self.script.lock().expect("a script") = Script::default();
     }
@@ -89,6 +101,14 @@ impl Proxy {
     fn fault(&self, method: &str) -> Option<Fault> {
         let mut script = self.script.lock().expect("a script");
         script.seen.push(method.to_owned());
+        if let Some((methods, passing, _)) = script.hold.as_mut().filter(|(methods, ..)| methods.contains(&method)) {
+            let is_this = *passing == 0;
+            *methods = if is_this { &[] } else { *methods };
+            *passing = passing.saturating_sub(1);
+            if is_this {
+                return Some(Fault::Hold);
+            }
+        }
         if let Some(index) = script.next.iter().position(|(of, _)| *of == method) {
             return script.next.remove(index).map(|(_, fault)| fault);
         }
@@ -132,12 +152,18 @@ impl Proxy {
                     ask(&request, s3).await?
                 }
                 Some(Fault::Unconditional) => ask(&without_conditions(&request), s3).await?,
-                Some(Fault::LoseAnswer | Fault::Delay(_)) | None => ask(&request, s3).await?,
+                Some(Fault::LoseAnswer | Fault::Delay(_) | Fault::Hold) | None => ask(&request, s3).await?,
             }
         };
         match fault {
             Some(Fault::LoseAnswer) => return Ok(()),
             Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
+            Some(Fault::Hold) => {
+                let held = self.script.lock().expect("a script").hold.take();
+                held.iter().for_each(|(.., held)| held.notify_one());
+                // Nothing more comes but the end.
+                return client.read(&mut [0]).await.map(drop);
+            }
             Some(Fault::LoseRequest | Fault::Twice | Fault::Answer(_) | Fault::Unconditional) | None => {}
         }
         client.write_all(&answer).await

@@ -19,7 +19,7 @@ from .place import OPERATOR, RESOLVER, Failure, Lab, safe
 from .rules import ruleset
 
 PROTOCOL = "99"  # marks the routes that are ours
-KNOWN = {"vpcs", "machines", "groups", "nlbs", "names"}
+KNOWN = {"vpcs", "machines", "groups", "nlbs", "names", "floating"}
 ANSWER_LIMIT = 2.0
 
 

@@ -90,6 +90,9 @@ class Members:
         for nlb in given.get("nlbs") or []:
             name = "nlb_" + identifier(nlb["dns"])
             self.all.append((name, nlb["addresses"], nlb["vpc"], nlb.get("groups")))
+        for floating in given.get("floating") or []:  # passed on among machines, which find each other's by ARP
+            name = "floating_" + identifier(floating["address"])
+            self.all.append((name, [floating["address"]], floating["vpc"], None))
 
     def of_vpc(self, vpc: str) -> list[str]:
         return [a for _, addresses, theirs, _ in self.all for a in addresses if theirs == vpc]
@@ -176,7 +179,9 @@ def ruleset(given: dict) -> str:
     """The whole table for what the emulator says there is."""
     members, groups = Members(given), every_group(given)
     vpcs = sorted({vpc for _, _, vpc, _ in members.all})
-    cables = [f'"{link_name(m["id"])}" . {m["ip"]}' for m in given.get("machines") or []]
+    floating = [one["address"] for one in given.get("floating") or []]
+    machines = given.get("machines") or []
+    cables = [f'"{link_name(m["id"])}" . {address}' for m in machines for address in (m["ip"], *floating)]
     balancers = [a for nlb in given.get("nlbs") or [] for a in nlb["addresses"]]
     lines = [f"table {TABLE}", f"delete table {TABLE}", f"table {TABLE} {{"]
     lines += a_set("cables", "ifname . ipv4_addr", cables)

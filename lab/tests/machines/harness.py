@@ -12,6 +12,8 @@ from typing import Any
 
 LAB = Path(__file__).resolve().parents[2] / "lab"
 PATIENCE = 30.0
+# Seconds that the first boot of a machine may take where others boot and compile beside it.
+BOOT = 120.0
 EVERYWHERE = "0.0.0.0/0"
 OPERATOR = "192.0.2.10/32"
 PROBE = """
@@ -104,7 +106,7 @@ class Lab:
 
     def wait(self, machine: str) -> None:
         done = ("test", "-e", "/run/cloud-init/result.json")
-        eventually(lambda: self.call("machine", "exec", machine, *done).returncode == 0)
+        eventually(lambda: self.call("machine", "exec", machine, *done).returncode == 0, BOOT)
         self.do("machine", "exec", machine, "systemctl", "is-system-running", "--wait")
 
     def on(self, machine: str, *command: str) -> str:

@@ -1,26 +1,22 @@
 //! `sre-provision bundle create`: collects what an environment needs and writes it down, signed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::collect::{Collection, Found};
 use super::{apart, shown, whole};
-use crate::bundle::{
-    FileKind, Have, ImageEntry, Item, Made, Manifest, Name, Order, Pull, Release, SBOM, SigningKey, Source, Wanted,
-    client, create, listed, platform_programs, plugins, sbom,
-};
+use crate::bundle::{Have, Made, Manifest, Order, Release, SigningKey, create};
 use crate::cli::Common;
 use crate::cli::ask::ask;
 use crate::cli::desk::Desk;
 use crate::failure::{Exit, Failure};
-use crate::fingerprint::Digest;
 use crate::report::Screen;
-use crate::rke2::{checksum_file, release_files};
 use crate::stop::Stop;
 use crate::units::ByteSize;
-use crate::workspace::{RealDisk, write_atomic};
+use crate::workspace::RealDisk;
 
 /// Smaller volumes would be more names than chunks.
 const LEAST_SPLIT: u64 = 16 << 20;
@@ -61,7 +57,10 @@ impl Create {
         }
         let desk = Desk::open(common, &self.environment).await?;
         let key = SigningKey::read(&self.sign, Path::new("."))?;
-        let (items, images) = self.collect(&desk, screen, stop).await?;
+        let collection = Collection::new(&desk, &self.without, screen, stop)?;
+        let found = collection.look().await?;
+        self.agree(&found, screen, stop).await?;
+        let (size, (items, images)) = (found.size, collection.fetch(found).await?);
         let version = self.version.map_or_else(now, Ok)?;
         let rke2 = Release { version: desk.env.rke2.version.clone(), cni: desk.env.rke2.cni };
         let (line, without): (_, BTreeSet<String>) = (desk.env.name.clone(), self.without.iter().cloned().collect());
@@ -72,97 +71,24 @@ impl Create {
             let describe = |files| Manifest { without, images, ..Manifest::new(&line, version, rke2, files) };
             create(&RealDisk, &order, &key, items, describe)
         });
-        tell(screen, &made.await?, &self.to);
+        tell(screen, &made.await?, &self.to, size);
         Ok(())
     }
 
-    /// Brings together the files; asks before anything is fetched.
-    async fn collect(&self, desk: &Desk, screen: Screen, stop: &Stop) -> Result<(Vec<Item>, Vec<ImageEntry>), Failure> {
-        let (env, version) = (&desk.env, &desk.env.rke2.version);
-        let dir = desk.workspace.release(version);
-        let tell = |text: String| screen.remark(&text);
-        let wanted = Wanted { version, files: release_files(env.rke2.cni), dir: &dir, stop, tell: &tell };
-        let source = Source::of(env.rke2.release.as_deref(), desk.workspace.root());
-        let size = wanted.size(&source).await?;
-        let question =
-            format!("fetch {} from {source} and write a bundle to `{}`? [y/N]", shown(size), self.to.display());
-        if !self.yes && ask(screen, question, stop).await?.is_none_or(|answer| !matches!(answer.as_str(), "y" | "yes"))
-        {
-            return Err(Failure::new(Exit::Approval, "nothing was fetched and no bundle was written")
-                .hint("answer with `y`, or give `--yes` where nobody can answer"));
+    /// Whether to go on, once it is known how much is to come.
+    async fn agree(&self, found: &Found, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        let size = format!("{} to fetch from {}", shown(found.size), found.sources());
+        if self.yes {
+            screen.remark(&size);
+            return Ok(());
         }
-        let files = wanted.fetch(&source).await?;
-        let mut items = vec![item(FileKind::Release, &checksum_file(), &dir, None)?];
-        for (name, file) in files {
-            items.push(item(FileKind::Release, &name, &dir, Some(file.sha256))?);
+        let question = format!("{size}; go on and write a bundle to `{}`? [y/N]", self.to.display());
+        match ask(screen, question, stop).await?.as_deref() {
+            Some("y" | "yes") => Ok(()),
+            Some(_) | None => Err(Failure::new(Exit::Approval, "nothing was fetched and no bundle was written")
+                .hint("answer with `y`, or give `--yes` where nobody can answer")),
         }
-        items.push(Item { from: own_program()?, ..item(FileKind::Program, "sre-provision", &dir, None)? });
-        for program in platform_programs(env.platform).iter().filter(|program| !self.is_left_out(program)) {
-            let tool = desk.tools.get(program)?;
-            let known = item(FileKind::Program, program, &dir, Some(tool.digest.clone()))?;
-            items.push(Item { from: tool.path.clone(), ..known });
-        }
-        items.extend(self.directories(desk).await?);
-        let (blobs, images) = pulled(desk, screen).await?;
-        items.extend(blobs);
-        let version = |name: &str| desk.tools.get(name).ok().map(|tool| tool.version.clone());
-        let bill = desk.workspace.store().join(format!("{}.{SBOM}", env.name));
-        write_atomic(&bill, &sbom(&env.name, &items, &images, version)?, 0o644)?;
-        items.push(Item { from: bill, ..item(FileKind::Sbom, SBOM, &dir, None)? });
-        Ok((items, images))
     }
-
-    /// What the environment file names of the operator's own files.
-    async fn directories(&self, desk: &Desk) -> Result<Vec<Item>, Failure> {
-        let supply = &desk.env.bundle;
-        let given = [
-            (FileKind::Plugin, supply.plugins.as_ref().filter(|_| !self.is_left_out("packer"))),
-            (FileKind::Provider, supply.providers.as_ref()),
-            (FileKind::Wheel, supply.wheels.as_ref()),
-            (FileKind::Rpm, supply.rpms.as_ref()),
-            (FileKind::Chart, supply.charts.as_ref()),
-            (FileKind::Iso, supply.iso.as_ref()),
-        ];
-        let given = given.into_iter().filter_map(|(kind, dir)| Some((kind, desk.workspace.root().join(dir?))));
-        let given: Vec<(FileKind, PathBuf)> = given.collect();
-        apart(move || {
-            let taken = given.iter().map(|(kind, dir)| match kind {
-                FileKind::Plugin => plugins(dir),
-                kind => listed(*kind, dir),
-            });
-            Ok(taken.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-        })
-        .await
-    }
-
-    fn is_left_out(&self, program: &str) -> bool {
-        self.without.iter().any(|without| without == program)
-    }
-}
-
-/// The images of the environment file, pulled into the store. Parts that several share are there once.
-async fn pulled(desk: &Desk, screen: Screen) -> Result<(Vec<Item>, Vec<ImageEntry>), Failure> {
-    let registry = desk.env.bundle.registry.as_ref();
-    let client = client(registry.is_some_and(|registry| registry.plain_http), None);
-    let (blobs, tell) = (desk.workspace.blobs(), |text: String| screen.remark(&text));
-    let pull = Pull { client: &client, blobs: &blobs, tell: &tell };
-    let (mut items, mut images) = (BTreeMap::new(), Vec::new());
-    for text in &desk.env.bundle.images {
-        let (image, parts) = pull.image(text).await?;
-        items.extend(parts);
-        images.push(image);
-    }
-    Ok((items.into_values().collect(), images))
-}
-
-fn item(kind: FileKind, name: &str, dir: &Path, sha256: Option<Digest>) -> Result<Item, Failure> {
-    let from = dir.join(name);
-    let name = Name::parse(name).ok_or_else(|| Failure::bug(format!("`{name}` is no name of a file")))?;
-    Ok(Item { kind, name, from, sha256 })
-}
-
-fn own_program() -> Result<PathBuf, Failure> {
-    std::env::current_exe().map_err(|error| Failure::new(Exit::Missing, "our own program is not found").because(error))
 }
 
 /// A version that grows with the clock: `20261130041500`.
@@ -171,9 +97,9 @@ fn now() -> Result<u64, Failure> {
     text.parse().map_err(|_| Failure::bug(format!("the time `{text}` is no number")))
 }
 
-fn tell(screen: Screen, made: &Made, to: &Path) {
+fn tell(screen: Screen, made: &Made, to: &Path, fetched: u64) {
     let manifest = &made.manifest;
-    let text = format!(
+    let mut text = format!(
         "bundle `{}` version {} is in `{}`: {} files, {}, {} chunks written, {} were there\n  \
          sre-provision bundle verify {} --environment {}",
         manifest.line,
@@ -186,10 +112,17 @@ fn tell(screen: Screen, made: &Made, to: &Path) {
         to.display(),
         manifest.line,
     );
+    if made.unused > 0 {
+        text.push_str(&format!(
+            "\n  {} chunks there are of an earlier try and belong to no file now; without them: remove `{}`, create it again",
+            made.unused,
+            to.display()
+        ));
+    }
     screen.result(
         &text,
         &json!({ "event": "bundle-created", "line": manifest.line, "version": manifest.version, "path": to,
-            "files": manifest.files.len(), "bytes": manifest.size(), "written": made.written, "kept": made.kept,
-            "left_out": made.left_out }),
+            "files": manifest.files.len(), "bytes": manifest.size(), "fetched": fetched, "written": made.written, "kept": made.kept,
+            "left_out": made.left_out, "unused": made.unused }),
     );
 }

@@ -6,7 +6,8 @@ use serde_json::json;
 
 use super::{apart, refuse_lacking, trusted};
 use crate::bundle::{
-    Accepted, Loaded, Manifest, Opened, Target, client, index, lacking, load, loaded_manifest, refuse_older, registries,
+    Accepted, Loaded, Manifest, Opened, Target, WHEEL_INDEX, add_loaded, client, feeds, index, lacking, load,
+    loaded_manifest, referred, refuse_older, registries,
 };
 use crate::cli::Common;
 use crate::cli::desk::Desk;
@@ -17,7 +18,7 @@ use crate::journal::{Lease, Record};
 use crate::report::Screen;
 use crate::secret::Secret;
 use crate::stop::Stop;
-use crate::workspace::{RealDisk, write_atomic};
+use crate::workspace::{RealDisk, make_dir, remove, remove_tree, write_atomic};
 
 /// Beside what was loaded: the last accepted version of each line, also where there is no journal yet.
 const ACCEPTED: &str = "accepted.json";
@@ -38,8 +39,13 @@ impl Load {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let desk = Desk::open(common, &self.environment).await?;
         let keys = trusted(common, &self.trust, Some(&desk.env))?;
-        let dirs = self.bundle;
-        let opened = apart(move || Opened::open(&dirs, &keys)).await?;
+        let (dirs, loaded) = (self.bundle, desk.state.loaded());
+        let opened = apart(move || {
+            let mut opened = Opened::open(&dirs, &keys)?;
+            add_loaded(&mut opened, &loaded);
+            Ok(opened)
+        });
+        let opened = opened.await?;
         let identity = desk.recorded_identity().await?;
         desk.state.create()?;
         let lease = desk.lease().await?;
@@ -48,11 +54,11 @@ impl Load {
         refuse_lacking(&lacking(&opened, &desk.env)?, &desk.env.name)?;
         let (dir, stop) = (desk.state.loaded(), stop.clone());
         let (loaded, opened) = apart(move || {
-            let mut opened = opened;
-            let loaded = load(&RealDisk, &mut opened, &dir, &stop)?;
+            let loaded = load(&RealDisk, &opened, &dir, &stop)?;
             Ok((loaded, opened))
         })
         .await?;
+        feed(&desk, &opened.manifest)?;
         let pushed = push(&desk, &opened.manifest, screen).await?;
         let now = accepted.with(&opened.manifest, &opened.bytes);
         record(&desk, identity.as_ref(), &lease, &now).await?;
@@ -62,9 +68,23 @@ impl Load {
     }
 }
 
+/// Writes what lets tools take the files from there.
+fn feed(desk: &Desk, manifest: &Manifest) -> Result<(), Failure> {
+    let dir = desk.state.loaded();
+    remove_tree(&dir.join(WHEEL_INDEX))?;
+    for (place, text) in feeds(manifest, &desk.env.bundle, desk.workspace.root(), &dir) {
+        let target = dir.join(place);
+        make_dir(&RealDisk, target.parent().unwrap_or(&dir), 0o755)?;
+        write_atomic(&target, text.as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
 /// Makes an OCI layout of the images, and pushes them where a registry is named.
 async fn push(desk: &Desk, manifest: &Manifest, screen: Screen) -> Result<usize, Failure> {
     let dir = desk.state.loaded();
+    // What an earlier bundle told nodes counts no more, whatever comes of this one.
+    remove(&RealDisk, &dir.join("registries.yaml"))?;
     if manifest.images.is_empty() {
         return Ok(0);
     }
@@ -72,18 +92,18 @@ async fn push(desk: &Desk, manifest: &Manifest, screen: Screen) -> Result<usize,
     write_atomic(&images.join("index.json"), index(&manifest.images).to_string().as_bytes(), 0o644)?;
     write_atomic(&images.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
     let Some(registry) = &desk.env.bundle.registry else { return Ok(0) };
-    let file = |reference: Option<&String>| {
-        let path = reference.and_then(|reference| reference.strip_prefix("file:"));
-        path.map(|path| read(&desk.workspace.root().join(path))).transpose()
-    };
-    let (ca, password) = (file(registry.ca.as_ref())?.flatten(), file(registry.password.as_ref())?.flatten());
+    let root = desk.workspace.root();
+    let (ca, password) = (referred(root, registry.ca.as_ref())?, referred(root, registry.password.as_ref())?);
     let password = password.map(|bytes| Secret::new(bytes.trim_ascii_end()));
-    let (client, tell) = (client(registry.plain_http, ca), |text: String| screen.remark(&text));
+    let plain = registry.plain_http.then(|| registry.host.clone()).into_iter().collect();
+    let (client, tell) = (client(plain, ca), |text: String| screen.remark(&text));
     let blobs = images.join("blobs/sha256");
     let target = Target { client: &client, registry, password, blobs: &blobs, tell: &tell };
     let pushed = target.push(manifest).await?;
-    let yaml = format!("{:#}\n", registries(registry, &manifest.images));
-    write_atomic(&dir.join("registries.yaml"), yaml.as_bytes(), 0o644)?;
+    // JSON is YAML.
+    let told = serde_json::to_string_pretty(&registries(registry, &manifest.images))
+        .map_err(|error| Failure::bug("where nodes find images is no JSON").because(error))?;
+    write_atomic(&dir.join("registries.yaml"), format!("{told}\n").as_bytes(), 0o644)?;
     Ok(pushed)
 }
 

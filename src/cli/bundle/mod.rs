@@ -1,5 +1,6 @@
 //! `sre-provision bundle`: makes, checks, compares and takes in what environments without internet need.
 
+mod collect;
 mod create;
 mod diff;
 mod have;

@@ -248,12 +248,13 @@ impl Aws {
 
 /// What an interface goes with: a machine that it was made with, or what a service asked for it for.
 fn owner_of(interface: &NetworkInterface) -> Option<&str> {
-    let attachment = interface.attachment()?;
-    let goes_along = attachment.delete_on_termination() == Some(true);
-    if goes_along && let Some(machine) = attachment.instance_id() {
+    let attachment = interface.attachment();
+    let goes_along = attachment.is_some_and(|attachment| attachment.delete_on_termination() == Some(true));
+    if goes_along && let Some(machine) = attachment.and_then(|attachment| attachment.instance_id()) {
         return Some(machine);
     }
-    let service = || served(interface.description()?).or_else(|| attachment.instance_owner_id());
+    // One that is only being made for a service, or is let go by it, is attached to nothing.
+    let service = || interface.description().and_then(served).or_else(|| attachment?.instance_owner_id());
     (goes_along || interface.requester_managed() == Some(true)).then(service).flatten()
 }
 
@@ -264,7 +265,24 @@ fn served(description: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ec2::types::NetworkInterfaceAttachment;
+
     use super::*;
+
+    #[test]
+    fn an_interface_that_a_service_asked_for_goes_with_it_attached_or_not() {
+        let of = "net/dev-5b1e77aa/50dc6c495c0c9188";
+        let balancers = NetworkInterface::builder().description(format!("ELB {of}"));
+        let attached = NetworkInterfaceAttachment::builder().instance_owner_id("amazon-elb").build();
+        let machines = NetworkInterfaceAttachment::builder().instance_id("i-1").delete_on_termination(true).build();
+
+        let managed = balancers.clone().requester_managed(true);
+        let by_hand = balancers.build();
+        assert_eq!(owner_of(&managed.clone().build()), Some(of));
+        assert_eq!(owner_of(&managed.attachment(attached).build()), Some(of));
+        assert_eq!(owner_of(&by_hand), None, "a description alone proves nothing");
+        assert_eq!(owner_of(&NetworkInterface::builder().attachment(machines).build()), Some("i-1"));
+    }
 
     #[test]
     fn what_an_interface_is_for_is_read_from_its_description() {

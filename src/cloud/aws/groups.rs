@@ -9,7 +9,8 @@ use super::collect::pages;
 use super::remove::{LIMIT, label, remove, settled};
 use super::{Aws, errors, tagged, wait};
 use crate::cloud::{Tags, Thing};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::identity::TAG_ENVIRONMENT;
 
 /// Rules by the group that holds them, egress or not.
 type Ties = BTreeMap<(String, bool), Vec<String>>;
@@ -55,16 +56,43 @@ impl Aws {
         }
     }
 
-    /// Groups that name each other in their rules hold each other: the rules of others that name it go first.
+    /// Groups that name each other in their rules hold each other: the rules of others of ours that name it go first.
+    ///
+    /// # Errors
+    /// Somebody else's group names it: their rules are never touched, and it stays until they revoke them.
     pub(super) async fn remove_group(&self, thing: &Thing) -> Result<(), Failure> {
+        let Some(around) = self.around(thing).await? else { return Ok(()) };
+        let mut holders = BTreeSet::new();
         for (direction, egress) in [("ip-permission.group-id", false), ("egress.ip-permission.group-id", true)] {
             let call = self.ec2.describe_security_groups().filters(tagged::filter(direction, &thing.id));
             let answer = call.send().await.map_err(|error| errors::failure("looking for security groups", error))?;
             for other in answer.security_groups().iter().filter(|other| other.group_id() != Some(&thing.id)) {
-                self.forget(other, &thing.id, egress).await?;
+                if around.is_foreign(other) {
+                    holders.extend(other.group_id.clone());
+                } else {
+                    self.forget(other, &thing.id, egress).await?;
+                }
             }
         }
+        if !holders.is_empty() {
+            return Err(held_by(thing, &holders));
+        }
         remove!(thing, self.ec2.delete_security_group().group_id(&thing.id))
+    }
+
+    /// Where a group lies; nothing where it is gone.
+    async fn around(&self, thing: &Thing) -> Result<Option<Around>, Failure> {
+        let answer = match self.ec2.describe_security_groups().group_ids(&thing.id).send().await {
+            Err(error) if errors::is_gone(&error) => return Ok(None),
+            answer => answer.map_err(|error| errors::failure("looking for security groups", error))?,
+        };
+        let Some(group) = answer.security_groups().first() else { return Ok(None) };
+        let vpc = group.vpc_id().unwrap_or_default().to_owned();
+        let vpcs = self.vpcs(vec![tagged::filter("vpc-id", &vpc)]).await?;
+        let of_vpc = vpcs.first().and_then(|vpc| tagged::read(vpc.tags()).remove(TAG_ENVIRONMENT));
+        let environment = tagged::read(group.tags()).remove(TAG_ENVIRONMENT).or_else(|| of_vpc.clone());
+        let is_own = of_vpc.is_some() && of_vpc == environment;
+        Ok(Some(Around { own_vpc: is_own.then_some(vpc), environment }))
     }
 
     async fn forget(&self, group: &SecurityGroup, named: &str, egress: bool) -> Result<(), Failure> {
@@ -83,6 +111,31 @@ impl Aws {
             revoked(doing, call.send().await)
         }
     }
+}
+
+/// What a group lies among, which tells others of ours from somebody else's.
+#[derive(Clone, Debug)]
+struct Around {
+    /// Its VPC, where the environment made that as well.
+    own_vpc: Option<String>,
+    /// Of the group, or else of its VPC.
+    environment: Option<String>,
+}
+
+impl Around {
+    /// A group of another environment, or one that says of none and does not lie in a network of this one.
+    fn is_foreign(&self, other: &SecurityGroup) -> bool {
+        match tagged::read(other.tags()).get(TAG_ENVIRONMENT) {
+            Some(theirs) => self.environment.as_ref() != Some(theirs),
+            None => self.own_vpc.is_none() || other.vpc_id() != self.own_vpc.as_deref(),
+        }
+    }
+}
+
+fn held_by(thing: &Thing, holders: &BTreeSet<String>) -> Failure {
+    let named: Vec<String> = holders.iter().map(|id| format!("`{id}`")).collect();
+    let what = format!("{} is named by rules of {}, somebody else's", label(thing), named.join(", "));
+    Failure::new(Exit::Platform, what).hint("their owner revokes these rules; nobody else's are changed")
 }
 
 /// A rule that is gone already is revoked.
@@ -129,7 +182,7 @@ fn only_of(rule: &IpPermission, named: &str) -> Option<IpPermission> {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ec2::types::ReferencedSecurityGroup;
+    use aws_sdk_ec2::types::{ReferencedSecurityGroup, Tag};
 
     use super::*;
 
@@ -144,6 +197,28 @@ mod tests {
         assert_eq!(part.user_id_group_pairs(), [pair("sg-1")]);
         assert_eq!((part.from_port(), part.to_port()), (Some(6443), Some(6443)));
         assert_eq!(only_of(&rule, "sg-3"), None);
+    }
+
+    #[test]
+    fn a_group_is_somebody_elses_by_its_tag_or_else_by_its_network() {
+        let around = Around { own_vpc: Some("vpc-1".to_owned()), environment: Some("5b1e".to_owned()) };
+        let guest = Around { own_vpc: None, ..around.clone() };
+        let group = |vpc: &str, environment: Option<&str>| {
+            let tag = environment.map(|id| vec![Tag::builder().key(TAG_ENVIRONMENT).value(id).build()]);
+            SecurityGroup::builder().vpc_id(vpc).set_tags(tag).build()
+        };
+
+        let told = [
+            group("vpc-1", Some("5b1e")),
+            group("vpc-2", Some("5b1e")),
+            group("vpc-1", None),
+            group("vpc-1", Some("77")),
+            group("vpc-2", None),
+        ]
+        .map(|group| around.is_foreign(&group));
+
+        assert_eq!(told, [false, false, false, true, true]);
+        assert!(guest.is_foreign(&group("vpc-1", None)), "in a person's own network it may be anybody's");
     }
 
     #[test]

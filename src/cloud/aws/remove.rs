@@ -102,11 +102,8 @@ impl Aws {
     async fn remove_nat_gateway(&self, thing: &Thing) -> Result<(), Failure> {
         remove!(thing, self.ec2.delete_nat_gateway().nat_gateway_id(&thing.id))?;
         wait::until(&format!("{} did not go", label(thing)), LIMIT, || async {
-            let answer = match self.ec2.describe_nat_gateways().nat_gateway_ids(&thing.id).send().await {
-                Err(error) if errors::is_gone(&error) => return Ok(Some(())),
-                answer => answer.map_err(|error| errors::failure("looking for NAT gateways", error))?,
-            };
-            let live = answer.nat_gateways().iter().any(|gateway| gateway.state() != Some(&NatGatewayState::Deleted));
+            let gateways = self.nat_gateways(vec![tagged::filter("nat-gateway-id", &thing.id)]).await?;
+            let live = gateways.iter().any(|gateway| gateway.state() != Some(&NatGatewayState::Deleted));
             Ok((!live).then_some(()))
         })
         .await

@@ -9,6 +9,7 @@ mod invariants;
 mod remembering;
 mod sharing;
 mod sim;
+mod sim_sky;
 mod sim_wire;
 mod writing;
 
@@ -113,5 +114,5 @@ fn settled(step: Option<&str>, deed: Deed, outcome: Outcome) -> Record {
 }
 
 fn bundle() -> Artifact {
-    Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files: BTreeMap::new() })
+    Artifact::Bundle(Bundle { version: "v1.35.4+rke2r1".to_owned(), files: BTreeMap::new(), images: BTreeMap::new() })
 }

@@ -9,10 +9,10 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 
+use super::sim_sky::{Dice, Eyes, Sky};
 use super::sim_wire::{Ask, Wire, Wires};
 use super::*;
-use crate::journal::tenure::{Standing, Tenure};
-use crate::journal::vantage::Vantage;
+use crate::journal::tenure::Standing;
 use crate::objects::Objects;
 
 /// Machines; the last program shares the first one in every second world.
@@ -20,71 +20,6 @@ const PROGRAMS: usize = 3;
 const STEPS: usize = 1_200;
 /// Of these leases, so that a world is small.
 pub const LEASE: Duration = Duration::from_secs(60);
-
-/// xorshift64.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % limit
-    }
-}
-
-/// What all programs of a world see.
-#[derive(Debug, Default)]
-pub struct Sky {
-    now: Duration,
-    /// Machine and process of all that were killed or have ended.
-    dead: BTreeSet<(String, u32)>,
-    /// The leases that are held, by program.
-    tenures: Vec<Option<Arc<Tenure>>>,
-    refused: usize,
-}
-
-/// One program's eyes.
-#[derive(Clone, Debug)]
-struct Eyes {
-    sky: Arc<Mutex<Sky>>,
-    machine: String,
-    /// Its clock began at another time than all others.
-    offset: Duration,
-}
-
-#[async_trait::async_trait]
-impl Vantage for Eyes {
-    fn now(&self) -> Duration {
-        self.sky.lock().expect("sky").now + self.offset
-    }
-
-    async fn sleep(&self, time: Duration) {
-        let until = self.now() + time;
-        std::future::poll_fn(
-            |_| if self.now() >= until { std::task::Poll::Ready(()) } else { std::task::Poll::Pending },
-        )
-        .await;
-    }
-
-    fn space(&self) -> String {
-        format!("boot-{} pid:[1]", self.machine)
-    }
-
-    fn is_here(&self, actor: &Actor) -> bool {
-        actor.host == self.machine
-    }
-
-    fn has_ended(&self, actor: &Actor) -> bool {
-        let is_here = actor.host == self.machine;
-        is_here && self.sky.lock().expect("sky").dead.contains(&(actor.host.clone(), actor.pid))
-    }
-}
 
 type Life = Pin<Box<dyn Future<Output = ()> + Send>>;
 

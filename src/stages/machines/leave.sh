@@ -25,6 +25,8 @@ if [ -d "$KEPT/before" ]; then
   done
   [ ! -x "$KEPT/rke2-killall.sh" ] || "$KEPT/rke2-killall.sh" >/dev/null 2>&1
   [ ! -x "$KEPT/rke2-uninstall.sh" ] || "$KEPT/rke2-uninstall.sh" >/dev/null 2>&1
+  # An address that the servers passed on among themselves, and that a killed kube-vip has left.
+  [ -z "$VIP" ] || ip -o -4 addr show | grep -F " $VIP/" | while read -r _ device _; do ip addr del "$VIP/32" dev "$device"; done
   systemctl disable rke2-server.service rke2-agent.service >/dev/null 2>&1
   rm -f /etc/systemd/system/multi-user.target.wants/rke2-server.service /etc/systemd/system/multi-user.target.wants/rke2-agent.service
   awk '{ print $2 }' /proc/mounts | grep -E '^/(var/lib/(rancher|kubelet)|run/k3s)/' | sort -r | while read -r mount; do umount -l "$mount"; done
@@ -62,6 +64,7 @@ if [ -d "$KEPT/before" ]; then
   done <"$KEPT/before/units" >/dev/null 2>&1
   ! systemctl is-active --quiet sshd.service || systemctl reload sshd.service >/dev/null 2>&1
   ! systemctl is-active --quiet auditd.service || augenrules --load >/dev/null 2>&1
+  ! systemctl is-active --quiet fapolicyd.service || fagenrules --load >/dev/null 2>&1
   # The claim stays until everything else is gone: who is stopped here finds it and goes on.
   find "$KEPT" -mindepth 1 ! -path "$KEPT/before" ! -path "$KEPT/before/*" ! -path "$KEPT/claim" -delete
   rm -rf "$KEPT/before.gone"

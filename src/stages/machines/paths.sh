@@ -19,6 +19,7 @@ MADE='
 /etc/modules-load.d/rke2.conf
 /etc/modprobe.d/os-hardening.conf
 /etc/NetworkManager/conf.d/rke2-cni.conf
+/etc/fapolicyd/rules.d/80-rke2.rules
 /etc/systemd/system/rke2-server.service.d
 /etc/systemd/system/rke2-agent.service.d
 /etc/ssh/sshd_config.d/00-os-hardening.conf
@@ -35,6 +36,7 @@ MADE='
 /var/log/containers
 /var/log/faillock
 /run/k3s
+/root/.kube
 '
 # Made with them; goes only when nothing else is in it.
 EMPTIED='

@@ -135,8 +135,10 @@ async fn prepare<'a>(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Run<'a>, Fail
     root.write()?;
     if root.is_shared {
         run.init().await?;
-        run.push_errored().await?;
-        run.pull().await?;
+        run.unlock_left().await?;
+        if !run.push_errored().await? {
+            run.pull().await?;
+        }
         return Ok(run);
     }
     if let Some(notice) = state::recover(&root.dir)? {

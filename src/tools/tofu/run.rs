@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
@@ -19,6 +22,9 @@ use crate::tools::tofu::stream::Stream;
 use crate::tools::{Call, ToolCx};
 use crate::workspace::{RealDisk, make_dir, put_aside, remove, tree_digest, write_atomic};
 
+/// How long it is waited before a lock is looked for once more.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// What is planned and carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -33,7 +39,7 @@ pub(super) struct Run<'a> {
 }
 
 /// The slots, in the order in which an earlier run may have left a child in one.
-const VERBS: [&str; 6] = ["init", "push", "plan", "untaint", "apply", "destroy"];
+const VERBS: [&str; 7] = ["init", "unlock", "push", "plan", "untaint", "apply", "destroy"];
 
 impl<'a> Run<'a> {
     pub(super) fn new(cx: &'a ToolCx<'a>, root: &'a Root) -> Result<Self, Failure> {
@@ -47,11 +53,12 @@ impl<'a> Run<'a> {
         for verb in VERBS {
             let mut stream = Stream::new(self.cx.stage, self.cx.events, 0);
             let slot = self.cx.slot(verb);
-            let followed = self
-                .cx
-                .children
-                .follow(&slot, &self.cx.redact, &mut |from, line| read(&mut stream, from, line))
-                .await?;
+            let working = stream.working();
+            let followed = self.locking(&slot, working, async {
+                let on_line = &mut |from, line: &str| read(&mut stream, from, line);
+                self.cx.children.follow(&slot, &self.cx.redact, on_line).await
+            });
+            let followed = followed.await?;
             if let Some(ended) = followed {
                 // A shared one is read once the directory is initialised, which an `init` that was killed has not seen to.
                 if !self.root.is_shared {
@@ -164,14 +171,14 @@ impl<'a> Run<'a> {
     }
 
     /// Gives a state to S3 that an earlier run could not write there, if it is newer than the one there and of the same
-    /// lineage; any other is put aside, and what it knows is looked for.
+    /// lineage; any other is put aside, and what it knows is looked for. Whether the state was read here and is as it was.
     ///
     /// # Errors
     /// It could not be given, as before; it stays where it is.
-    pub(super) async fn push_errored(&self) -> Result<(), Failure> {
+    pub(super) async fn push_errored(&self) -> Result<bool, Failure> {
         let errored = self.root.dir.join("errored.tfstate");
         if !errored.exists() {
-            return Ok(());
+            return Ok(false);
         }
         self.pull().await?;
         let there = state::read(&self.root.state())?;
@@ -191,7 +198,7 @@ impl<'a> Run<'a> {
             "a state that tofu could not write last time is no newer than the one in S3; it was put aside"
         };
         self.cx.events.notice(format!("{}: {notice}", self.cx.stage));
-        Ok(())
+        Ok(!is_newer)
     }
 
     /// Makes a copy of the state durable and has it written down.
@@ -234,9 +241,45 @@ impl<'a> Run<'a> {
         };
         let mut stream = Stream::new(self.cx.stage, self.cx.events, total);
         let invocation = self.cx.invocation(call)?;
-        let ended = self.cx.children.run(invocation, &mut |from, line| read(&mut stream, from, line)).await?;
+        let (slot, working) = (invocation.slot.clone(), stream.working());
+        let ended = self.locking(&slot, working, async {
+            self.cx.children.run(invocation, &mut |from, line| read(&mut stream, from, line)).await
+        });
+        let ended = ended.await?;
         self.cx.children.discard(&ended)?;
         Ok((ended, stream))
+    }
+
+    /// Has the lock of a shared state written down as soon as the child says what it does only under it.
+    async fn locking<T>(&self, slot: &str, working: Arc<Notify>, child: impl Future<Output = T>) -> T {
+        let note = async {
+            working.notified().await;
+            // What hinders it hinders the run too, or not at all: then a lock that stays is named to a person.
+            while matches!(self.cx.children.witness().state_locked(self.cx.stage, slot).await, Ok(false)) {
+                tokio::time::sleep(AGAIN).await;
+            }
+            std::future::pending::<T>().await
+        };
+        if !self.root.is_shared {
+            return child.await;
+        }
+        tokio::select! {
+            ended = child => ended,
+            never = note => never,
+        }
+    }
+
+    /// Releases the lock that a child of ours has left whose end is proven, and no other.
+    pub(super) async fn unlock_left(&self) -> Result<(), Failure> {
+        while let Some(id) = self.cx.children.witness().lock_left(self.cx.stage).await? {
+            let args = ["force-unlock", "-force", "-no-color", "-json-into=@here@/events", id.as_str()];
+            let (ended, stream) = self.call("unlock", args, Cancel::Finish, 0).await?;
+            self.judge(&ended, &stream, None)?;
+            self.cx
+                .events
+                .notice(format!("{}: released the lock {id} that a tofu which was killed has left", self.cx.stage));
+        }
+        Ok(())
     }
 
     /// Succeeds when the stream says so: no error, the summary that belongs to the call, and exit code 0.
@@ -279,7 +322,11 @@ fn read(stream: &mut Stream<'_>, from: From, line: &str) {
 fn lock_of(error: &str) -> Option<(String, String)> {
     let info = error.contains("Error acquiring the state lock").then(|| error.split_once("Lock Info:"))??.1;
     let field = |name: &str| info.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
-    Some((field("ID:")?.to_owned(), format!("{} holds it", field("Who:").unwrap_or("somebody"))))
+    let when =
+        info.split_once("Created:").map(|(_, rest)| rest.split_whitespace().take(2).collect::<Vec<_>>().join(" "));
+    let since = when.map(|when| format!(" since {} UTC", when.split('.').next().unwrap_or_default()));
+    let who = field("Who:").unwrap_or("somebody");
+    Some((field("ID:")?.to_owned(), format!("{who} holds it{}", since.unwrap_or_default())))
 }
 
 fn own_variables() -> BTreeMap<String, OsString> {
@@ -304,12 +351,13 @@ mod tests {
         // As OpenTofu 1.12.6 says it.
         let error = "Error acquiring the state lock: Error message: operation error S3: PutObject, api error \
                      PreconditionFailed: At least one of the pre-conditions you specified did not hold Lock Info: \
-                     ID: 11111111-2222-3333-4444-555555555555 Path: x Operation: OperationTypeApply Who: root@far";
+                     ID: 11111111-2222-3333-4444-555555555555 Path: x Operation: OperationTypeApply Who: root@far \
+                     Version: 1.12.6 Created: 2026-11-30 07:58:15.818908782 +0000 UTC Info:";
 
         let told = lock_of(error);
 
         let id = "11111111-2222-3333-4444-555555555555".to_owned();
-        assert_eq!(told, Some((id, "root@far holds it".to_owned())));
+        assert_eq!(told, Some((id, "root@far holds it since 2026-11-30 07:58:15 UTC".to_owned())));
         assert_eq!(lock_of("no such bucket"), None);
     }
 }

@@ -1,8 +1,10 @@
 //! Reads OpenTofu's JSON stream: what it does now, what it could not do, and whether it came to its end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use crate::artifact::Kind;
 use crate::event::Events;
@@ -65,6 +67,8 @@ pub(super) struct Stream<'a> {
     pub summary: Option<Changes>,
     /// Of a plan.
     pub intended: Intended,
+    /// Told when OpenTofu does what it does only under the lock of its state.
+    working: Arc<Notify>,
 }
 
 impl<'a> Stream<'a> {
@@ -78,12 +82,21 @@ impl<'a> Stream<'a> {
             errors: vec![],
             summary: None,
             intended: Intended::default(),
+            working: Arc::default(),
         }
+    }
+
+    /// Is told once OpenTofu has said that it is at work: a look at a resource or a change of one.
+    pub(super) fn working(&self) -> Arc<Notify> {
+        Arc::clone(&self.working)
     }
 
     pub(super) fn line(&mut self, line: &str) {
         // A line that is none of ours stands in the log.
         let Ok(line) = serde_json::from_str::<Line>(line) else { return };
+        if line.hook.is_some() {
+            self.working.notify_one();
+        }
         match (line.kind.as_str(), line.hook, line.diagnostic) {
             ("apply_start" | "apply_progress", Some(hook), _) => self.goes_on(hook),
             ("apply_complete", Some(hook), _) => {
