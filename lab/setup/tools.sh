@@ -57,10 +57,11 @@ build_vcenter() { # OUT
 }
 
 vsphere() {
-  local key
+  local key dir
   key=$(cache_key "$HERE/setup/go.sh" "$HERE"/vsphere/*.go "$HERE"/vsphere/go.{mod,sum} <(declare -f build_vcenter))
   tool terraform-provider-vsphere github.com/hashicorp/terraform-provider-vsphere "$VSPHERE_PROVIDER_VERSION"
-  echo "vcenter=$(cached vcenter "$key" build_vcenter)"
+  dir=$(cached vcenter "$key" build_vcenter)
+  echo "vcenter=$dir"
 }
 
 if [ "${1:-}" = vsphere ]; then

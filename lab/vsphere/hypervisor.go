@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmware/govmomi/simulator"
@@ -39,6 +40,7 @@ type hypervisor struct {
 	next, image   int
 	networkBusy   sync.Mutex
 	consoleFolder string
+	mute          atomic.Bool // machines that boot report nothing: their Tools never came up
 }
 
 func newHypervisor(ctx *simulator.Context, reg *simulator.Registry, command []string, dir, name string) *hypervisor {
@@ -179,6 +181,9 @@ func (h *hypervisor) on(id string, given seed) {
 		return
 	}
 	d.hosted, d.changed = true, true
+	if h.mute.Load() {
+		return
+	}
 	h.guest(id, given.address, false)
 	go h.tools(id, given.address)
 }

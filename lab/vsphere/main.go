@@ -122,7 +122,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	go doors(open, m.Service, h)
+	go doors(open, m.Service, h, newRights(m))
 	h.network()
 	log.Printf("vcenter: serves https://%s, doors on %s", s.listen, s.doors)
 	stop := make(chan os.Signal, 1)

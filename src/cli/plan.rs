@@ -8,7 +8,6 @@ use serde_json::json;
 use super::Common;
 use super::desk::Desk;
 use super::look::Layout;
-use super::vcenter;
 use crate::artifact::Kind;
 use crate::decision::Plan;
 use crate::event::Events;
@@ -32,7 +31,6 @@ impl PlanArgs {
         let mut desk = Desk::open(common, &self.environment).await?;
         let recorded = desk.recorded_identity().await?;
         let (cloud, account) = desk.cloud(recorded.as_ref()).await?;
-        vcenter::refuse_to_make(&desk.env)?;
         let identity = desk.identity(cloud.as_ref(), &account).await?;
         let journal = desk.journal(&identity).await?;
         desk.keep_release(journal.memory());

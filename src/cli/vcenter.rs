@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::desk::Desk;
 use crate::cloud::Cloud;
 use crate::cloud::vsphere::Credentials;
-use crate::environment::{Environment, Platform, Vsphere};
+use crate::environment::{Environment, Vsphere};
 use crate::failure::{Class, Exit, Failure};
 use crate::secret::Secret;
 use crate::tools::ToolEnvironment;
@@ -47,20 +47,6 @@ fn credentials(variable: impl Fn(&str) -> Option<String>, section: &Vsphere) -> 
                 .hint(format!("set {USER} and {PASSWORD}")))
         }
     }
-}
-
-/// # Errors
-/// Exit 3: this version looks at a vCenter, and makes nothing there yet.
-pub fn refuse_to_make(env: &Environment) -> Result<(), Failure> {
-    if env.platform != Platform::Vsphere {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Exit::Environment,
-        format!("`{}` cannot be made: this version makes nothing on vsphere yet", env.name),
-    )
-    .because("the vCenter answers, what the file names is there, and the account has the rights that are asked for")
-    .hint("`aws` and `hosts` are the platforms on which this version makes clusters"))
 }
 
 #[cfg(test)]

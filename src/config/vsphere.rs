@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::config::draft::Draft;
 use crate::config::{forms, rules};
-use crate::environment::{EnvironmentClass, Via, Vsphere};
+use crate::environment::{EnvironmentClass, LoadBalancerKind, Via, Vsphere};
 use crate::vsphere::{Addresses, Size};
 
 /// What only other platforms have, and what is said instead here.
@@ -112,6 +112,25 @@ fn addresses(draft: &mut Draft<'_>, given: &Addresses) {
         draft.tell("vsphere.addresses.gateway", format!("is `{gateway}`, which lies among the addresses for nodes"));
     }
     room(draft, given);
+    kube_vip(draft, given, gateway);
+}
+
+/// The address that servers pass on lies in their network, and is not one that something else gets.
+fn kube_vip(draft: &mut Draft<'_>, given: &Addresses, gateway: Ipv4Addr) {
+    let Some(balancer) = draft.load_balancer.clone().filter(|balancer| balancer.kind == LoadBalancerKind::KubeVip) else {
+        return;
+    };
+    let Some(address) = balancer.address.and_then(|text| text.parse::<Ipv4Addr>().ok()) else { return };
+    let wrong = if !given.cidr.contains(&address) {
+        format!("is `{address}`, which is not in `{}`, where the servers are", given.cidr)
+    } else if given.all().contains(&address) {
+        format!("is `{address}`, which lies among the addresses for nodes and images")
+    } else if address == gateway {
+        format!("is `{address}`, which is the gateway")
+    } else {
+        return;
+    };
+    draft.tell("load_balancer.address", wrong);
 }
 
 /// Whether every node finds an address, and images two.
@@ -172,6 +191,27 @@ mod tests {
         assert_eq!(
             problems(&[("gateway: 10.98.1.1\n", "gateway: 10.98.1.12\n")]),
             ["vsphere.addresses.gateway is `10.98.1.12`, which lies among the addresses for nodes"]
+        );
+    }
+
+    const NO_BALANCER: &str =
+        "  kind: none                    # or `external` with the `address` that forwards 6443 and 9345 to all servers\n";
+
+    #[test]
+    fn an_address_that_servers_pass_on_is_one_of_their_network_that_nothing_else_gets() {
+        let image = "ghcr.io/kube-vip/kube-vip:v0.9.1@sha256:6ea5bc1b0ca9f5b1a8b3a6ac4b1b21e6dbd0a6f0c0aa2c1d8f6b3a6ac4b1b21e";
+        let told = |address: &str| {
+            let balancer = format!("  kind: kube-vip\n  address: {address}\n  image: {image}\n");
+            problems(&[(NO_BALANCER, &balancer)])
+        };
+
+        assert_eq!(
+            told("10.99.1.5"),
+            ["load_balancer.address is `10.99.1.5`, which is not in `10.98.1.0/24`, where the servers are"]
+        );
+        assert_eq!(
+            told("10.98.1.12"),
+            ["load_balancer.address is `10.98.1.12`, which lies among the addresses for nodes and images"]
         );
     }
 

@@ -13,7 +13,6 @@ const AT_ONCE: usize = 500;
 /// What of the vCenter serves us.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    pub root: Reference,
     pub properties: Reference,
     pub views: Reference,
     pub search: Reference,
@@ -33,7 +32,6 @@ impl Content {
         let reference = |name: &str| content.child(name).map(Reference::read).unwrap_or_default();
         let about = |name: &str| content.text_at(&["about", name]).to_owned();
         Self {
-            root: reference("rootFolder"),
             properties: reference("propertyCollector"),
             views: reference("viewManager"),
             search: reference("searchIndex"),
