@@ -327,7 +327,8 @@ async fn start(
     let wait = cx.wait(BOOT, &tell);
     wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
         Ok(match cx.cloud.machine(&started.id).await? {
-            Some(found) if found.state == MachineState::Running => Look::Done(found),
+            // Where the machine itself tells its address, that is a while after it runs.
+            Some(found) if found.state == MachineState::Running && at(&found, network).is_some() => Look::Done(found),
             Some(found) if found.state == MachineState::Gone => {
                 return Err(Failure::new(Exit::Platform, format!("{what}: the platform ended it")));
             }
@@ -337,6 +338,11 @@ async fn start(
     .await
 }
 
+/// Where the machine is reached.
+fn at(machine: &FoundMachine, network: &BuildNetwork) -> Option<String> {
+    if network.public { machine.public_address.clone() } else { machine.private_address.clone() }
+}
+
 /// The way to the machine, with the host keys that it wrote to its console.
 async fn reach(
     cx: &Context<'_>,
@@ -344,8 +350,7 @@ async fn reach(
     machine: &FoundMachine,
     network: &BuildNetwork,
 ) -> Result<Reach, Failure> {
-    let address = if network.public { &machine.public_address } else { &machine.private_address };
-    let address = address.clone().ok_or_else(|| {
+    let address = at(machine, network).ok_or_else(|| {
         Failure::new(Exit::Platform, format!("machine `{}` has no address to be reached at", machine.id))
     })?;
     let host_keys = pinned_keys(cx, &machine.id).await?;
