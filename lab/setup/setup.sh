@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh [PART…] - installs and builds everything the lab needs, once; a second time it only looks. Called by
 # `lab/lab setup`. Parts: packages python tools rke2 provider cargo image (all of them by default, in an order in
-# which a stopped setup has made the quick things), and vsphere, which is made when it is named.
+# which a stopped setup has made the quick things), and vsphere and kube-vip, which are made when they are named.
 set -euo pipefail
 SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 HERE=${SETUP%/*}
@@ -127,6 +127,18 @@ cargo_tools() {
   made LAB_CARGO "$out"
 }
 
+make_kube_vip() {
+  # shellcheck source=lab/setup/go.sh
+  . "$SETUP/go.sh"
+  cd "$HERE/tools/kube-vip"
+  go_build -ldflags '-s -w' -o "$1/kube-vip" github.com/kube-vip/kube-vip
+}
+
+# Only the test of an address that servers pass on needs it, so it is made where it is asked for by name.
+kube_vip() {
+  cached "kube-vip" "$(cache_key "$SETUP/go.sh" "$HERE/tools/kube-vip/go.mod" "$HERE/tools/kube-vip/go.sum")" make_kube_vip >/dev/null
+}
+
 image() {
   local debian out recipe=$HERE/machines/image
   debian=$(cached machine-debian "$(cache_key "$recipe/debian.sh")" "$recipe/debian.sh")
@@ -144,7 +156,8 @@ for part in "${PARTS[@]}"; do
   case $part in
   packages | python | image | provider | tools | rke2 | vsphere) "$part" ;;
   cargo) cargo_tools ;;
-  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vsphere]" ;;
+  kube-vip) kube_vip ;;
+  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vsphere] [kube-vip]" ;;
   esac
 done
 [ $# -gt 0 ] || ! flock --exclusive --nonblock 8 || rm -rf "$LAB_CACHE/.go"
