@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Vsphere;
 use super::soap::Reference;
 use super::xml::{Element, escaped};
+use super::{ATTRIBUTES, Vsphere};
 use crate::cloud::Account;
 use crate::failure::{Class, Exit, Failure};
 
@@ -55,6 +55,7 @@ impl Vsphere {
             ("network", self.port_group().await?),
         ];
         self.check_privileges(&objects).await?;
+        self.fields().await?.check(ATTRIBUTES.into_iter())?;
         Ok(Account {
             id: content.id.clone(),
             region: self.wanted.datacenter.clone(),
