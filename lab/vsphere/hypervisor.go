@@ -36,6 +36,7 @@ type hypervisor struct {
 	lock          sync.Mutex
 	disks         map[string]*disk
 	addresses     map[string]string
+	plugged       map[string]bool // which of them are in the network: not those of what is off
 	calls         map[string]chan func()
 	next, image   int
 	networkBusy   sync.Mutex
@@ -47,7 +48,7 @@ func newHypervisor(ctx *simulator.Context, reg *simulator.Registry, command []st
 	h := &hypervisor{
 		command: command, dir: dir, name: name, ctx: ctx, reg: reg,
 		self:  types.ManagedObjectReference{Type: "Lab", Value: "hypervisor"},
-		disks: map[string]*disk{}, addresses: map[string]string{}, calls: map[string]chan func(){},
+		disks: map[string]*disk{}, addresses: map[string]string{}, plugged: map[string]bool{}, calls: map[string]chan func(){},
 		consoleFolder: filepath.Join(filepath.Dir(dir), "machines"),
 	}
 	reg.AddHandler(h)
@@ -95,7 +96,7 @@ func (h *hypervisor) RemoveObject(_ *simulator.Context, gone types.ManagedObject
 		delete(h.disks, id)
 		delete(h.addresses, id)
 		h.lock.Unlock()
-		h.network()
+		h.plug(id, false)
 	})
 }
 
@@ -153,6 +154,7 @@ func (h *hypervisor) power(vm *mo.VirtualMachine, state types.AnyType) {
 			if h.disk(id).hosted {
 				_ = h.run(nil, "stop", id)
 			}
+			h.plug(id, false)
 		})
 	}
 }
@@ -167,7 +169,7 @@ func (h *hypervisor) on(id string, given seed) {
 	h.lock.Lock()
 	h.addresses[id] = given.address
 	h.lock.Unlock()
-	h.network()
+	h.plug(id, true)
 	image := d.image
 	if image == "" {
 		image = "base"
@@ -234,6 +236,18 @@ func (h *hypervisor) soon(id string, call func()) {
 	calls <- call
 }
 
+// plug tells the lab that a machine is in the network, or no longer: another one may have its address then.
+func (h *hypervisor) plug(id string, in bool) {
+	h.lock.Lock()
+	if in {
+		h.plugged[id] = true
+	} else {
+		delete(h.plugged, id)
+	}
+	h.lock.Unlock()
+	h.network()
+}
+
 // network tells the lab which machines there are: one flat port group in which everybody reaches everybody.
 func (h *hypervisor) network() {
 	h.networkBusy.Lock()
@@ -246,8 +260,8 @@ func (h *hypervisor) network() {
 	}
 	machines := []machine{}
 	h.lock.Lock()
-	for id, address := range h.addresses {
-		machines = append(machines, machine{id, address, "vsphere", []string{"vsphere"}})
+	for id := range h.plugged {
+		machines = append(machines, machine{id, h.addresses[id], "vsphere", []string{"vsphere"}})
 	}
 	h.lock.Unlock()
 	everybody := []map[string]any{{"proto": "-1", "from": 0, "to": 0, "cidrs": []string{"0.0.0.0/0"}}}
