@@ -117,7 +117,8 @@ fn addresses(draft: &mut Draft<'_>, given: &Addresses) {
 
 /// The address that servers pass on lies in their network, and is not one that something else gets.
 fn kube_vip(draft: &mut Draft<'_>, given: &Addresses, gateway: Ipv4Addr) {
-    let Some(balancer) = draft.load_balancer.clone().filter(|balancer| balancer.kind == LoadBalancerKind::KubeVip) else {
+    let Some(balancer) = draft.load_balancer.clone().filter(|balancer| balancer.kind == LoadBalancerKind::KubeVip)
+    else {
         return;
     };
     let Some(address) = balancer.address.and_then(|text| text.parse::<Ipv4Addr>().ok()) else { return };
@@ -194,12 +195,12 @@ mod tests {
         );
     }
 
-    const NO_BALANCER: &str =
-        "  kind: none                    # or `external` with the `address` that forwards 6443 and 9345 to all servers\n";
+    const NO_BALANCER: &str = "  kind: none                    # or `external` with the `address` that forwards 6443 and 9345 to all servers\n";
 
     #[test]
     fn an_address_that_servers_pass_on_is_one_of_their_network_that_nothing_else_gets() {
-        let image = "ghcr.io/kube-vip/kube-vip:v0.9.1@sha256:6ea5bc1b0ca9f5b1a8b3a6ac4b1b21e6dbd0a6f0c0aa2c1d8f6b3a6ac4b1b21e";
+        let image =
+            "ghcr.io/kube-vip/kube-vip:v0.9.1@sha256:6ea5bc1b0ca9f5b1a8b3a6ac4b1b21e6dbd0a6f0c0aa2c1d8f6b3a6ac4b1b21e";
         let told = |address: &str| {
             let balancer = format!("  kind: kube-vip\n  address: {address}\n  image: {image}\n");
             problems(&[(NO_BALANCER, &balancer)])

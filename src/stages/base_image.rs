@@ -75,11 +75,12 @@ async fn source(cx: &Context<'_>) -> Result<String, Failure> {
         return Ok(id);
     }
     let found = cx.cloud.source_image(&wanted.owner, &wanted.name).await?.ok_or_else(|| {
-        let failure = Failure::new(Exit::Platform, format!("base-image: {} has no image of that name", cx.identity.region));
+        let failure =
+            Failure::new(Exit::Platform, format!("base-image: {} has no image of that name", cx.identity.region));
         match cx.env.platform {
-            Platform::Vsphere => failure
-                .because(format!("no template is called `{}`", wanted.name))
-                .hint("set `image.source.name` to a template, by its name or by its path below the datacenter's folder"),
+            Platform::Vsphere => failure.because(format!("no template is called `{}`", wanted.name)).hint(
+                "set `image.source.name` to a template, by its name or by its path below the datacenter's folder",
+            ),
             Platform::Aws | Platform::Hosts => failure
                 .because(format!("owner `{}`, name `{}`", wanted.owner, wanted.name))
                 .hint("set `image.source.owner` and `image.source.name`"),

@@ -30,6 +30,7 @@ mod machines;
 mod neighbour;
 mod network;
 mod node_image;
+mod node_machines;
 mod nodes;
 mod reading;
 mod registration;

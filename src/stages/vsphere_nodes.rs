@@ -17,7 +17,7 @@ use crate::environment::{Environment, NodeName, Role, Vsphere};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::identity::TAG_NODE;
-use crate::stages::nodes::{amiss, existing, node_image};
+use crate::stages::node_machines::{amiss, existing, node_image};
 use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
 use crate::vsphere::Size;
 

@@ -112,7 +112,10 @@ mod tests {
 
         let fields = Fields::from_definitions(&fields.expect("read").children);
 
-        assert_eq!(fields.check(["sre:environment", "sre:node"].into_iter()).map_err(|failure| failure.to_string()), Ok(()));
+        assert_eq!(
+            fields.check(["sre:environment", "sre:node"].into_iter()).map_err(|failure| failure.to_string()),
+            Ok(())
+        );
         let read = fields.read(&values.expect("read").children);
         assert_eq!(read, Tags::from([("sre:environment".to_owned(), "5b1e".to_owned())]));
     }
