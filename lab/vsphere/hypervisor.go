@@ -38,6 +38,7 @@ type hypervisor struct {
 	addresses     map[string]string
 	plugged       map[string]bool // which of them are in the network: not those of what is off
 	calls         map[string]chan func()
+	notes         map[string]string // of clones that are asked for, by folder and name: the simulator drops them
 	next, image   int
 	networkBusy   sync.Mutex
 	consoleFolder string
@@ -48,10 +49,11 @@ func newHypervisor(ctx *simulator.Context, reg *simulator.Registry, command []st
 	h := &hypervisor{
 		command: command, dir: dir, name: name, ctx: ctx, reg: reg,
 		self:  types.ManagedObjectReference{Type: "Lab", Value: "hypervisor"},
-		disks: map[string]*disk{}, addresses: map[string]string{}, plugged: map[string]bool{}, calls: map[string]chan func(){},
+		disks: map[string]*disk{}, addresses: map[string]string{}, plugged: map[string]bool{}, calls: map[string]chan func(){}, notes: map[string]string{},
 		consoleFolder: filepath.Join(filepath.Dir(dir), "machines"),
 	}
 	reg.AddHandler(h)
+	reg.Handler = h.called
 	filter := types.EventFilterSpec{EventTypeId: []string{"VmClonedEvent"}}
 	body, ok := reg.EventManager().CreateCollectorForEvents(ctx, &types.CreateCollectorForEvents{Filter: filter}).(*methods.CreateCollectorForEventsBody)
 	if !ok || body.Fault_ != nil {
@@ -100,6 +102,27 @@ func (h *hypervisor) RemoveObject(_ *simulator.Context, gone types.ManagedObject
 	})
 }
 
+// called sees every call before it is carried out.
+func (h *hypervisor) called(_ *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	if clone, ok := method.Body.(*types.CloneVM_Task); ok && clone.Spec.Config != nil {
+		h.lock.Lock()
+		h.notes[clone.Folder.Value+"/"+clone.Name] = clone.Spec.Config.Annotation
+		h.lock.Unlock()
+	}
+	return nil, nil
+}
+
+// noted gives a new clone the notes that were asked for; nobody else knows it yet.
+func (h *hypervisor) noted(vm *simulator.VirtualMachine) {
+	if vm == nil || vm.Parent == nil {
+		return
+	}
+	h.lock.Lock()
+	notes := h.notes[vm.Parent.Value+"/"+vm.Name]
+	h.lock.Unlock()
+	vm.Config.Annotation, vm.Summary.Config.Annotation = notes, notes
+}
+
 // cloned notes what a clone starts from; a source that ran since is captured first.
 func (h *hypervisor) cloned(events []types.BaseEvent) {
 	for _, event := range events {
@@ -115,6 +138,7 @@ func (h *hypervisor) cloned(events []types.BaseEvent) {
 			continue
 		}
 		h.disk(id)
+		h.noted(h.vm(id))
 		captured := make(chan string, 1)
 		h.soon(source, func() { captured <- h.capture(source) })
 		h.soon(id, func() { h.disk(id).image = <-captured })

@@ -61,7 +61,7 @@ impl Stage for VsphereNodesStage {
         let (image, network) = (node_image(given)?, given.get::<Network>(Kind::Network)?);
         let place = cx.env.own_vsphere()?;
         let existing = existing(cx).await?;
-        let wanted = wanted(cx, &existing, &image, place)?;
+        let wanted = wanted(cx, &existing, &image)?;
         let addresses = addresses(cx, place, wanted.keys()).await?;
         let user_data = metadata::user_data(&image.user, &cx.secrets.ssh_key()?.public);
         let nodes: BTreeMap<&String, Value> = wanted
@@ -95,7 +95,8 @@ impl Stage for VsphereNodesStage {
 /// A machine as it is to be.
 struct Wanted {
     role: Role,
-    template: String,
+    /// The template's name in `vsphere.folder`.
+    image: String,
     size: Size,
     disk_gib: u64,
 }
@@ -105,7 +106,6 @@ fn wanted(
     cx: &Context<'_>,
     existing: &BTreeMap<String, FoundMachine>,
     image: &Image,
-    place: &Vsphere,
 ) -> Result<BTreeMap<String, Wanted>, Failure> {
     let recorded = |machine: &FoundMachine| match cx.known.artifact(Kind::Nodes) {
         Some(Artifact::Nodes(nodes)) => nodes.nodes.values().find(|node| node.machine == machine.id).cloned(),
@@ -115,7 +115,7 @@ fn wanted(
         let recorded = recorded(machine);
         Wanted {
             role: recorded.as_ref().map_or(role, |node| node.role),
-            template: machine.image.clone(),
+            image: machine.image.clone(),
             size: Size::read(&machine.size).unwrap_or(Size::FOR_IMAGES),
             disk_gib: recorded.as_ref().map_or(disk_gib, |node| node.disk_gib),
         }
@@ -124,8 +124,7 @@ fn wanted(
     for node in cx.env.wanted_nodes() {
         let size = Size::read(&node.size)
             .ok_or_else(|| Failure::bug(format!("`{}` is no size, and was not refused with its file", node.size)))?;
-        let template = format!("{}/{}", place.folder, image.id);
-        let new = Wanted { role: node.role, template, size, disk_gib: node.disk.gib() };
+        let new = Wanted { role: node.role, image: image.id.clone(), size, disk_gib: node.disk.gib() };
         let there = existing.get(&node.name.0).map(|machine| kept(machine, node.role, node.disk.gib()));
         wanted.insert(node.name.0, there.unwrap_or(new));
     }
@@ -139,10 +138,10 @@ fn wanted(
 fn configured(cx: &Context<'_>, place: &Vsphere, name: &str, node: &Wanted, address: &str, user_data: &str) -> Value {
     let mut attributes: Tags = cx.identity.tags();
     attributes.insert(TAG_NODE.to_owned(), name.to_owned());
-    attributes.insert(TAG_MADE_OF.to_owned(), node.template.clone());
+    attributes.insert(TAG_MADE_OF.to_owned(), node.image.clone());
     json!({
         "role": node.role,
-        "template": node.template,
+        "template": format!("{}/{}", place.folder, node.image),
         "cpus": node.size.cpus,
         "memory_gib": node.size.memory_gib,
         "disk_gib": node.disk_gib,
@@ -230,7 +229,7 @@ impl MadeNode {
             machine: self.id,
             role: self.role,
             address: self.address,
-            image: self.template,
+            image: self.template.rsplit('/').next().unwrap_or(&self.template).to_owned(),
             size: Size { cpus: self.cpus, memory_gib: self.memory_gib }.to_string(),
             disk_gib,
             zone: cluster.to_owned(),

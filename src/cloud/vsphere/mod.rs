@@ -91,11 +91,14 @@ impl Cloud for Vsphere {
         self.images_with(tags).await
     }
 
-    /// `ids` are names of templates.
+    /// `ids` are names of templates. What a template's notes tell stands in its attributes from then on, too.
     async fn tag(&self, ids: &[String], tags: &Tags) -> Result<(), Failure> {
         for id in ids {
             match self.template(id).await? {
-                Some(seen) => self.set_fields(&seen.reference, tags).await?,
+                Some(mut seen) => {
+                    seen.tags.extend(tags.clone());
+                    self.set_fields(&seen.reference, &seen.tags).await?;
+                }
                 None => return none(&format!("template `{id}`")),
             }
         }
