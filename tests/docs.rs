@@ -297,3 +297,23 @@ fn every_fault_that_is_known_stands_in_one_row() {
     let twice: Vec<&String> = told.iter().filter(|id| !once.insert(*id)).collect();
     assert_eq!(twice, Vec::<&String>::new());
 }
+
+/// Every platform shows each case by a test that exists, or says in words why not.
+#[test]
+fn every_case_has_on_every_platform_a_test_that_exists_or_a_reason() {
+    let page = page("docs/platforms.md");
+
+    let mut amiss = vec![];
+    let cases = rows(&page).split_off(1);
+    for row in &cases {
+        amiss.extend((row.len() != 4).then(|| format!("{}: {} cells", row[0], row.len())));
+        for cell in &row[1..] {
+            let tests: Vec<_> = quoted(cell).into_iter().filter(|word| word.contains("::")).collect();
+            amiss.extend((tests.is_empty() && cell.len() < 15).then(|| format!("{}: no test and no reason", row[0])));
+            amiss.extend(tests.iter().filter_map(|test| Some(format!("{}: {}", row[0], no_test(test)?))));
+        }
+    }
+
+    assert_eq!(amiss, Vec::<String>::new());
+    assert!(cases.len() > 10, "the rows were not found");
+}
