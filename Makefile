@@ -1,6 +1,6 @@
 # The commands. All need root (they say so), make what they need once and keep it in the user's cache directory.
 
-.PHONY: demo test test-crash test-crash-disk test-crash-lab clean-demo demo-airgap clean-demo-airgap
+.PHONY: demo test test-crash test-crash-disk test-crash-lab clean-demo demo-airgap clean-demo-airgap demo-vsphere clean-demo-vsphere
 
 # A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
 demo:
@@ -33,3 +33,11 @@ demo-airgap:
 # Leaves the machines of the air-gap demo as they were and takes its lab away.
 clean-demo-airgap:
 	./lab/demo-airgap down
+
+# A cluster on vSphere, in a lab with a vCenter: templates, machines, joins; again at once when it is there.
+demo-vsphere:
+	./lab/demo-vsphere
+
+# Takes the vSphere demo's cluster away, shows that the vCenter holds what it held before, and takes its lab away.
+clean-demo-vsphere:
+	./lab/demo-vsphere down

@@ -10,6 +10,7 @@ use ipnet::Ipv4Net;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use crate::access::{Access, Jump, Via};
 use crate::audit::Audit;
 use crate::deadlines::Deadlines;
 use crate::failure::Failure;
@@ -20,6 +21,7 @@ use crate::rke2_config::Rke2Config;
 use crate::state::{State, StatePlace};
 use crate::supply::{Supply, Trust};
 use crate::units::{ByteSize, Ipv4Network, Span};
+pub use crate::vsphere::Vsphere;
 pub use crate::wanted::{NodeName, Role, WantedNode};
 
 /// A cluster to be.
@@ -47,6 +49,9 @@ pub struct Environment {
     /// Required where `platform` is `hosts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Hosts>,
+    /// Required where `platform` is `vsphere`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vsphere: Option<Vsphere>,
     /// Required where `platform` is `aws`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
@@ -79,6 +84,14 @@ impl Environment {
     /// Where in S3 the state is; `None` where it is in the workspace.
     pub fn state_place(&self) -> Option<StatePlace> {
         Some(self.state.s3.as_ref()?.place(&self.name, self.aws.as_ref()?))
+    }
+
+    /// Where an environment on vSphere lives.
+    ///
+    /// # Errors
+    /// A bug: only what runs on vSphere asks for it.
+    pub fn own_vsphere(&self) -> Result<&Vsphere, Failure> {
+        self.vsphere.as_ref().ok_or_else(|| Failure::bug(format!("`{}` has no vCenter", self.platform)))
     }
 
     /// The network of a platform on which one is made.
@@ -129,59 +142,6 @@ impl EnvironmentClass {
             Self::Standard => "standard",
             Self::Protected => "protected",
         }
-    }
-}
-
-/// The way in: how Packer, SSH, Ansible and the check of the API address reach private machines.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Access {
-    pub via: Via,
-    /// The networks the operator's machine connects from; the security groups admit SSH and the API from these only.
-    /// Required where `platform` is `aws`.
-    #[schemars(with = "Vec<Ipv4Network>")]
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub from: Vec<Ipv4Net>,
-    /// The jump machine, where `via` is `jump`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jump: Option<Jump>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Via {
-    /// Private addresses are reachable, through a VPN or from a machine inside.
-    Direct,
-    /// Through one SSH jump machine.
-    Jump,
-}
-
-/// A jump machine: one that exists (`host`), or one that `nodes` makes in a public subnet when `host` is left out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Jump {
-    /// Its name or address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    #[serde(default = "Jump::default_user")]
-    pub user: String,
-    #[serde(default = "Jump::default_port")]
-    pub port: u16,
-    /// Its public host key as in `known_hosts`, without the name: `ecdsa-sha2-nistp256 AAAA…`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_key: Option<String>,
-    /// The private key that opens it: `file:PATH`. Without it the environment's own key is used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-impl Jump {
-    fn default_user() -> String {
-        "rocky".to_owned()
-    }
-
-    fn default_port() -> u16 {
-        22
     }
 }
 
@@ -265,9 +225,9 @@ impl Default for Image {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageSource {
-    /// The account that publishes it; a name alone could be anybody's.
+    /// The account that publishes it; a name alone could be anybody's. On AWS only.
     pub owner: String,
-    /// Its name, `*` allowed.
+    /// Its name, `*` allowed; on vSphere that of a template, or its path below the datacenter's folder of machines.
     pub name: String,
     /// The user that its cloud-init makes.
     pub user: String,

@@ -24,6 +24,7 @@
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests build worlds of files and scripted programs"))]
 
 // words
+pub mod access;
 pub mod artifact;
 pub mod audit;
 pub mod crash;
@@ -47,6 +48,7 @@ pub mod state;
 pub mod stop;
 pub mod supply;
 pub mod units;
+pub mod vsphere;
 pub mod wanted;
 
 // rooms

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# provider.sh - finds OpenTofu's AWS provider and prints a directory with `tofurc`, a configuration that takes it from
-# a mirror on disk and asks no registry. It is 700 MB and not built here. Looked for in this order: SRE_LAB_PROVIDER_DIR,
-# the places where people keep providers, then the registry that tofu knows.
+# provider.sh - finds OpenTofu's AWS provider and prints a directory with `tofurc`, a configuration that takes it, and the
+# vSphere provider where tools.sh has built it, from a mirror on disk and asks no registry. The one for AWS has 700 MB and is not
+# built here. It is looked for in this order: SRE_LAB_PROVIDER_DIR, the places where people keep providers, then the
+# registry that tofu knows.
 set -euo pipefail
 SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=lab/setup/cache.sh
@@ -35,6 +36,14 @@ write_needs() {
 
 tofu() { TF_CLI_CONFIG_FILE=/dev/null CHECKPOINT_DISABLE=1 "$LAB_TOFU/tofu" "$@"; }
 
+# The provider that was built lies beside the other one, under the same registry's name.
+add_vsphere() { # OUT
+  local where
+  where=$1/mirror/$(ls "$1/mirror")/hashicorp/vsphere/$VSPHERE_PROVIDER_VERSION/$PLATFORM
+  mkdir -p "$where"
+  cp "$LAB_PROVIDER_VSPHERE/terraform-provider-vsphere" "$where/terraform-provider-vsphere_v$VSPHERE_PROVIDER_VERSION"
+}
+
 make_mirror() { # FOUND OUT
   local address
   write_needs "$2"
@@ -50,6 +59,7 @@ make_mirror() { # FOUND OUT
     }
   fi
   rm "$2/needs.tf"
+  [ -z "${LAB_PROVIDER_VSPHERE:-}" ] || add_vsphere "$2"
   # The final place: a partial directory gets it when everything above went well.
   printf 'provider_installation {\n  filesystem_mirror {\n    path = "%s/mirror"\n  }\n}\n' "${2%.partial}" >"$2/tofurc"
 }
@@ -60,4 +70,5 @@ make_mirror() { # FOUND OUT
   exit 1
 }
 place=$(found || :)
-cached "aws-provider-$AWS_PROVIDER_VERSION" "$(cache_key "$SETUP/provider.sh" <(echo "$place"))" make_mirror "$place"
+cached "aws-provider-$AWS_PROVIDER_VERSION" \
+  "$(cache_key "$SETUP/provider.sh" <(echo "$place ${LAB_PROVIDER_VSPHERE:-}"))" make_mirror "$place"

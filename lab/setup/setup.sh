@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh [PART…] - installs and builds everything the lab needs, once; a second time it only looks. Called by
 # `lab/lab setup`. Parts: packages python tools rke2 provider cargo image (all of them by default, in an order in
-# which a stopped setup has made the quick things).
+# which a stopped setup has made the quick things), and vsphere and kube-vip, which are made when they are named.
 set -euo pipefail
 SETUP=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 HERE=${SETUP%/*}
@@ -84,6 +84,14 @@ tools() {
   made LAB_PACKER_PLUGINS "$out"
 }
 
+# What only a lab with a vCenter wants, so that it is asked for by name.
+vsphere() {
+  BUILT=$("$SETUP/tools.sh" vsphere)
+  made LAB_VCENTER "$(built vcenter)"
+  made LAB_PROVIDER_VSPHERE "$(built terraform-provider-vsphere)"
+  provider
+}
+
 rke2() {
   local lines line version
   lines=$("$SETUP/rke2.sh")
@@ -98,6 +106,7 @@ rke2() {
 # The AWS provider is 700 MB and not built here: SRE_LAB_PROVIDER_DIR, the usual places, then the registry.
 provider() {
   local found program="mirror/*/hashicorp/aws/$AWS_PROVIDER_VERSION/*/terraform-provider-aws*"
+  [ -z "${LAB_PROVIDER_VSPHERE:-}" ] || program+=" mirror/*/hashicorp/vsphere/$VSPHERE_PROVIDER_VERSION/*/terraform-provider-vsphere*"
   # shellcheck disable=SC2086 # a pattern
   if [ -n "${SRE_LAB_PROVIDER_DIR:-}" ] || ! (cd "${LAB_PROVIDERS:-/nowhere}" && ls $program) >/dev/null 2>&1; then
     found=$("$SETUP/provider.sh")
@@ -118,6 +127,18 @@ cargo_tools() {
   made LAB_CARGO "$out"
 }
 
+make_kube_vip() {
+  # shellcheck source=lab/setup/go.sh
+  . "$SETUP/go.sh"
+  cd "$HERE/tools/kube-vip"
+  go_build -ldflags '-s -w' -o "$1/kube-vip" github.com/kube-vip/kube-vip
+}
+
+# Only the test of an address that servers pass on needs it, so it is made where it is asked for by name.
+kube_vip() {
+  cached "kube-vip" "$(cache_key "$SETUP/go.sh" "$HERE/tools/kube-vip/go.mod" "$HERE/tools/kube-vip/go.sum")" make_kube_vip >/dev/null
+}
+
 image() {
   local debian out recipe=$HERE/machines/image
   debian=$(cached machine-debian "$(cache_key "$recipe/debian.sh")" "$recipe/debian.sh")
@@ -126,13 +147,17 @@ image() {
   made LAB_BASE "$out/root"
 }
 
+# Whoever builds holds the caches of Go: a setup of another checkout that ends meanwhile leaves them there.
+exec 8>"$LAB_CACHE/.go.lock"
+flock --shared 8
 PARTS=("$@")
 [ $# -gt 0 ] || PARTS=(packages python image tools provider cargo rke2)
 for part in "${PARTS[@]}"; do
   case $part in
-  packages | python | image | provider | tools | rke2) "$part" ;;
+  packages | python | image | provider | tools | rke2 | vsphere) "$part" ;;
   cargo) cargo_tools ;;
-  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image]" ;;
+  kube-vip) kube_vip ;;
+  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vsphere] [kube-vip]" ;;
   esac
 done
-[ $# -gt 0 ] || rm -rf "$LAB_CACHE/.go"
+[ $# -gt 0 ] || ! flock --exclusive --nonblock 8 || rm -rf "$LAB_CACHE/.go"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # tools.sh - OpenTofu, Packer and its plugins: taken from their publishers' releases by digest (releases.list) or built
 # from their Go modules, and laid out in the cache. Prints nothing but `NAME=DIRECTORY` lines. Only binaries are kept.
+# `tools.sh vsphere`: the vSphere provider and the lab's vCenter instead.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=lab/setup/cache.sh
@@ -45,6 +46,28 @@ tool() {
   echo "$name=$dir"
 }
 
+# The lab's vCenter is a program of our own on govmomi's simulator.
+build_vcenter() { # OUT
+  cd "$HERE/vsphere"
+  grep -q "^require github.com/vmware/govmomi v$GOVMOMI_VERSION\$" go.mod || {
+    echo "lab: vcenter: go.mod does not pin govmomi v$GOVMOMI_VERSION as lab/versions.env says" >&2
+    return 1
+  }
+  go_build -ldflags '-s -w' -o "$1/vcenter" .
+}
+
+vsphere() {
+  local key dir
+  key=$(cache_key "$HERE/setup/go.sh" "$HERE"/vsphere/*.go "$HERE"/vsphere/go.{mod,sum} <(declare -f build_vcenter))
+  tool terraform-provider-vsphere github.com/hashicorp/terraform-provider-vsphere "$VSPHERE_PROVIDER_VERSION"
+  dir=$(cached vcenter "$key" build_vcenter)
+  echo "vcenter=$dir"
+}
+
+if [ "${1:-}" = vsphere ]; then
+  vsphere
+  exit
+fi
 tool tofu github.com/opentofu/opentofu "$TOFU_VERSION"
 tool packer github.com/hashicorp/packer "$PACKER_VERSION"
 tool packer-plugin-amazon github.com/hashicorp/packer-plugin-amazon "$PACKER_PLUGIN_AMAZON_VERSION"

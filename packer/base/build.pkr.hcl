@@ -3,7 +3,7 @@
 variable "fips" {
   type        = bool
   default     = true
-  description = "Convert the system to FIPS mode (AWS; on vSphere it is installed so)."
+  description = "Convert the system to FIPS mode (from an AMI or a template; from an ISO it is installed so)."
 }
 
 locals {
@@ -18,16 +18,16 @@ locals {
     digests     = var.digests
     fips        = var.fips
     # A system that was converted after its installation passes the check, but not the wording of the STIG.
-    fips_method = var.fips ? (var.source_ami == "" ? "installed" : "converted") : "none"
+    fips_method = var.fips ? (var.source_ami == "" && var.template == "" ? "installed" : "converted") : "none"
   }
 }
 
 build {
   name    = "base"
-  sources = ["source.amazon-ebs.rocky9", "source.vsphere-iso.rocky9"]
+  sources = ["source.amazon-ebs.rocky9", "source.vsphere-iso.rocky9", "source.vsphere-clone.rocky9"]
 
   provisioner "shell" {
-    only              = ["amazon-ebs.rocky9"]
+    only              = ["amazon-ebs.rocky9", "vsphere-clone.rocky9"]
     environment_vars  = ["FIPS=${var.fips}"]
     execute_command   = "sudo env {{ .Vars }} bash {{ .Path }}"
     script            = "${path.root}/scripts/fips-enable.sh"

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::lost::refuse_second;
-use super::{Common, Reached, homes, loaded_tools, members};
+use super::{Common, Reached, homes, loaded_tools, members, vcenter};
 use crate::artifact::{Access, Kind};
 use crate::cloud::{Account, Cloud, Existing, is_same_account};
 use crate::compliance::Catalogue;
@@ -57,7 +57,7 @@ impl Common {
 
 /// An environment laid out.
 pub struct Desk {
-    platforms: Reached,
+    pub(super) platforms: Reached,
     pub workspace: Workspace,
     pub env: Environment,
     /// The RKE2 release that the file asks for; `env` has the one that counts.
@@ -79,7 +79,8 @@ impl Desk {
         }
         let state = workspace.state(name);
         let home = homes::home(&env, state.clone()).await?;
-        let tools = loaded_tools::tools(&state.loaded()).with_memory(workspace.tools());
+        let tools = loaded_tools::tools(&state.loaded(), |set| vcenter::trusting(set, &workspace, &env));
+        let tools = tools.with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
         Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
     }
@@ -87,13 +88,13 @@ impl Desk {
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.
     pub async fn cloud(&self, identity: Option<&Identity>) -> Result<(Box<dyn Cloud>, Account), Failure> {
         let who = actor();
-        let cloud: Box<dyn Cloud> = match (&self.env.aws, Existing::of(&self.env, &who.to_string())) {
+        let cloud: Box<dyn Cloud> = match (&self.env.aws, &self.env.vsphere) {
             (Some(section), _) => self.platforms.aws(section).await?,
-            (None, Some(existing)) => Box::new(existing),
-            (None, None) => {
-                return Err(Failure::new(Exit::Environment, format!("nobody makes `{}`", self.env.platform))
-                    .hint("this version knows the platforms `aws` and `hosts`"));
-            }
+            (None, Some(section)) => self.vcenter(section).await?,
+            (None, None) => match Existing::of(&self.env, &who.to_string()) {
+                Some(existing) => Box::new(existing),
+                None => return Err(Failure::bug(format!("an environment on `{}` has no place", self.env.platform))),
+            },
         };
         let account = cloud.account().await?;
         let named = self.env.aws.as_ref().and_then(|section| section.account.as_ref());

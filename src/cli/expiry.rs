@@ -124,6 +124,8 @@ fn carries_tags(thing: &Thing) -> bool {
         ThingKind::Role | ThingKind::InstanceProfile | ThingKind::LogGroup | ThingKind::KeyPair => false,
         // Images are shared, and of a listener nobody has looked at the tags.
         ThingKind::Image | ThingKind::Snapshot | ThingKind::Listener => false,
+        // Of a vCenter, which tells of an end on machines only.
+        ThingKind::Folder => false,
         ThingKind::LoadBalancer
         | ThingKind::TargetGroup
         | ThingKind::Machine

@@ -9,11 +9,11 @@ use crate::tools::{ToolEnvironment, Tools};
 /// Where Packer and OpenTofu are told of what was loaded, unless the caller told them otherwise.
 const PLACES: [(&str, &str); 2] = [("PACKER_PLUGIN_PATH", "plugins"), ("TF_CLI_CONFIG_FILE", "tofu.rc")];
 
-/// The tools of whoever called us, and behind them those of what was loaded.
-pub fn tools(loaded: &Path) -> Tools {
+/// The tools of whoever called us, and behind them those of what was loaded; `more` adds what this environment tells them.
+pub fn tools(loaded: &Path, more: impl FnOnce(ToolEnvironment) -> ToolEnvironment) -> Tools {
     let set = variables(loaded, std::env::vars_os());
     let path = set.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-    Tools::new(&path, ToolEnvironment::of(set))
+    Tools::new(&path, more(ToolEnvironment::of(set)))
 }
 
 /// The caller's variables, with those of what was loaded where the caller has none; on `PATH` the bundle's programs come

@@ -38,14 +38,16 @@ mod unlock;
 mod up;
 mod upgrade;
 mod validate;
+mod vcenter;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::cloud::vsphere::Credentials;
 use crate::cloud::{self, Cloud, Platforms};
 use crate::environment;
 use crate::failure::{Exit, Failure};
@@ -92,6 +94,19 @@ impl Reached {
     /// AWS as these settings lead to it; where crash points are compiled in, each change passes some.
     async fn aws(&self, section: &environment::Aws) -> Result<Box<dyn Cloud>, Failure> {
         let cloud = self.0.aws(section).await?;
+        #[cfg(feature = "crash-points")]
+        let cloud = cloud::Watched::new(cloud);
+        Ok(cloud)
+    }
+
+    /// A vCenter; watched as AWS is.
+    async fn vsphere(
+        &self,
+        section: &environment::Vsphere,
+        ca: Option<&Path>,
+        credentials: Credentials,
+    ) -> Result<Box<dyn Cloud>, Failure> {
+        let cloud = self.0.vsphere(section, ca, credentials).await?;
         #[cfg(feature = "crash-points")]
         let cloud = cloud::Watched::new(cloud);
         Ok(cloud)

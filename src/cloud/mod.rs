@@ -6,10 +6,12 @@
 
 pub mod aws;
 mod hosts;
+pub mod vsphere;
 #[cfg(feature = "crash-points")]
 mod watched;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -159,6 +161,7 @@ pub enum ThingKind {
     SecurityGroup,
     Subnet,
     Vpc,
+    Folder,
     KeyPair,
     LogGroup,
     InstanceProfile,
@@ -185,6 +188,7 @@ impl ThingKind {
             Self::SecurityGroup => "security group",
             Self::Subnet => "subnet",
             Self::Vpc => "VPC",
+            Self::Folder => "folder",
             Self::KeyPair => "key pair",
             Self::LogGroup => "log group",
             Self::InstanceProfile => "instance profile",
@@ -211,6 +215,13 @@ pub struct Candidate {
 #[async_trait]
 pub trait Platforms: std::fmt::Debug + Send + Sync {
     async fn aws(&self, section: &environment::Aws) -> Result<Box<dyn Cloud>, Failure>;
+    /// `ca`: the file with the authority of the vCenter's certificate.
+    async fn vsphere(
+        &self,
+        section: &environment::Vsphere,
+        ca: Option<&Path>,
+        credentials: vsphere::Credentials,
+    ) -> Result<Box<dyn Cloud>, Failure>;
 }
 
 /// The platforms themselves.
@@ -221,6 +232,15 @@ pub struct Real;
 impl Platforms for Real {
     async fn aws(&self, section: &environment::Aws) -> Result<Box<dyn Cloud>, Failure> {
         aws::Aws::connect(section).await
+    }
+
+    async fn vsphere(
+        &self,
+        section: &environment::Vsphere,
+        ca: Option<&Path>,
+        credentials: vsphere::Credentials,
+    ) -> Result<Box<dyn Cloud>, Failure> {
+        vsphere::Vsphere::connect(section, ca, credentials)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Aws, EnvironmentClass, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers,
+    Access, Agents, Aws, EnvironmentClass, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers, Vsphere,
 };
 use crate::state::State;
 use crate::units::Span;
@@ -27,6 +27,7 @@ pub struct Draft<'a> {
     pub access: Option<Access>,
     pub aws: Option<Aws>,
     pub hosts: Option<Hosts>,
+    pub vsphere: Option<Vsphere>,
     pub network: Option<Network>,
     pub image: Option<Image>,
     pub servers: Option<Servers>,
@@ -51,6 +52,7 @@ impl<'a> Draft<'a> {
             access: part(&value["access"]),
             aws: part(&value["aws"]),
             hosts: part(&value["hosts"]),
+            vsphere: part(&value["vsphere"]),
             network: part(&value["network"]),
             image: defaulted(root, "image", value),
             servers: part(&value["nodes"]["servers"]),

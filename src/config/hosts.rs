@@ -10,8 +10,9 @@ use crate::environment::{EnvironmentClass, Hosts, LoadBalancer, LoadBalancerKind
 use crate::hosts::Host;
 
 /// What a platform has that makes machines and networks, and why there is none of it here.
-const MADE: [(&str, &str); 6] = [
+const MADE: [(&str, &str); 7] = [
     ("aws", "is given, but `platform` is `hosts`"),
+    ("vsphere", "is given, but `platform` is `hosts`"),
     ("network", "is given, but no network is made for machines that exist"),
     ("image", "is given, but no image is built for machines that exist"),
     ("access.from", "is given, but no security group is made that would admit it"),
@@ -65,7 +66,8 @@ pub fn load_balancer(draft: &mut Draft<'_>, kind: LoadBalancerKind, balancer: &L
         }
         (LoadBalancerKind::KubeVip, Some(fixed)) => fixed_address(draft, fixed, address(fixed)),
         (LoadBalancerKind::Nlb, _) => {
-            let known = "`kube-vip`, `external` and, for one server, `none` are what there is on hosts";
+            let platform = draft.platform.map_or_else(String::new, |platform| format!(" on {platform}"));
+            let known = format!("`kube-vip`, `external` and, for one server, `none` are what there is{platform}");
             draft.tell("load_balancer.kind", format!("is `nlb`, which is a load balancer of AWS; {known}"));
         }
         (LoadBalancerKind::None, _) => {}

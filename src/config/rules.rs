@@ -4,8 +4,8 @@ use ipnet::Ipv4Net;
 
 use crate::artifact::Kind;
 use crate::config::draft::Draft;
-use crate::config::{forms, hosts, rke2_rules};
-use crate::environment::{Access, Aws, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
+use crate::config::{aws, forms, hosts, rke2_rules, vsphere};
+use crate::environment::{Access, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
 use crate::state::StateBucket;
 use crate::units::ByteSize;
 use crate::workspace::STATE;
@@ -18,7 +18,7 @@ pub fn check(draft: &mut Draft<'_>) {
     platform(draft);
     class(draft);
     access(draft);
-    aws(draft);
+    aws::check(draft);
     network(draft);
     image(draft);
     servers(draft);
@@ -40,28 +40,16 @@ fn version(draft: &mut Draft<'_>) {
 
 fn platform(draft: &mut Draft<'_>) {
     match draft.platform {
-        Some(Platform::Aws) => made(draft),
+        Some(Platform::Aws) => aws::made(draft),
         Some(Platform::Hosts) => hosts::check(draft),
-        Some(platform @ Platform::Vsphere) => {
-            draft.tell(
-                "platform",
-                format!("is `{platform}`, which this version does not do yet; `aws` and `hosts` are what it does"),
-            );
-        }
+        Some(Platform::Vsphere) => vsphere::check(draft),
         None => {}
     }
 }
 
-/// What must be told where machines are made.
-fn made(draft: &mut Draft<'_>) {
-    if !draft.says("aws") {
-        draft.tell("aws", "is missing; `platform: aws` needs its region");
-    }
-    if draft.says("hosts") {
-        draft.tell("hosts", "is given, but `platform` is `aws`, which makes its machines");
-    }
-    let mut needed = vec!["network".to_owned()];
-    needed.extend(draft.says("access").then(|| "access.from".to_owned()));
+/// Where the sizes of the machines that are made must stand.
+pub fn sizes(draft: &Draft<'_>) -> Vec<String> {
+    let mut needed = vec![];
     needed.extend(
         draft
             .servers
@@ -73,11 +61,12 @@ fn made(draft: &mut Draft<'_>) {
     needed.extend(
         draft.agents.iter().filter(|(_, pool)| pool.is_some()).map(|(name, _)| format!("nodes.agents.{name}.size")),
     );
-    for path in needed {
-        if !draft.says(&path) {
-            draft.tell(&path, "is missing");
-        }
-    }
+    needed
+}
+
+/// The form of a machine's size on this platform.
+fn size_form(draft: &Draft<'_>) -> fn(&str) -> Option<String> {
+    if draft.platform == Some(Platform::Vsphere) { vsphere::size } else { forms::size }
 }
 
 /// Whether machines are made here, and so have a size that the file tells.
@@ -153,22 +142,6 @@ fn jump(draft: &mut Draft<'_>, access: &Access) {
     }
 }
 
-fn aws(draft: &mut Draft<'_>) {
-    let Some(Aws { region, partition, account }) = draft.aws.clone() else { return };
-    match forms::region(&region) {
-        Some(wrong) => draft.tell("aws.region", wrong),
-        None => {
-            let home = forms::partition_of(&region);
-            if partition != home {
-                draft.tell("aws.partition", format!("is `{partition}`, but `{region}` lies in `{home}`"));
-            }
-        }
-    }
-    if let Some(wrong) = account.as_deref().and_then(forms::account) {
-        draft.tell("aws.account", wrong);
-    }
-}
-
 fn network(draft: &mut Draft<'_>) {
     let Some(Network { cidr, zones, .. }) = draft.network.clone() else { return };
     if !(16..=22).contains(&cidr.prefix_len()) {
@@ -200,7 +173,7 @@ fn image(draft: &mut Draft<'_>) {
     if image.source.name.trim_matches(['*', '?']).is_empty() {
         draft.tell("image.source.name", format!("is `{}`, which is any image of that owner", image.source.name));
     }
-    let build = &image.build;
+    let (build, size_form) = (&image.build, size_form(draft));
     match (&build.vpc, &build.subnet) {
         (Some(_), None) => draft.tell("image.build.subnet", "is missing; `image.build.vpc` needs one of its subnets"),
         (None, Some(_)) => draft.tell("image.build.vpc", "is missing; it is the VPC of `image.build.subnet`"),
@@ -211,7 +184,7 @@ fn image(draft: &mut Draft<'_>) {
         ("image.source.user", forms::user(&image.source.user)),
         ("image.build.vpc", build.vpc.as_deref().and_then(|id| forms::resource(id, "vpc"))),
         ("image.build.subnet", build.subnet.as_deref().and_then(|id| forms::resource(id, "subnet"))),
-        ("image.build.size", forms::size(&build.size)),
+        ("image.build.size", draft.says("image.build.size").then(|| size_form(&build.size)).flatten()),
         ("image.build.disk", disk(build.disk, ByteSize(10 * ByteSize::GIB), "the operating system")),
     ];
     for (path, wrong) in forms {
@@ -235,7 +208,7 @@ fn disk(size: ByteSize, least: ByteSize, why: &str) -> Option<String> {
 
 /// A size that is not there was told as missing where one is needed.
 fn node_size(draft: &mut Draft<'_>, path: &str, size: &str) {
-    if let Some(wrong) = forms::size(size).filter(|_| makes_machines(draft) && !size.is_empty()) {
+    if let Some(wrong) = size_form(draft)(size).filter(|_| makes_machines(draft) && !size.is_empty()) {
         draft.tell(path, wrong);
     }
 }
@@ -320,7 +293,7 @@ fn load_balancer(draft: &mut Draft<'_>) {
                 );
             }
         }
-        kind if !makes_machines(draft) => hosts::load_balancer(draft, kind, &balancer),
+        kind if draft.platform != Some(Platform::Aws) => hosts::load_balancer(draft, kind, &balancer),
         LoadBalancerKind::Nlb => {}
         LoadBalancerKind::KubeVip => {
             draft.tell(

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, Kind};
-use crate::environment::Environment;
+use crate::environment::{Environment, Platform};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::stages::image::{self, Recipe};
@@ -75,9 +75,16 @@ async fn source(cx: &Context<'_>) -> Result<String, Failure> {
         return Ok(id);
     }
     let found = cx.cloud.source_image(&wanted.owner, &wanted.name).await?.ok_or_else(|| {
-        Failure::new(Exit::Platform, format!("base-image: {} has no image of that name", cx.identity.region))
-            .because(format!("owner `{}`, name `{}`", wanted.owner, wanted.name))
-            .hint("set `image.source.owner` and `image.source.name`")
+        let failure =
+            Failure::new(Exit::Platform, format!("base-image: {} has no image of that name", cx.identity.region));
+        match cx.env.platform {
+            Platform::Vsphere => failure.because(format!("no template is called `{}`", wanted.name)).hint(
+                "set `image.source.name` to a template, by its name or by its path below the datacenter's folder",
+            ),
+            Platform::Aws | Platform::Hosts => failure
+                .because(format!("owner `{}`, name `{}`", wanted.owner, wanted.name))
+                .hint("set `image.source.owner` and `image.source.name`"),
+        }
     })?;
     cx.ledger.record_fact(SOURCE, json!({ "asked": asked, "id": found.id, "name": found.name, "at": now })).await?;
     Ok(found.id)

@@ -18,7 +18,7 @@ use crate::node::Look;
 use crate::stages::console::{BOOT, pinned_keys};
 use crate::stages::infrastructure::{own, tool_cx};
 use crate::stages::neighbour::{self, Wanted};
-use crate::stages::{Context, Presence, Step, age, jump};
+use crate::stages::{Context, Presence, Step, age, build_place, jump};
 use crate::tools::packer;
 
 const READY: &str = "ready";
@@ -210,26 +210,21 @@ async fn build(
         "lineage": recipe.lineage,
         "tags": tags,
         "run_tags": run_tags,
-        "region": cx.identity.region,
-        "source_ami": recipe.parent,
-        "instance_type": cx.env.image.build.size,
-        "volume_size": cx.env.image.build.disk.gib(),
-        "vpc_id": network.vpc,
-        "subnet_id": network.subnet,
-        "security_group_ids": [network.security_group],
-        "ssh_interface": if network.public { "public_ip" } else { "private_ip" },
         "ssh_username": recipe.user,
         "ssh_private_key_file": key_file.path(),
         "ssh_public_key": key.public,
         "ssh_bastion": bastion,
         "fips": cx.env.image.fips,
     });
-    if let (Value::Object(all), Value::Object(own)) = (&mut values, &recipe.values) {
-        all.extend(own.clone());
+    let place = build_place::values(cx, recipe.which, recipe.parent, network)?;
+    for more in [&place, &recipe.values] {
+        if let (Value::Object(all), Value::Object(more)) = (&mut values, more) {
+            all.extend(more.clone());
+        }
     }
     let build = packer::Build {
         template: cx.workspace.asset(std::path::Path::new("packer")).join(recipe.which),
-        only: packer::source(cx.env.platform, recipe.which).to_owned(),
+        only: packer::source(cx.env.platform).to_owned(),
         variables: values,
         fingerprint: fingerprint.clone(),
     };
@@ -332,7 +327,8 @@ async fn start(
     let wait = cx.wait(BOOT, &tell);
     wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
         Ok(match cx.cloud.machine(&started.id).await? {
-            Some(found) if found.state == MachineState::Running => Look::Done(found),
+            // Where the machine itself tells its address, that is a while after it runs.
+            Some(found) if found.state == MachineState::Running && at(&found, network).is_some() => Look::Done(found),
             Some(found) if found.state == MachineState::Gone => {
                 return Err(Failure::new(Exit::Platform, format!("{what}: the platform ended it")));
             }
@@ -342,6 +338,11 @@ async fn start(
     .await
 }
 
+/// Where the machine is reached.
+fn at(machine: &FoundMachine, network: &BuildNetwork) -> Option<String> {
+    if network.public { machine.public_address.clone() } else { machine.private_address.clone() }
+}
+
 /// The way to the machine, with the host keys that it wrote to its console.
 async fn reach(
     cx: &Context<'_>,
@@ -349,8 +350,7 @@ async fn reach(
     machine: &FoundMachine,
     network: &BuildNetwork,
 ) -> Result<Reach, Failure> {
-    let address = if network.public { &machine.public_address } else { &machine.private_address };
-    let address = address.clone().ok_or_else(|| {
+    let address = at(machine, network).ok_or_else(|| {
         Failure::new(Exit::Platform, format!("machine `{}` has no address to be reached at", machine.id))
     })?;
     let host_keys = pinned_keys(cx, &machine.id).await?;

@@ -17,15 +17,19 @@ use crate::tools::tofu::{self, Backend, Finder, Outputs, Root};
 pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
     let platform = cx.env.platform.to_string();
     let template = cx.workspace.asset(Path::new("tofu/roots")).join(&platform).join(cx.stage.name());
-    let common = json!({
-        "region": cx.identity.region,
-        "account_id": cx.identity.account,
-        "default_tags": cx.identity.tags(),
-        "environment_id": cx.identity.id.to_string(),
-        "name": cx.identity.name,
-    });
-    if let (Value::Object(values), Value::Object(common)) = (&mut values, common) {
-        values.extend(common);
+    let own = json!({ "environment_id": cx.identity.id.to_string(), "name": cx.identity.name });
+    let place = match &cx.env.vsphere {
+        Some(place) => json!({ "vcenter": place.server }),
+        None => json!({
+            "region": cx.identity.region,
+            "account_id": cx.identity.account,
+            "default_tags": cx.identity.tags(),
+        }),
+    };
+    for common in [own, place] {
+        if let (Value::Object(values), Value::Object(common)) = (&mut values, common) {
+            values.extend(common);
+        }
     }
     let backend = cx.env.state_place().map(|place| Backend {
         key: format!("{}/{}/tofu/{}.tfstate", place.prefix, cx.identity.id, cx.stage),
@@ -36,7 +40,8 @@ pub fn root(cx: &Context<'_>, mut values: Value) -> Result<Root, Failure> {
 }
 
 /// What a running cluster lives on: no apply destroys or replaces any of it, whatever its plan says.
-const LASTING: [&str; 4] = ["aws_instance.node", "aws_vpc", "aws_subnet", "aws_lb"];
+const LASTING: [&str; 6] =
+    ["aws_instance.node", "aws_vpc", "aws_subnet", "aws_lb", "vsphere_virtual_machine.node", "vsphere_folder"];
 
 /// Applies the root and reads its outputs.
 pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> {
@@ -114,7 +119,7 @@ mod tests {
 
     #[test]
     fn what_is_protected_is_made_by_our_modules_under_that_name() {
-        let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tofu/modules/aws");
+        let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("tofu/modules");
         let files = walkdir::WalkDir::new(modules).into_iter().filter_map(Result::ok);
         let files = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "tf"));
         let text: String = files.map(|file| std::fs::read_to_string(file.path()).expect("text")).collect();

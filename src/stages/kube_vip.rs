@@ -16,7 +16,7 @@ use crate::node::quote;
 use crate::rke2::DATA_DIR;
 use crate::stages::Context;
 use crate::stages::cluster::{CLUSTER, Cluster};
-use crate::workspace::write_atomic;
+use crate::workspace::{RealDisk, make_dir, write_atomic};
 
 const POD: &str = include_str!("kube_vip.tera");
 
@@ -72,7 +72,10 @@ pub async fn place(node: &NodeName, access: &Access, bundle: &Bundle, cx: &Conte
         let local = cx.workspace.release(&bundle.version).join(name);
         connection.put(&local, &agent.join("images").join(name), 0o644, &file.sha256).await?;
     }
-    let local = cx.state.run(cx.run).join("kube-vip.yaml");
+    // No tool may have written there yet.
+    let run = cx.state.run(cx.run);
+    make_dir(&RealDisk, &run, 0o700)?;
+    let local = run.join("kube-vip.yaml");
     write_atomic(&local, pod.as_bytes(), 0o600)?;
     let beside = agent.join("kube-vip.yaml");
     connection.put(&local, &beside, 0o600, &Digest::of(pod.as_bytes())).await?;

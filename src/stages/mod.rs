@@ -8,6 +8,7 @@ mod access;
 mod age;
 mod agents;
 mod base_image;
+mod build_place;
 mod bundle;
 mod cluster;
 mod configuring;
@@ -29,6 +30,7 @@ mod machines;
 mod neighbour;
 mod network;
 mod node_image;
+mod node_machines;
 mod nodes;
 mod packages;
 mod reading;
@@ -37,6 +39,8 @@ mod servers;
 mod several;
 mod staging;
 mod upgrading;
+mod vsphere_network;
+mod vsphere_nodes;
 mod ways;
 
 use async_trait::async_trait;
@@ -118,6 +122,7 @@ pub fn programs(platform: Platform, stage: Kind) -> &'static [&'static str] {
     match stage {
         Kind::BaseImage | Kind::NodeImage => &["packer", "ansible-playbook"],
         Kind::LoadBalancer | Kind::Nodes if platform == Platform::Hosts => &[],
+        Kind::LoadBalancer if platform == Platform::Vsphere => &[],
         Kind::Network | Kind::LoadBalancer | Kind::Nodes => &["tofu"],
         Kind::Hardening | Kind::Servers | Kind::Agents => &["ansible-playbook"],
         Kind::Bundle | Kind::Access | Kind::Health => &[],
@@ -127,7 +132,8 @@ pub fn programs(platform: Platform, stage: Kind) -> &'static [&'static str] {
 /// Every stage of a platform, in the order of the road.
 pub fn all(platform: Platform) -> Vec<Box<dyn Stage>> {
     match platform {
-        Platform::Aws | Platform::Vsphere => made(),
+        Platform::Aws => made(),
+        Platform::Vsphere => made_on_vsphere(),
         Platform::Hosts => existing(),
     }
 }
@@ -138,6 +144,23 @@ fn existing() -> Vec<Box<dyn Stage>> {
         Box::new(bundle::BundleStage),
         Box::new(fixed_address::FixedAddressStage),
         Box::new(machines::MachinesStage),
+        Box::new(access::AccessStage),
+        Box::new(hardening::HardeningStage),
+        Box::new(servers::ServersStage),
+        Box::new(agents::AgentsStage),
+        Box::new(health::HealthStage),
+    ]
+}
+
+/// Where machines are made in a network that is there, behind an address that is somebody else's.
+fn made_on_vsphere() -> Vec<Box<dyn Stage>> {
+    vec![
+        Box::new(bundle::BundleStage),
+        Box::new(base_image::BaseImageStage),
+        Box::new(node_image::NodeImageStage),
+        Box::new(vsphere_network::VsphereNetworkStage),
+        Box::new(fixed_address::FixedAddressStage),
+        Box::new(vsphere_nodes::VsphereNodesStage),
         Box::new(access::AccessStage),
         Box::new(hardening::HardeningStage),
         Box::new(servers::ServersStage),

@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, Image, JumpMachine, Kind, Network, Node, Nodes};
-use crate::cloud::{FoundMachine, MachineState, Tags};
+use crate::cloud::{FoundMachine, Tags};
 use crate::environment::{Environment, LoadBalancerKind, Nat, NodeName, Role, Via, WantedNode};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::fingerprint::Inputs;
 use crate::identity::TAG_NODE;
 use crate::node::JUMP;
 use crate::rke2::API_PORT;
+use crate::stages::node_machines::{amiss, existing, node_image};
 use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
 
 pub struct NodesStage;
@@ -99,40 +100,6 @@ impl Stage for NodesStage {
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
         infrastructure::take_away(cx).await
     }
-}
-
-fn node_image(given: &Given) -> Result<Image, Failure> {
-    match given.artifact(Kind::NodeImage) {
-        Some(Artifact::NodeImage(image)) => Ok(image.clone()),
-        Some(_) | None => Err(Failure::bug("nodes was not given an image")),
-    }
-}
-
-/// What is not as it should be with one machine; `None` when it runs.
-fn amiss(name: &str, id: &str, machines: &[FoundMachine]) -> Option<String> {
-    match machines.iter().find(|machine| machine.id == id).map(|machine| machine.state) {
-        Some(MachineState::Running | MachineState::Starting) => None,
-        Some(MachineState::Stopping | MachineState::Stopped) => Some(format!("{name} is stopped")),
-        Some(MachineState::Gone) | None => Some(format!("{name} is gone")),
-    }
-}
-
-/// The machines that are there, by the node they are.
-async fn existing(cx: &Context<'_>) -> Result<BTreeMap<String, FoundMachine>, Failure> {
-    let machines = cx.cloud.machines(&infrastructure::own(cx)).await?;
-    let mut existing: BTreeMap<String, FoundMachine> = BTreeMap::new();
-    for machine in machines {
-        let Some(name) = machine.tags.get(TAG_NODE).cloned() else { continue };
-        if let Some(other) = existing.insert(name.clone(), machine.clone()) {
-            return Err(Failure::new(
-                Exit::Platform,
-                format!("nodes: two machines are `{name}`: {}, {}", other.id, machine.id),
-            )
-            .class(crate::failure::Class::NeedsPerson)
-            .hint("find out which one is the member of the cluster and terminate the other"));
-        }
-    }
-    Ok(existing)
 }
 
 fn unwanted<'a>(
@@ -305,6 +272,7 @@ struct MadeJump {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::MachineState;
     use crate::units::ByteSize;
 
     fn want() -> WantedNode {
@@ -417,15 +385,6 @@ mod tests {
     fn an_air_gap_has_no_way_out() {
         assert_eq!(egress(Nat::None), json!({}));
         assert_eq!(egress(Nat::Single)["https"]["to_port"], json!(443));
-    }
-
-    #[test]
-    fn a_machine_that_is_stopped_or_gone_is_told_by_its_name() {
-        let stopped = FoundMachine { state: MachineState::Stopped, ..machine() };
-
-        assert_eq!(amiss("server-2", "i-2", &[machine()]), None);
-        assert_eq!(amiss("server-2", "i-2", &[stopped]).as_deref(), Some("server-2 is stopped"));
-        assert_eq!(amiss("server-2", "i-2", &[]).as_deref(), Some("server-2 is gone"));
     }
 
     fn parsed(user_data: &str) -> Value {

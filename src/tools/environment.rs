@@ -55,6 +55,9 @@ const REFUSED: [&str; 13] = [
     "SSH_ASKPASS",
 ];
 
+/// Variables of the platforms that would have a tool believe any certificate.
+const UNSAFE: [&str; 2] = ["GOVC_INSECURE", "VSPHERE_ALLOW_UNVERIFIED_SSL"];
+
 /// The variables of every tool, sorted out of the caller's.
 #[derive(Clone, Debug, Default)]
 pub struct ToolEnvironment {
@@ -69,7 +72,9 @@ impl ToolEnvironment {
         for (name, value) in variables {
             let Some(name) = name.to_str() else { continue };
             let is_family = FAMILIES.iter().any(|family| name.starts_with(family));
-            if PASSES.contains(&name) || is_family {
+            if UNSAFE.contains(&name) {
+                this.refused.push(name.to_owned());
+            } else if PASSES.contains(&name) || is_family {
                 this.variables.insert(name.to_owned(), value);
             } else if REFUSED.iter().any(|refused| is_refused(name, refused)) {
                 this.refused.push(name.to_owned());
@@ -77,6 +82,12 @@ impl ToolEnvironment {
         }
         this.refused.sort();
         this
+    }
+
+    /// With a variable that we set ourselves, whatever the caller's says.
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.to_owned(), value.into());
+        self
     }
 
     pub fn variables(&self) -> &BTreeMap<String, OsString> {
@@ -113,12 +124,16 @@ mod tests {
             "ANSIBLE_CONFIG",
             "BASH_ENV",
             "EDITOR",
+            "VSPHERE_USER",
+            "VSPHERE_ALLOW_UNVERIFIED_SSL",
         ];
 
         let environment = ToolEnvironment::of(set.map(|name| (name.into(), "x".into())));
 
         let passed: Vec<_> = environment.variables().keys().map(String::as_str).collect();
-        assert_eq!(passed, ["AWS_PROFILE", "PATH", "https_proxy"]);
-        assert_eq!(environment.refused(), ["ANSIBLE_CONFIG", "BASH_ENV", "LD_PRELOAD", "TF_CLI_ARGS_apply", "TF_LOG"]);
+        assert_eq!(passed, ["AWS_PROFILE", "PATH", "VSPHERE_USER", "https_proxy"]);
+        let refused =
+            ["ANSIBLE_CONFIG", "BASH_ENV", "LD_PRELOAD", "TF_CLI_ARGS_apply", "TF_LOG", "VSPHERE_ALLOW_UNVERIFIED_SSL"];
+        assert_eq!(environment.refused(), refused);
     }
 }

@@ -35,12 +35,11 @@ pub struct Build {
     pub fingerprint: Digest,
 }
 
-/// The source in our templates that builds an image of this kind on a platform.
-pub fn source(platform: Platform, which: &str) -> &'static str {
-    match (platform, which) {
-        (Platform::Vsphere, "base") => "vsphere-iso.rocky9",
-        (Platform::Vsphere, _) => "vsphere-clone.rocky9",
-        (Platform::Aws | Platform::Hosts, _) => "amazon-ebs.rocky9",
+/// The source in our templates that builds an image on a platform.
+pub fn source(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Vsphere => "vsphere-clone.rocky9",
+        Platform::Aws | Platform::Hosts => "amazon-ebs.rocky9",
     }
 }
 

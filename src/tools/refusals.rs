@@ -55,7 +55,7 @@ const SIGNS: [(Refusal, &[&str]); 9] = [
 ];
 
 /// What is no refusal of a platform: a sign, what it means, and what to do.
-const OTHERS: [(&str, Exit, Class, &str); 3] = [
+const OTHERS: [(&str, Exit, Class, &str); 7] = [
     (
         "error acquiring the state lock",
         Exit::Held,
@@ -73,6 +73,26 @@ const OTHERS: [(&str, Exit, Class, &str); 3] = [
         Exit::Missing,
         Class::NeedsPerson,
         "the mirror has another build of the provider than `tofu/roots` was made with: bring that one",
+    ),
+    // What a vCenter says, which has no error codes for who does not speak its API.
+    (
+        "insufficient disk space",
+        Exit::Platform,
+        Class::NeedsPerson,
+        "free space in `vsphere.datastore`, or name another one",
+    ),
+    (
+        "permission to perform this operation was denied",
+        Exit::Missing,
+        Class::NeedsPerson,
+        "docs/vsphere.md lists the privileges that are needed, by object",
+    ),
+    ("the session is not authenticated", Exit::Platform, Class::Transient, "the vCenter ended the session: try again"),
+    (
+        "timeout waiting for an available ip address",
+        Exit::Platform,
+        Class::NeedsPerson,
+        "look at the console of the machine: its template needs open-vm-tools, and cloud-init with the data source VMware",
     ),
 ];
 

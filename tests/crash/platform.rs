@@ -22,6 +22,15 @@ impl Platforms for Elsewhere {
     async fn aws(&self, _: &environment::Aws) -> Result<Box<dyn Cloud>, Failure> {
         Ok(Box::new(World))
     }
+
+    async fn vsphere(
+        &self,
+        _: &environment::Vsphere,
+        _: Option<&std::path::Path>,
+        _: sre_provision::cloud::vsphere::Credentials,
+    ) -> Result<Box<dyn Cloud>, Failure> {
+        Ok(Box::new(World))
+    }
 }
 
 struct World;

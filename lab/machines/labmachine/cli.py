@@ -13,10 +13,13 @@ from .place import Failure, Lab, Machine
 USAGE = """\
 machine VERB …   one machine per cloud instance, in the lab named by LAB_NAME
 
-  up ID IP IMAGE [PUBKEY_FILE [USERDATA_FILE]]   make a machine and switch it on
+  up ID IP IMAGE [PUBKEY_FILE [USERDATA_FILE [METADATA_FILE]]]
+                                                 make a machine and switch it on; with a metadata file of its own it
+                                                 asks no metadata service
   start|stop|reboot|down ID                      power; down takes it away with its disk
   image IMAGE ID | copyimage NEW OLD | rmimage IMAGE
-  network                                        apply the network given as JSON on standard input
+  network [PLATFORM]                             apply the network given as JSON on standard input; another platform's
+                                                 part of it stays
   list                                           id, address, state and image of every machine
   crash ID | freeze ID | thaw ID                 power loss; a machine that hangs
   cut ID | heal ID                               its cable
@@ -36,10 +39,12 @@ def alone(machine: Machine):
 
 
 def up(lab: Lab, machine_id: str, ip: str, image: str, *files: str) -> None:
-    public_key, user_data = [*(Path(f) if f else None for f in files), None, None][:2]
+    if len(files) > 3:
+        raise Failure("up: at most three files are taken")
+    public_key, user_data, metadata = [*(Path(f) if f else None for f in files), None, None, None][:3]
     machine = lab.machine(machine_id)
     with alone(machine):
-        disk.create(machine, ip, image, public_key, user_data)
+        disk.create(machine, ip, image, public_key, user_data, metadata)
         guest.boot(machine)
 
 
@@ -120,7 +125,7 @@ ON_LAB: dict[str, Callable[..., None]] = {
     "copyimage": disk.alias,
     "rmimage": disk.forget,
     "list": list_machines,
-    "network": lambda lab: network.apply(lab, sys.stdin.read()),
+    "network": lambda lab, platform="": network.apply(lab, sys.stdin.read(), platform),
     "exec": execute,
     "log": log,
     "save": lambda lab, target: disk.save(lab, Path(target)),

@@ -23,7 +23,9 @@ def lower(lab: Lab, image: str) -> str:
     return known.read_text().strip() if known.exists() else str(lab.base)
 
 
-def create(machine: Machine, ip: str, image: str, public_key: Path | None, user_data: Path | None) -> None:
+def create(
+    machine: Machine, ip: str, image: str, public_key: Path | None, user_data: Path | None, metadata: Path | None
+) -> None:
     """Gives a machine its disk and what its first boot needs to know; an existing one keeps its disk."""
     if (machine.dir / "ip").exists():
         return
@@ -32,8 +34,15 @@ def create(machine: Machine, ip: str, image: str, public_key: Path | None, user_
     machine.console.touch()
     machine.write("image", image)
     machine.write("lower", lower(machine.lab, image))
-    if not metadata_service(machine.lab):
-        seed(machine, ip, public_key, user_data)
+    if metadata:
+        # On the disk, where a guest that is made an image forgets it: as what was read from guestinfo.
+        where = machine.dir / "upper/var/lib/cloud/seed/nocloud-net"
+        where.mkdir(parents=True)
+        seed(machine, where, ip, public_key, user_data)
+        shutil.copyfile(metadata, where / "meta-data")
+    elif not metadata_service(machine.lab):
+        (machine.dir / "seed").mkdir(exist_ok=True)
+        seed(machine, machine.dir / "seed", ip, public_key, user_data)
     machine.write("ip", ip)  # last: it says that the machine exists
 
 
@@ -43,10 +52,8 @@ def metadata_service(lab: Lab) -> bool:
     return bool(subprocess.run(listeners, capture_output=True, text=True, check=True).stdout.strip())
 
 
-def seed(machine: Machine, ip: str, public_key: Path | None, user_data: Path | None) -> None:
+def seed(machine: Machine, where: Path, ip: str, public_key: Path | None, user_data: Path | None) -> None:
     """cloud-init's NoCloud seed, for platforms without a metadata service."""
-    where = machine.dir / "seed"
-    where.mkdir(exist_ok=True)
     keys = public_key.read_text().splitlines() if public_key and public_key.exists() else []
     meta = {
         "instance-id": machine.id,

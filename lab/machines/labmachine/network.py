@@ -1,7 +1,8 @@
 """Puts a network into the lab's namespace: ruleset, load balancer addresses, names.
 
 Idempotent: the ruleset is replaced as a whole, addresses and names only where they differ. A lock keeps two calls
-apart. What was applied last lies in `network.json`.
+apart. What was applied last lies in `network.json`; where two platforms share a lab, each has a part of it and the other's
+lies in `network.PLATFORM.json`.
 """
 
 import ctypes
@@ -14,7 +15,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .place import OPERATOR, RESOLVER, Failure, Lab
+from .place import OPERATOR, RESOLVER, Failure, Lab, safe
 from .rules import ruleset
 
 PROTOCOL = "99"  # marks the routes that are ours
@@ -22,8 +23,8 @@ KNOWN = {"vpcs", "machines", "groups", "nlbs", "names", "floating"}
 ANSWER_LIMIT = 2.0
 
 
-def apply(lab: Lab, text: str) -> None:
-    """Makes the namespace agree with the JSON in `text`."""
+def apply(lab: Lab, text: str, platform: str = "") -> None:
+    """Makes the namespace agree with the JSON in `text`, and with what other platforms told before."""
     try:
         given = json.loads(text)
     except ValueError as error:
@@ -33,10 +34,30 @@ def apply(lab: Lab, text: str) -> None:
     lab.dir.mkdir(parents=True, exist_ok=True)
     with open(lab.dir / "network.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        run(lab, "nft", "-f", "-", given=ruleset(given))
-        addresses(lab, {a for nlb in given.get("nlbs") or [] for a in nlb["addresses"]})
-        names(lab, given)
-        replace(lab.dir / "network.json", json.dumps(given, indent=1) + "\n")
+        own = lab.dir / (f"network.{safe(platform, 'platform')}.json" if platform else "network.json")
+        whole = merged([given, *others(lab, own)])
+        run(lab, "nft", "-f", "-", given=ruleset(whole))
+        addresses(lab, {a for nlb in whole.get("nlbs") or [] for a in nlb["addresses"]})
+        names(lab, whole)
+        replace(own, json.dumps(given, indent=1) + "\n")
+
+
+def others(lab: Lab, own: Path) -> list[dict]:
+    """What other platforms told."""
+    parts = [part for part in sorted(lab.dir.glob("network*.json")) if part != own]
+    return [json.loads(part.read_text()) for part in parts]
+
+
+def merged(parts: list[dict]) -> dict:
+    """One network of several platforms' parts; VPCs keep them apart."""
+    whole: dict = {}
+    for part in parts:
+        for key, value in part.items():
+            if isinstance(value, dict):
+                whole[key] = {**whole.get(key, {}), **value}
+            else:
+                whole[key] = [*whole.get(key, []), *(value or [])]
+    return whole
 
 
 def run(lab: Lab, *command: str, given: str = "") -> str:

@@ -1,9 +1,34 @@
-# The node image on vSphere is made from a clone of the base template.
+# An image on vSphere that is made from a clone of a template: the node image always, the base image where there is a
+# template to start from.
 
 variable "template" {
   type        = string
   default     = ""
-  description = "Template of the base image, by name or inventory path."
+  description = "Template to start from, by name or by its path below the datacenter's folder of machines."
+}
+
+variable "cpus" {
+  type        = number
+  default     = 2
+  description = "CPUs of the machine that builds."
+}
+
+variable "memory_mib" {
+  type        = number
+  default     = 4096
+  description = "Memory of the machine that builds."
+}
+
+variable "resource_pool" {
+  type        = string
+  default     = ""
+  description = "Resource pool of the machine; the cluster's own by default."
+}
+
+variable "guest_metadata" {
+  type        = string
+  default     = ""
+  description = "What cloud-init of the machine is told through guestinfo: its name and a static address. Empty: DHCP."
 }
 
 source "vsphere-clone" "rocky9" {
@@ -17,11 +42,15 @@ source "vsphere-clone" "rocky9" {
   template       = var.template
   network        = var.network
 
-  vm_name = var.image_name
-  notes   = jsonencode(var.tags)
-  CPUs    = 2
-  RAM     = 4096
+  vm_name       = var.image_name
+  resource_pool = var.resource_pool
+  # Packer can write no custom attributes: until they are set, the notes tell whose this is.
+  notes = jsonencode(merge(var.run_tags, var.tags))
+  CPUs  = var.cpus
+  RAM   = var.memory_mib
   configuration_parameters = {
+    "guestinfo.metadata"          = base64encode(var.guest_metadata)
+    "guestinfo.metadata.encoding" = "base64"
     "guestinfo.userdata"          = base64encode("#cloud-config\n${jsonencode({ ssh_authorized_keys = [var.ssh_public_key] })}\n")
     "guestinfo.userdata.encoding" = "base64"
   }

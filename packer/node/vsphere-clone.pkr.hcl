@@ -1,0 +1,1 @@
+../base/vsphere-clone.pkr.hcl

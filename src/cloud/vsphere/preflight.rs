@@ -1,0 +1,134 @@
+//! What must hold before anything is made: it is a vCenter, what the file names is there, and the account may do what we do.
+
+use std::collections::BTreeMap;
+
+use super::soap::Reference;
+use super::xml::{Element, escaped};
+use super::{ATTRIBUTES, Vsphere};
+use crate::cloud::Account;
+use crate::failure::{Class, Exit, Failure};
+
+/// What an account needs, by what it needs it on.
+pub const PRIVILEGES: [(&str, &[&str]); 4] = [
+    (
+        "folder",
+        &[
+            "Folder.Create",
+            "Folder.Delete",
+            "Global.SetCustomField",
+            "VirtualMachine.Config.AddNewDisk",
+            "VirtualMachine.Config.AdvancedConfig",
+            "VirtualMachine.Config.CPUCount",
+            "VirtualMachine.Config.DiskExtend",
+            "VirtualMachine.Config.Memory",
+            "VirtualMachine.Config.Settings",
+            "VirtualMachine.Interact.PowerOff",
+            "VirtualMachine.Interact.PowerOn",
+            "VirtualMachine.Inventory.CreateFromExisting",
+            "VirtualMachine.Inventory.Delete",
+            "VirtualMachine.Provisioning.Clone",
+            "VirtualMachine.Provisioning.DeployTemplate",
+            "VirtualMachine.Provisioning.MarkAsTemplate",
+        ],
+    ),
+    ("datastore", &["Datastore.AllocateSpace", "Datastore.FileManagement"]),
+    ("resource pool", &["Resource.AssignVMToPool"]),
+    ("network", &["Network.Assign"]),
+];
+
+impl Vsphere {
+    pub(super) async fn checked_account(&self) -> Result<Account, Failure> {
+        let content = self.content().await?;
+        if content.kind != "VirtualCenter" {
+            return Err(Failure::new(
+                Exit::Environment,
+                format!("vsphere.server: `{}` is no vCenter", self.wanted.server),
+            )
+            .because(format!("it says that it is `{}`, version {}", content.kind, content.version))
+            .hint("name the vCenter that manages the hosts in `vsphere.server`"));
+        }
+        self.datacenter().await?;
+        let objects = [
+            ("folder", self.folder().await?),
+            ("datastore", self.datastore().await?),
+            ("resource pool", self.resource_pool().await?),
+            ("network", self.port_group().await?),
+        ];
+        self.check_privileges(&objects).await?;
+        self.fields().await?.check(ATTRIBUTES.into_iter())?;
+        Ok(Account {
+            id: content.id.clone(),
+            region: self.wanted.datacenter.clone(),
+            principal: self.service.user().to_owned(),
+        })
+    }
+
+    /// Tells every privilege that the account lacks at once, by object.
+    async fn check_privileges(&self, objects: &[(&str, Reference)]) -> Result<(), Failure> {
+        let rights = &self.content().await?.rights;
+        let mut lacking = vec![];
+        for (what, object) in objects {
+            let Some((_, privileges)) = PRIVILEGES.iter().find(|(of, _)| of == what) else { continue };
+            let named: String = privileges.iter().map(|one| format!("<privId>{one}</privId>")).collect();
+            let arguments =
+                format!("{}<userName>{}</userName>{named}", object.written("entities"), escaped(self.service.user()));
+            let answer = match self.service.call("HasUserPrivilegeOnEntities", rights, &arguments).await {
+                Ok(answer) => answer,
+                // A vCenter that does not tell this to everybody refuses what is lacked when it is needed.
+                Err(refused) if refused.is("NoPermission") || refused.is("NotSupported") => continue,
+                Err(refused) => return Err(refused.failure(&format!("asking for the rights on the {what}"))),
+            };
+            let lacks = lacked(&answer);
+            if !lacks.is_empty() {
+                lacking.push((*what, lacks));
+            }
+        }
+        refused(&lacking)
+    }
+}
+
+/// The privileges that are not granted, of one answer.
+fn lacked(answer: &Element) -> Vec<String> {
+    let told: BTreeMap<String, bool> = answer
+        .all("returnval")
+        .flat_map(|entity| entity.all("privAvailability"))
+        .map(|one| (one.text_at(&["privId"]).to_owned(), one.text_at(&["isGranted"]) == "true"))
+        .collect();
+    told.into_iter().filter(|(_, granted)| !granted).map(|(name, _)| name).collect()
+}
+
+fn refused(lacking: &[(&str, Vec<String>)]) -> Result<(), Failure> {
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let count: usize = lacking.iter().map(|(_, lacks)| lacks.len()).sum();
+    let failure = Failure::new(Exit::Missing, format!("this account lacks {count} privileges in the vCenter"))
+        .class(Class::NeedsPerson)
+        .hint("give them to its role, on the object that is named and below: docs/vsphere.md");
+    Err(lacking
+        .iter()
+        .fold(failure, |failure, (what, lacks)| failure.because(format!("on the {what}: {}", lacks.join(", ")))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cloud::vsphere::xml;
+
+    #[test]
+    fn every_privilege_that_is_lacked_is_named_by_its_object() {
+        let answer = xml::read(
+            "<R><returnval><entity>group-v3</entity><privAvailability><privId>Folder.Create</privId><isGranted>false</isGranted></privAvailability>\
+             <privAvailability><privId>Folder.Delete</privId><isGranted>true</isGranted></privAvailability></returnval></R>",
+        );
+
+        let lacks = lacked(&answer.expect("read"));
+        let failure =
+            refused(&[("folder", lacks), ("network", vec!["Network.Assign".to_owned()])]).expect_err("refused");
+
+        assert_eq!(
+            failure.to_string(),
+            "this account lacks 2 privileges in the vCenter: on the folder: Folder.Create: on the network: Network.Assign"
+        );
+    }
+}

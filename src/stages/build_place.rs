@@ -1,0 +1,51 @@
+//! Where an image is built, in the words of its platform's template.
+
+use serde_json::{Value, json};
+
+use crate::cloud::BuildNetwork;
+use crate::cloud::vsphere::metadata;
+use crate::environment::Platform;
+use crate::failure::{Exit, Failure};
+use crate::stages::Context;
+use crate::vsphere::Size;
+
+/// The variables of the template that tell what the machine is made of and where. `which`: `base` or `node`.
+pub fn values(cx: &Context<'_>, which: &str, parent: &str, network: &BuildNetwork) -> Result<Value, Failure> {
+    match cx.env.platform {
+        Platform::Vsphere => vsphere(cx, which, parent),
+        Platform::Aws | Platform::Hosts => Ok(json!({
+            "region": cx.identity.region,
+            "source_ami": parent,
+            "instance_type": cx.env.image.build.size,
+            "volume_size": cx.env.image.build.disk.gib(),
+            "vpc_id": network.vpc,
+            "subnet_id": network.subnet,
+            "security_group_ids": [network.security_group],
+            "ssh_interface": if network.public { "public_ip" } else { "private_ip" },
+        })),
+    }
+}
+
+fn vsphere(cx: &Context<'_>, which: &str, parent: &str) -> Result<Value, Failure> {
+    let place = cx.env.own_vsphere()?;
+    let address = place
+        .addresses
+        .for_image(false)
+        .ok_or_else(|| Failure::new(Exit::Environment, "vsphere.addresses: there is no address to build images at"))?;
+    let size = Size::read(&cx.env.image.build.size).unwrap_or(Size::FOR_IMAGES);
+    let template = if which == "base" { parent.to_owned() } else { format!("{}/{parent}", place.folder) };
+    let instance = format!("{}-{}-{which}-image", cx.identity.short(), cx.run);
+    Ok(json!({
+        "vcenter_server": place.server,
+        "datacenter": place.datacenter,
+        "cluster": place.cluster,
+        "resource_pool": place.resource_pool.clone().unwrap_or_default(),
+        "datastore": place.datastore,
+        "folder": place.folder,
+        "network": place.network,
+        "template": template,
+        "cpus": size.cpus,
+        "memory_mib": u64::from(size.memory_gib) * 1024,
+        "guest_metadata": metadata::of(place, &instance, &format!("{which}-image"), &address.to_string()),
+    }))
+}
