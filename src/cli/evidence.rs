@@ -187,8 +187,8 @@ fn tell(screen: Screen, subject: &Subject, to: &Path, files: usize) {
         nodes.insert(node, json!({ "all": all, "high": high }));
     }
     let text = format!(
-        "{}evidence of {} rules on {} nodes is in `{}`: {} files, signed\n  sre-provision evidence verify {} --trust KEY",
-        table(&rows),
+        "{}\n\nevidence of {} rules on {} nodes is in `{}`: {} files, signed\n  sre-provision evidence verify {} --trust KEY",
+        table(&rows).trim_end(),
         subject.rules.len(),
         subject.nodes.len(),
         to.display(),

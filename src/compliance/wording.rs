@@ -71,7 +71,7 @@ fn one(conjunct: &str) -> Option<Vec<Check>> {
 
 /// One file, by its whole name.
 fn is_file(path: &str) -> bool {
-    path.starts_with('/') && !path.contains('*') && !path.ends_with(".d")
+    path.starts_with('/') && !path.contains('*') && !path.trim_end_matches(':').ends_with(".d")
 }
 
 fn fact(conjunct: &str) -> Option<Fact> {

@@ -2,6 +2,7 @@
 changed in it afterwards is named."""
 
 import json
+import re
 import shutil
 import subprocess
 import unittest
@@ -46,8 +47,9 @@ class Evidence(unittest.TestCase):
             self.assertEqual(len(result["findings"]), RULES, node)
             self.assertEqual(sum(result["score"]["all"].values()), RULES, node)
             unknown = {one["observed"] for one in result["findings"].values() if one["status"] == "unknown"}
-            # The lab's machines are no Rocky Linux: they have no such stack.
-            self.assertLessEqual(unknown, {"/etc/pam.d/system-auth is empty or missing"})
+            # The lab's machines are no Rocky Linux: no such stack, no fstab, and a network that their kernel shares.
+            known = r"/etc/pam.d/system-auth is empty|nothing was read of /proc/sys/net/|/dev/shm is mounted with .* /etc/fstab"
+            self.assertEqual([one for one in unknown if not re.match(known, one)], [], node)
             self.assertGreater(result["score"]["all"]["pass"], 180, node)
             checklist = json.loads((self.pack / f"checklists/{node}.cklb").read_text())
             self.assertEqual(len(checklist["stigs"][0]["rules"]), RULES)

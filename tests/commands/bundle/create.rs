@@ -125,7 +125,7 @@ fn a_directory_that_holds_a_bundle_is_not_written_to() {
 }
 
 #[test]
-fn chunks_of_an_earlier_try_that_belong_to_no_file_now_are_told() {
+fn chunks_of_an_earlier_try_that_belong_to_no_file_now_are_removed() {
     let side = Side::new();
     side.killed_at(6_000_000, &create("disk", &["--version", "7"]));
     // Another file of the same name, and the store without the first one.
@@ -142,6 +142,6 @@ fn chunks_of_an_earlier_try_that_belong_to_no_file_now_are_told() {
 
     assert_eq!(made.code, 0, "{}", made.err);
     // The old list, and the three chunks of the file as it was.
-    let told = "  4 chunks there are of an earlier try and belong to no file now; without them: remove `disk`, ";
+    let told = "  4 chunks of an earlier try, which no file has any more, are removed";
     assert!(made.out.contains(told), "{}", made.out);
 }
