@@ -152,6 +152,7 @@ mod tests {
     fn what_only_a_person_can_tell_has_no_check() {
         assert_eq!(checks("RHEL-09-411035"), None);
         assert_eq!(checks("RHEL-09-652055"), None);
+        assert_eq!(checks("RHEL-09-211045"), None, "one of many files of a directory");
         assert_eq!(checks("CIS-1.2.1.4"), None);
     }
 }
