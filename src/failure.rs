@@ -3,6 +3,7 @@
 //! A failure is built where the knowledge is and passed up unchanged; `report/` prints it once. Its text follows one
 //! form: lower case, no full stop, values in back-ticks.
 
+use std::error::Error as _;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -196,6 +197,20 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// What the innermost error of a request says: the outer ones only repeat the URL.
+pub fn deepest(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it did not answer in time".to_owned();
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text = next.to_string();
+        source = next.source();
+    }
+    text
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,5 @@
 //! The Kubernetes API, asked with the administrator's certificate and trusting nothing but the cluster's own CA.
 
-use std::error::Error as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use reqwest::{Certificate, Client, Identity, StatusCode, Url};
 use serde_json::Value;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, deepest};
 use crate::rke2::kubeconfig::Kubeconfig;
 use crate::rke2::node_status::NodeStatus;
 
@@ -122,20 +121,6 @@ impl Api {
         }
         failure(Exit::Platform).transient()
     }
-}
-
-/// What the innermost error says: the outer ones only repeat the URL.
-fn deepest(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it did not answer in time".to_owned();
-    }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        text = next.to_string();
-        source = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

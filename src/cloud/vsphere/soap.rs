@@ -3,7 +3,6 @@
 //! Only what we ask for is spoken: a handful of methods of the vSphere Web Services API, version 6.7 and later. A session
 //! that the vCenter has forgotten is opened anew, once for each call.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use reqwest::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use reqwest::{Certificate, Client};
 
 use super::xml::{self, Element, escaped};
-use crate::failure::{Class, Exit, Failure};
+use crate::failure::{Class, Exit, Failure, deepest};
 use crate::secret::Secret;
 
 /// The version of the API that is spoken: what is asked for is in every vCenter since.
@@ -272,20 +271,6 @@ impl Service {
         }
         failure.transient().because(cause).hint("check `vsphere.server` and the way to it from this machine")
     }
-}
-
-/// What the innermost error says: the outer ones only repeat the URL.
-fn deepest(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "it did not answer in time".to_owned();
-    }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(next) = source {
-        text = next.to_string();
-        source = next.source();
-    }
-    text
 }
 
 #[cfg(test)]
