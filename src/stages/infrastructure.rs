@@ -1,4 +1,4 @@
-//! What the three OpenTofu stages share: a root in the state directory, written anew for each run, that a person can
+//! What the OpenTofu stages share: a root in the state directory, written anew for each run, that a person can
 //! also use with plain `tofu`.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::cloud::{Cloud, Tags};
 use crate::failure::{Exit, Failure};
 use crate::identity::tag_of;
-use crate::stages::Context;
+use crate::stages::{Context, Presence};
 use crate::tools::ToolCx;
 use crate::tools::tofu::{self, Backend, Finder, Outputs, Root};
 
@@ -111,6 +111,19 @@ impl Finder for ByCloud<'_> {
     async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure> {
         self.0.is_healthy(resource_type, id).await
     }
+}
+
+/// Whether the network is there with all its parts, each by its id.
+pub(super) async fn standing_network(network: &str, parts: &[String], cx: &Context<'_>) -> Result<Presence, Failure> {
+    let found = cx.cloud.existing_networks(network, parts).await?;
+    if !found.contains(network) {
+        return Ok(Presence::Gone);
+    }
+    let missing: Vec<&str> = parts.iter().filter(|id| !found.contains(*id)).map(String::as_str).collect();
+    Ok(match missing[..] {
+        [] => Presence::Standing,
+        _ => Presence::Altered(format!("{} is gone", missing.join(", "))),
+    })
 }
 
 #[cfg(test)]

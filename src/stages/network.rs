@@ -37,16 +37,7 @@ impl Stage for NetworkStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::Network(network) = recorded else { return Ok(Presence::Gone) };
-        let parts = parts(network);
-        let found = cx.cloud.existing_networks(&network.id, &parts).await?;
-        if !found.contains(&network.id) {
-            return Ok(Presence::Gone);
-        }
-        let missing: Vec<&str> = parts.iter().filter(|id| !found.contains(*id)).map(String::as_str).collect();
-        Ok(match missing[..] {
-            [] => Presence::Standing,
-            _ => Presence::Altered(format!("{} is gone", missing.join(", "))),
-        })
+        infrastructure::standing_network(&network.id, &parts(network), cx).await
     }
 
     async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {

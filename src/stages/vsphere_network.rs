@@ -32,16 +32,7 @@ impl Stage for VsphereNetworkStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::Network(network) = recorded else { return Ok(Presence::Gone) };
-        let found = cx.cloud.existing_networks(&network.id, &network.private_subnets).await?;
-        if !found.contains(&network.id) {
-            return Ok(Presence::Gone);
-        }
-        let missing: Vec<&str> =
-            network.private_subnets.iter().filter(|name| !found.contains(*name)).map(String::as_str).collect();
-        Ok(match missing[..] {
-            [] => Presence::Standing,
-            _ => Presence::Altered(format!("{} is gone", missing.join(", "))),
-        })
+        infrastructure::standing_network(&network.id, &network.private_subnets, cx).await
     }
 
     async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
