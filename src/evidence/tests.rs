@@ -1,3 +1,5 @@
+//! Packs of evidence: counts, the forms that others read, and what was changed in one.
+
 use super::*;
 use crate::compliance::Catalogue;
 
