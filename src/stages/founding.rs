@@ -112,21 +112,31 @@ pub fn silent(access: &Access) -> Option<Failure> {
     })
 }
 
-/// The servers that run as members now.
+/// Which servers are members already.
+pub struct Members {
+    pub running: BTreeSet<NodeName>,
+    /// They have a datastore, and RKE2 does not run.
+    pub halted: BTreeSet<NodeName>,
+}
+
+/// The servers that are members now.
 ///
 /// # Errors
 /// Exit 7, a person decides: one of them runs as a member of another cluster than this.
-pub async fn running(
+pub async fn members(
     servers: &[NodeName],
     cluster: Option<&Digest>,
     access: &Access,
     cx: &Context<'_>,
-) -> Result<BTreeSet<NodeName>, Failure> {
+) -> Result<Members, Failure> {
     let states = states(servers, access, cx).await?;
-    match cluster.and_then(|ca| strays(&states, ca)) {
-        Some((node, why)) => Err(halves::another_cluster(&node, &why)),
-        None => Ok(states.into_iter().filter(|(_, state)| runs(state)).map(|(node, _)| node).collect()),
+    if let Some((node, why)) = cluster.and_then(|ca| strays(&states, ca)) {
+        return Err(halves::another_cluster(&node, &why));
     }
+    let (running, others): (Vec<_>, Vec<_>) = states.into_iter().partition(|(_, state)| runs(state));
+    let halted = others.into_iter().filter(|(_, state)| state.has_store);
+    let names = |(node, _)| node;
+    Ok(Members { running: running.into_iter().map(names).collect(), halted: halted.map(names).collect() })
 }
 
 /// Which server runs as a member of another cluster than this, and how that shows; `None` where none does.
@@ -145,12 +155,14 @@ fn strays(states: &[(NodeName, State)], ca: &Digest) -> Option<(NodeName, String
     running.into_iter().find_map(|(node, state)| Some((node.clone(), foreign_store(state, ca)?)))
 }
 
-/// In which order servers get their turn: the founder first until there is a cluster; from then on those that do not
-/// run before those that do (`running`), so that a restart finds everybody else serving.
-pub fn in_turn(servers: &[NodeName], founder: &NodeName, running: Option<&BTreeSet<NodeName>>) -> Vec<NodeName> {
+/// In which order servers get their turn: the founder first until there is a cluster. From then on members that were halted
+/// come first, since without them there may be no quorum to join; then those that are no members; and those that run last,
+/// so that a restart finds everybody else serving.
+pub fn in_turn(servers: &[NodeName], founder: &NodeName, members: Option<&Members>) -> Vec<NodeName> {
     let mut order = servers.to_vec();
-    let runs = |node: &NodeName| running.is_some_and(|running| running.contains(node));
-    order.sort_by_key(|node| (runs(node), node != founder, number(node)));
+    let runs = |node: &NodeName| members.is_some_and(|members| members.running.contains(node));
+    let halted = |node: &NodeName| members.is_some_and(|members| members.halted.contains(node));
+    order.sort_by_key(|node| (runs(node), !halted(node), node != founder, number(node)));
     order
 }
 
@@ -228,6 +240,28 @@ mod tests {
 
     fn names<const N: usize>(names: [&str; N]) -> Vec<NodeName> {
         names.map(|name| NodeName(name.to_owned())).to_vec()
+    }
+
+    #[test]
+    fn until_there_is_a_cluster_its_founder_comes_first() {
+        let servers = names(["server-1", "server-10", "server-2"]);
+
+        let order = in_turn(&servers, &NodeName("server-2".to_owned()), None);
+
+        assert_eq!(order, names(["server-2", "server-1", "server-10"]));
+    }
+
+    #[test]
+    fn halted_members_have_their_turn_before_new_servers_and_running_ones_come_last() {
+        let servers = names(["server-1", "server-2", "server-3", "server-4", "server-5"]);
+        let members = Members {
+            running: BTreeSet::from_iter(names(["server-1", "server-4"])),
+            halted: BTreeSet::from_iter(names(["server-5"])),
+        };
+
+        let order = in_turn(&servers, &NodeName("server-1".to_owned()), Some(&members));
+
+        assert_eq!(order, names(["server-5", "server-2", "server-3", "server-1", "server-4"]));
     }
 
     fn judged(machine: MachineState, joined: Vec<NodeName>, stores: Vec<NodeName>) -> Result<(), Failure> {

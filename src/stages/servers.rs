@@ -21,7 +21,7 @@ use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2::{self, DATA_DIR, State, Token, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
-use crate::stages::founding::{self, Founder, founder, in_turn, nodes, number, running, silent};
+use crate::stages::founding::{self, Founder, founder, in_turn, nodes, number, silent};
 use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{
     self, AGENT_TOKEN, SERVER_TOKEN, address, member, password, play, still_member, variables,
@@ -98,11 +98,11 @@ impl Stage for ServersStage {
         }
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
-        let running = running(&servers, cluster.as_ref(), &access, cx).await?;
+        let members = founding::members(&servers, cluster.as_ref(), &access, cx).await?;
         let bundle = staging::stage_all(&ready, &access, given, cx).await?;
         let control =
-            Control { access: &access, balancer: &balancer, founder: &founder, running: &running, bundle, cx };
-        let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &running));
+            Control { access: &access, balancer: &balancer, founder: &founder, running: &members.running, bundle, cx };
+        let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &members));
         control.measure().await?;
         let mut joined = BTreeMap::new();
         let mut kept_out = Vec::new();
@@ -400,29 +400,6 @@ impl Control<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn names<const N: usize>(names: [&str; N]) -> Vec<NodeName> {
-        names.map(|name| NodeName(name.to_owned())).to_vec()
-    }
-
-    #[test]
-    fn until_there_is_a_cluster_its_founder_comes_first() {
-        let servers = names(["server-1", "server-10", "server-2"]);
-
-        let order = in_turn(&servers, &NodeName("server-2".to_owned()), None);
-
-        assert_eq!(order, names(["server-2", "server-1", "server-10"]));
-    }
-
-    #[test]
-    fn servers_that_do_not_run_have_their_turn_before_a_running_one_is_touched() {
-        let servers = names(["server-1", "server-2", "server-3", "server-4", "server-5"]);
-        let running = BTreeSet::from_iter(names(["server-1", "server-2", "server-4"]));
-
-        let order = in_turn(&servers, &NodeName("server-1".to_owned()), Some(&running));
-
-        assert_eq!(order, names(["server-3", "server-5", "server-1", "server-2", "server-4"]));
-    }
 
     #[test]
     fn no_server_joins_while_one_does_not_answer_and_an_agent_keeps_nobody_back() {
