@@ -15,8 +15,8 @@ use crate::node::wait::spoken;
 
 /// How long a script may take unless its caller says otherwise.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// More output than this is no answer.
-const LIMIT: u64 = 8 << 20;
+/// More output than this is no answer: what all packages of a large machine provide has about half of it.
+const LIMIT: u64 = 32 << 20;
 /// What a shell and `sudo` say when there is no such command.
 const NOT_FOUND: i32 = 127;
 
@@ -133,6 +133,10 @@ impl Connection {
         };
         let (fed, stdout, stderr) = tokio::join!(feeding, read(stdout), read(stderr));
         let code = self.ended(child, &session).await?;
+        let (Some(stdout), Some(stderr)) = (stdout, stderr) else {
+            let what = format!("what ran on `{}` said more than {} MiB", self.name(), LIMIT >> 20);
+            return Err(Failure::new(Exit::Tool, what));
+        };
         if let (0, Err(error)) = (code, fed) {
             return Err(Failure::new(Exit::Tool, format!("cannot send to `{}`", self.name())).because(error));
         }
@@ -185,19 +189,32 @@ fn whole(script: &str) -> String {
     )
 }
 
-/// Reads to the end; what is beyond the limit is read and left out, so that the other side is not held up.
-async fn read(stream: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut stream) = stream else { return String::new() };
+/// Reads to the end. `None` where that was more than the limit: the rest is read and left out, so that the other side is not
+/// held up.
+async fn read(stream: Option<impl AsyncRead + Unpin>) -> Option<String> {
+    let Some(mut stream) = stream else { return Some(String::new()) };
     let mut bytes = Vec::new();
     // A stream that breaks ends here; the exit code tells what came of it.
     let _ = (&mut stream).take(LIMIT).read_to_end(&mut bytes).await;
-    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&bytes).into_owned()
+    let more = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    (more.unwrap_or_default() == 0).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_says_too_much_is_read_to_its_end_and_is_no_answer() {
+        let zeros = |count| tokio::io::AsyncReadExt::take(tokio::io::repeat(b'0'), count);
+
+        let whole = read(Some(zeros(LIMIT))).await.expect("all of it");
+        let mut endless = zeros(LIMIT + 1);
+
+        assert_eq!(whole.len() as u64, LIMIT);
+        assert_eq!(read(Some(&mut endless)).await, None);
+        assert_eq!(endless.limit(), 0);
+    }
 
     #[test]
     fn a_quoted_word_comes_back_unchanged_whatever_is_in_it() {
