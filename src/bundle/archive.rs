@@ -94,7 +94,12 @@ impl Blobs<'_> {
 
     /// A manifest as a whole.
     fn read(&self, digest: &Digest) -> Result<Vec<u8>, Failure> {
-        let (file, _) = self.open(digest)?;
+        let (file, size) = self.open(digest)?;
+        if size > LONGEST {
+            return Err(
+                self.refused(&format!("manifest {} has {size} bytes, at most {LONGEST} are read", digest.short()))
+            );
+        }
         let mut bytes = Vec::new();
         file.take(LONGEST).read_to_end(&mut bytes).map_err(|error| self.refused(&error.to_string()))?;
         self.compare(digest, &Digest::of(&bytes))?;
@@ -247,6 +252,20 @@ mod tests {
 
         assert_eq!(failure.what(), "the image `docker.io/library/app:1.4` cannot be given to nodes");
         assert_eq!(failure.causes(), [format!("blob {} is not what its digest says", manifest.short())]);
+    }
+
+    #[test]
+    fn a_manifest_that_is_too_long_is_told_by_its_length() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let long = vec![b' '; usize::try_from(LONGEST).expect("fits") + 1];
+        let digest = Digest::of(&long);
+        std::fs::write(dir.path().join(digest.as_str()), long).expect("written");
+
+        let text = format!("app:1.4@sha256:{digest}");
+        let failure = image_archive(&text, dir.path(), dir.path(), |_| "app.tar".to_owned()).expect_err("refused");
+
+        let told = format!("manifest {} has 4194305 bytes, at most 4194304 are read", digest.short());
+        assert_eq!(failure.causes(), [told]);
     }
 
     #[test]

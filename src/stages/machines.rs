@@ -95,7 +95,7 @@ impl Stage for MachinesStage {
         kept_members(cx)?;
         let ways = ways(cx);
         // All or none: who joins depends on who is there. None is taken before all were looked at.
-        let rpms = packages::open(cx)?;
+        let rpms = packages::open(cx).await?;
         let looks = join_all(ways.iter().map(|(name, reach)| fitting(name, reach, rpms.as_ref(), cx))).await;
         let looks = all_of(&ways, looks, cx)?;
         let taken = ways.iter().zip(&looks).map(|((name, reach), (_, look))| take(name, reach, look, cx));

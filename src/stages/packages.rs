@@ -59,8 +59,13 @@ fn loaded(cx: &Context<'_>) -> Option<Digest> {
 ///
 /// # Errors
 /// One of them cannot be read.
-pub fn open(cx: &Context<'_>) -> Result<Option<LoadedRpms>, Failure> {
-    if is_ours(cx.env) { LoadedRpms::open(&cx.state.loaded()) } else { Ok(None) }
+pub async fn open(cx: &Context<'_>) -> Result<Option<LoadedRpms>, Failure> {
+    if !is_ours(cx.env) {
+        return Ok(None);
+    }
+    let loaded = cx.state.loaded();
+    let opened = tokio::task::spawn_blocking(move || LoadedRpms::open(&loaded)).await;
+    opened.map_err(|error| Failure::bug("the packages of a bundle could not be read").because(error))?
 }
 
 fn is_ours(env: &Environment) -> bool {
