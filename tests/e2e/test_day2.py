@@ -17,7 +17,7 @@ OLD, NEW = "v1.34.4+rke2r1", "v1.35.4+rke2r1"
 SERVERS = ["server-1", "server-2", "server-3"]
 KUBECTL = "/var/lib/rancher/rke2/bin/kubectl --kubeconfig /etc/rancher/rke2/rke2.yaml"
 TERMINATE = "import boto3, sys; boto3.client('ec2').terminate_instances(InstanceIds=sys.argv[1:])"
-LOSE_DATA = "systemctl stop rke2-server; rke2-killall.sh >/dev/null 2>&1; rm -rf /var/lib/rancher/rke2/server/db"
+LOSE_DATA = "systemctl stop rke2-server; /usr/local/bin/rke2-killall.sh >/dev/null 2>&1; rm -rf /var/lib/rancher/rke2/server/db"
 # RKE2 takes a difference between disk and datastore for one only when three seconds lie between them.
 LATER = 60
 OTHERS = """apiVersion: v1

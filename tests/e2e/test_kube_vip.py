@@ -89,7 +89,7 @@ class KubeVip(unittest.TestCase):
         holder = holders()
         self.assertEqual(len(holder), 1)
         self.assertEqual(answers(f"https://{ADDRESS}:9345/ping"), "pong")
-        script = "grep -h ^server: /etc/rancher/rke2/config.yaml /etc/rancher/rke2/config.yaml.d/* || true"
+        script = "sed -n /^server:/p /etc/rancher/rke2/config.yaml /etc/rancher/rke2/config.yaml.d/*"
         joins = {node: on(node, script) for node in SERVERS}
         self.assertFalse([node for node, line in joins.items() if ADDRESS in line], joins)
         self.assertIn(ADDRESS, on("general-1", "grep -rh ^server: /etc/rancher/rke2"))
