@@ -1,7 +1,7 @@
 //! What makes of loaded files something that tools take: an index of wheels for pip, a mirror for OpenTofu, a repository for
 //! dnf. Each is text that follows from the manifest and the environment file alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::bundle::manifest::{FileEntry, Manifest};
@@ -23,6 +23,11 @@ pub fn feeds(manifest: &Manifest, supply: &Supply, root: &Path, dir: &Path) -> B
         feeds.insert("rpms.repo".into(), repository(&manifest.line, &dir.join("rpms"), &keys));
     }
     feeds
+}
+
+/// The projects that the wheels of a bundle are of.
+pub fn wheel_projects(manifest: &Manifest) -> BTreeSet<String> {
+    manifest.of_kind(FileKind::Wheel).map(|file| project(file.name.as_str())).collect()
 }
 
 /// The simple index of PEP 503: a page of projects, and one of files for each.

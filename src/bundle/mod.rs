@@ -50,7 +50,7 @@ pub use accept::{Accepted, refuse_older};
 pub use archive::image_archive;
 pub use collect::{listed, plugins};
 pub use create::{Item, Made, Order, create};
-pub use feeds::{WHEEL_INDEX, feeds};
+pub use feeds::{WHEEL_INDEX, feeds, wheel_projects};
 pub use have::{Have, missing, supplement};
 pub use images::{Looked, Pull, client, index};
 pub use load::{Loaded, add_loaded, load, loaded_chunks, loaded_manifest};

@@ -9,6 +9,10 @@ use crate::tools::{ToolEnvironment, Tools};
 /// Where Packer and OpenTofu are told of what was loaded, unless the caller told them otherwise.
 const PLACES: [(&str, &str); 2] = [("PACKER_PLUGIN_PATH", "plugins"), ("TF_CLI_CONFIG_FILE", "tofu.rc")];
 
+/// Ansible out of the wheels of a bundle, and the file in it that says that it is whole.
+pub const PYTHON: &str = "python";
+pub const PYTHON_DONE: &str = "installed";
+
 /// The tools of whoever called us, and behind them those of what was loaded; `more` adds what this environment tells them.
 pub fn tools(loaded: &Path, more: impl FnOnce(ToolEnvironment) -> ToolEnvironment) -> Tools {
     let set = variables(loaded, std::env::vars_os());
@@ -20,10 +24,14 @@ pub fn tools(loaded: &Path, more: impl FnOnce(ToolEnvironment) -> ToolEnvironmen
 /// last.
 fn variables(loaded: &Path, set: impl IntoIterator<Item = (OsString, OsString)>) -> BTreeMap<OsString, OsString> {
     let mut variables: BTreeMap<OsString, OsString> = set.into_iter().collect();
+    let python = loaded.join(PYTHON);
     let programs = loaded.join("bin");
-    if programs.is_dir() {
+    let programs =
+        [programs.is_dir().then_some(programs), python.join(PYTHON_DONE).is_file().then(|| python.join("bin"))];
+    if programs.iter().any(Option::is_some) {
         let path = variables.entry("PATH".into()).or_default();
-        let all = std::env::split_paths(path).filter(|dir| !dir.as_os_str().is_empty()).chain([programs]);
+        let programs = programs.into_iter().flatten();
+        let all = std::env::split_paths(path).filter(|dir| !dir.as_os_str().is_empty()).chain(programs);
         // A directory with a colon in its name cannot be on a search path: then it stays off.
         if let Ok(joined) = std::env::join_paths(all) {
             *path = joined;
@@ -55,6 +63,8 @@ mod tests {
             std::fs::create_dir(dir.path().join(name)).expect("made");
         }
         std::fs::write(dir.path().join("tofu.rc"), "").expect("written");
+        // One that was not finished counts no more than none.
+        std::fs::create_dir_all(dir.path().join("python/bin")).expect("made");
 
         assert_eq!(
             told(dir.path(), &[("PATH", "/usr/bin:/bin"), ("HOME", "/root")]),
@@ -66,6 +76,9 @@ mod tests {
             ]
         );
         assert_eq!(told(dir.path(), &[("TF_CLI_CONFIG_FILE", "/own")])[2], "TF_CLI_CONFIG_FILE=/own");
+        std::fs::write(dir.path().join("python/installed"), "").expect("written");
+        let last = format!("PATH=/bin:{loaded}/bin:{loaded}/python/bin");
+        assert!(told(dir.path(), &[("PATH", "/bin")]).contains(&last));
     }
 
     #[test]

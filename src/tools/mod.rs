@@ -1,4 +1,4 @@
-//! Packer, OpenTofu, Ansible and dnf: how each is called and how its output is read.
+//! Packer, OpenTofu, Ansible, dnf and pip: how each is called and how its output is read.
 //!
 //! What came of a call is judged by the tool's machine-readable output, never by its exit code alone. A failure says
 //! what the tool said, in its own words, with the log beside it.
@@ -10,9 +10,9 @@ mod environment;
 pub mod fuzz;
 mod memory;
 pub mod packer;
+pub mod pip;
 mod plugins;
 mod refusals;
-
 pub mod tofu;
 mod tool;
 

@@ -231,6 +231,12 @@ class Bundle(unittest.TestCase):
         for name in ("wheels", "providers", "iso"):
             (cls.given / name).mkdir(parents=True)
         wheel(cls.given / "wheels", "tiny_tool", "1.2")
+        # Ansible itself, in the version of the lab, with what it requires.
+        pins = (CHECKOUT / "lab/setup/requirements.txt").read_text()
+        ansible = next(line.split()[0] for line in pins.splitlines() if line.startswith("ansible-core=="))
+        python = shutil.which("python3", path=called("printenv", "PATH").strip())
+        fetch = [python, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", cls.given / "wheels", ansible]
+        subprocess.run([str(word) for word in fetch], check=True)
         provider(cls.given / "providers")
         (cls.given / "iso/base.iso").write_bytes(os.urandom(100_000))
         for name in ("wheels", "providers", "iso"):
@@ -265,6 +271,20 @@ class Bundle(unittest.TestCase):
         said = called("python3", "-c", "import tiny_tool; print(tiny_tool.version)", PYTHONPATH=target)
 
         self.assertEqual(said, "1.2\n")
+
+    def test_ansible_is_installed_from_its_wheels_once(self):
+        playbook = self.loaded / "python/bin/ansible-playbook"
+        self.assertNotIn("warning", self.told.out)
+        made = playbook.stat().st_ino
+
+        said = called("env", "-i", f"HOME={self.world.workspace}", playbook, "--version")
+
+        self.assertIn("ansible-playbook [core ", said)
+        self.assertIn(f"{self.loaded}/python/", said)
+        again = self.world.run("bundle", "load", NAME, str(self.world.workspace / "disk"), "--output", "json")
+        told = json.loads(again.out.splitlines()[-1])
+        self.assertEqual((told["ansible"], told["ansible_problem"]), (f"{self.loaded}/python", None))
+        self.assertEqual(playbook.stat().st_ino, made)
 
     def test_tofu_takes_the_provider_from_the_mirror(self):
         root = self.world.workspace / "tofu"

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{apart, refuse_lacking, trusted};
+use super::{apart, python, refuse_lacking, trusted};
 use crate::bundle::{
     Accepted, Loaded, Manifest, Opened, Target, WHEEL_INDEX, add_loaded, client, feeds, index, lacking, load,
     loaded_manifest, referred, refuse_older, registries,
@@ -59,11 +59,12 @@ impl Load {
         })
         .await?;
         feed(&desk, &opened.manifest)?;
+        let ansible = python::install(&desk, &opened.manifest).await;
         let pushed = push(&desk, &opened.manifest, screen).await?;
         let now = accepted.with(&opened.manifest, &opened.bytes);
         record(&desk, identity.as_ref(), &lease, &now).await?;
         lease.give_back().await?;
-        tell(screen, &desk, &opened.manifest, &loaded, pushed);
+        tell(screen, &desk, &opened.manifest, &Taken { loaded, pushed, ansible });
         Ok(())
     }
 }
@@ -154,12 +155,28 @@ async fn record(desk: &Desk, identity: Option<&Identity>, lease: &Lease, now: &A
     write_atomic(&desk.state.loaded().join(ACCEPTED), value.to_string().as_bytes(), 0o644)
 }
 
-fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, loaded: &Loaded, pushed: usize) {
+/// What came of a load.
+struct Taken {
+    loaded: Loaded,
+    /// Images.
+    pushed: usize,
+    /// Where the bundle's Ansible is. Whoever has it from elsewhere needs nothing more: a failure is told, and what was
+    /// loaded is loaded.
+    ansible: Result<Option<PathBuf>, Failure>,
+}
+
+fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, taken: &Taken) {
     let name = &desk.env.name;
     let dir = desk.state.loaded();
+    let loaded = &taken.loaded;
+    let problem = taken.ansible.as_ref().err().map(|failure| {
+        let causes: Vec<&str> = failure.causes().iter().map(String::as_str).collect();
+        format!("{}: {}", failure.what(), causes.join("; "))
+    });
+    let warning = problem.as_ref().map_or(String::new(), |problem| format!("\n  warning: {problem}"));
     let text = format!(
         "bundle `{}` version {} is loaded for `{name}`: {} files in {} ({} were there, {} are gone)\n  \
-         sre-provision up {name}   takes the RKE2 release from there",
+         sre-provision up {name}   takes the RKE2 release from there{warning}",
         manifest.line,
         manifest.version,
         loaded.files,
@@ -171,6 +188,7 @@ fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, loaded: &Loaded, pushe
         &text,
         &json!({ "event": "bundle-loaded", "environment": name, "line": manifest.line, "version": manifest.version,
             "files": loaded.files, "kept": loaded.kept, "removed": loaded.removed,
-            "pushed": pushed, "path": dir }),
+            "pushed": taken.pushed, "path": dir, "ansible": taken.ansible.as_ref().ok().and_then(Option::as_ref),
+            "ansible_problem": problem }),
     );
 }

@@ -5,6 +5,7 @@ mod create;
 mod diff;
 mod have;
 mod load;
+mod python;
 mod verify;
 
 use std::path::{Path, PathBuf};
