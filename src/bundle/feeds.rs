@@ -25,9 +25,10 @@ pub fn feeds(manifest: &Manifest, supply: &Supply, root: &Path, dir: &Path) -> B
     feeds
 }
 
-/// The projects that the wheels of a bundle are of.
+/// The projects that a bundle has wheels of; archives of source are none.
 pub fn wheel_projects(manifest: &Manifest) -> BTreeSet<String> {
-    manifest.of_kind(FileKind::Wheel).map(|file| project(file.name.as_str())).collect()
+    let names = manifest.of_kind(FileKind::Wheel).map(|file| file.name.as_str());
+    names.filter(|name| name.ends_with(".whl")).map(project).collect()
 }
 
 /// The simple index of PEP 503: a page of projects, and one of files for each.
@@ -111,6 +112,7 @@ mod tests {
     #[test]
     fn wheels_get_a_page_for_each_project_with_the_digest_of_each_file() {
         let manifest = manifest(&[(FileKind::Wheel, "A_b-1+x-py3-none-any.whl"), (FileKind::Wheel, "c-1.tar.gz")]);
+        assert_eq!(wheel_projects(&manifest), BTreeSet::from(["a-b".to_owned()]));
 
         let feeds = feeds(&manifest, &Supply::default(), Path::new("/w"), Path::new("/w/loaded"));
 
