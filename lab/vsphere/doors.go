@@ -38,8 +38,8 @@ func (p *planted) rule() (*simulator.FaultInjectionRule, error) {
 
 // doors serves what only a lab has: POST /lab/off/VM (the guest switched itself off), POST and DELETE /lab/fault (rules of
 // govmomi's simulator), PUT /lab/refused (privileges that nobody has), PUT /lab/mute (whether machines that boot from now on
-// report nothing), GET /lab/inventory (everything that an environment could leave behind).
-func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights) {
+// report nothing), PUT /lab/room (how much there is of everything), GET /lab/inventory (everything that an environment could leave behind).
+func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights, room *room) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /lab/off/{vm}", func(w http.ResponseWriter, req *http.Request) {
 		vm := h.vm(req.PathValue("vm"))
@@ -72,6 +72,15 @@ func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights
 		service.ClearFaultRules()
 		r.refuse(nil)
 		h.mute.Store(false)
+		room.set(plenty)
+	})
+	mux.HandleFunc("PUT /lab/room", func(w http.ResponseWriter, req *http.Request) {
+		told := plenty
+		if err := json.NewDecoder(req.Body).Decode(&told); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		room.set(told)
 	})
 	mux.HandleFunc("PUT /lab/refused", func(w http.ResponseWriter, req *http.Request) {
 		var privileges []string
