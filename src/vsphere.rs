@@ -27,6 +27,9 @@ pub struct Vsphere {
     pub datastore: String,
     /// Folder of machines, below the datacenter's: templates lie in it, and each environment's folder.
     pub folder: String,
+    /// Whether more may be promised here than there is: free room in datastore and cluster is not asked for then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overcommit: bool,
     /// The port group of the nodes.
     pub network: String,
     pub addresses: Addresses,

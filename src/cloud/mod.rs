@@ -87,6 +87,18 @@ pub struct NewMachine {
     pub tags: Tags,
 }
 
+/// What machines that are to be made take of a platform whose capacity somebody else has bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    pub machines: u32,
+    pub cpus: u32,
+    pub memory_gib: u64,
+    pub disk_gib: u64,
+    /// Of the largest one: a single host must have as much.
+    pub most_cpus: u32,
+    pub most_memory_gib: u64,
+}
+
 /// Where images are built.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BuildNetwork {
@@ -161,6 +173,7 @@ pub enum ThingKind {
     SecurityGroup,
     Subnet,
     Vpc,
+    Rule,
     Folder,
     KeyPair,
     LogGroup,
@@ -188,6 +201,7 @@ impl ThingKind {
             Self::SecurityGroup => "security group",
             Self::Subnet => "subnet",
             Self::Vpc => "VPC",
+            Self::Rule => "placement rule",
             Self::Folder => "folder",
             Self::KeyPair => "key pair",
             Self::LogGroup => "log group",
@@ -249,6 +263,12 @@ impl Platforms for Real {
 pub trait Cloud: Send + Sync {
     /// Who and where we are; fails with exit 4 without credentials and 6 when nobody answers.
     async fn account(&self) -> Result<Account, Failure>;
+
+    /// Whether there is room for these machines, as far as the platform can tell before they are made.
+    ///
+    /// # Errors
+    /// Exit 6, with what there is and what is needed.
+    async fn room(&self, need: &Need) -> Result<(), Failure>;
 
     /// The newest usable image of this owner whose name matches (`*` allowed).
     async fn source_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure>;

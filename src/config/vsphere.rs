@@ -4,19 +4,17 @@ use std::net::Ipv4Addr;
 
 use crate::config::draft::Draft;
 use crate::config::{forms, rules};
-use crate::environment::{EnvironmentClass, LoadBalancerKind, Via, Vsphere};
+use crate::environment::{LoadBalancerKind, Via, Vsphere};
 use crate::vsphere::{Addresses, Size};
 
 /// What only other platforms have, and what is said instead here.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("aws", "is given, but `platform` is `vsphere`"),
     ("hosts", "is given, but `platform` is `vsphere`, which makes its machines"),
     ("network", "is given, but no network is made; `vsphere.network` names the port group"),
     ("access.from", "is given, but no security group is made that would admit it"),
     ("image.source.owner", "is given, but a template has none"),
     ("image.build.vpc", "is given, but images are built in `vsphere.network`"),
-    ("state.s3", "is given, but the state of `platform: vsphere` is kept in the workspace"),
-    ("audit.anchor.s3", "is given, but `platform: vsphere` has no bucket to tell it to; `file` and `syslog` are there"),
 ];
 
 pub fn check(draft: &mut Draft<'_>) {
@@ -25,9 +23,10 @@ pub fn check(draft: &mut Draft<'_>) {
             draft.tell(path, wrong);
         }
     }
-    if draft.class == Some(EnvironmentClass::Ephemeral) {
-        let wrong = "is `ephemeral`, but this version reaps nothing on vsphere; `standard` and `protected` are there";
-        draft.tell("class", wrong);
+    for path in ["state.s3", "audit.anchor.s3"].into_iter().filter(|path| draft.says(path)).collect::<Vec<_>>() {
+        if !draft.says(&format!("{path}.region")) {
+            draft.tell(&format!("{path}.region"), "is missing; no other key of a file with a vCenter names a region");
+        }
     }
     let needed = [rules::sizes(draft), vec!["image.source.name".to_owned()]].concat();
     for path in needed.iter().filter(|path| !draft.says(path)).collect::<Vec<_>>() {

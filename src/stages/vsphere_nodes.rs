@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, Image, Kind, Network, Node, Nodes};
 use crate::cloud::vsphere::{TAG_MADE_OF, metadata};
-use crate::cloud::{FoundMachine, Tags};
+use crate::cloud::{FoundMachine, Tags, ThingKind, Whose};
 use crate::environment::{Environment, NodeName, Role, Vsphere};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
@@ -77,6 +78,7 @@ impl Stage for VsphereNodesStage {
             "network": place.network,
             "folder": network.id,
             "nodes": nodes,
+            "guest_net_timeout": guest_net_timeout(cx.env.deadlines.of(Kind::Nodes)),
         });
         let outputs = infrastructure::apply(cx, values).await?;
         let made: BTreeMap<NodeName, MadeNode> = outputs.get("nodes")?;
@@ -87,9 +89,21 @@ impl Stage for VsphereNodesStage {
         Ok(Artifact::Nodes(Nodes { nodes: nodes.collect(), jump: None }).into())
     }
 
+    /// What is in no state goes, too: a clone that was broken off would keep the folder from going.
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        infrastructure::take_away(cx).await
+        infrastructure::take_away(cx).await?;
+        let things = cx.cloud.things(&infrastructure::own(cx)).await?.into_iter();
+        for left in things.filter(|thing| thing.kind == ThingKind::Machine && thing.whose == Whose::Unmarked) {
+            cx.cloud.remove(&left).await?;
+        }
+        Ok(())
     }
+}
+
+/// The minutes that a new machine has to tell its address: a third of the stage's time and ten at most, so that who waits
+/// for it says so before the stage is ended.
+fn guest_net_timeout(deadline: Duration) -> u64 {
+    (deadline.as_secs() / 180).clamp(1, 10)
 }
 
 /// A machine as it is to be.
@@ -255,6 +269,13 @@ mod tests {
         let pool: Vec<Ipv4Addr> = (11..14).map(|last| Ipv4Addr::new(10, 98, 1, last)).collect();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         choose(&map(given), names.iter(), &pool, &map(taken))
+    }
+
+    #[test]
+    fn a_machine_has_a_third_of_the_stages_time_to_tell_its_address() {
+        let minutes = [1, 6, 30, 120].map(|minutes| guest_net_timeout(Duration::from_secs(minutes * 60)));
+
+        assert_eq!(minutes, [1, 2, 10, 10]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ mod inventory;
 mod machines;
 pub mod metadata;
 mod preflight;
+mod room;
+mod rules;
 mod soap;
 mod things;
 mod xml;
@@ -25,8 +27,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
-    Thing,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, Need, NewMachine, Tags,
+    TargetHealth, Thing,
 };
 use crate::environment;
 use crate::failure::Failure;
@@ -91,7 +93,8 @@ impl Cloud for Vsphere {
         self.images_with(tags).await
     }
 
-    /// `ids` are names of templates. What a template's notes tell stands in its attributes from then on, too.
+    /// `ids` are names of templates, or ids of machines and folders. What a template's notes tell stands in its attributes
+    /// from then on, too.
     async fn tag(&self, ids: &[String], tags: &Tags) -> Result<(), Failure> {
         for id in ids {
             match self.template(id).await? {
@@ -99,10 +102,14 @@ impl Cloud for Vsphere {
                     seen.tags.extend(tags.clone());
                     self.set_fields(&seen.reference, &seen.tags).await?;
                 }
-                None => return none(&format!("template `{id}`")),
+                None => self.set_fields(&things::reference(id), tags).await?,
             }
         }
         Ok(())
+    }
+
+    async fn room(&self, need: &Need) -> Result<(), Failure> {
+        self.has_room(need).await
     }
 
     /// The port group of the nodes; what is made in it can carry its attributes from now on.
