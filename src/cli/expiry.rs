@@ -124,8 +124,8 @@ fn carries_tags(thing: &Thing) -> bool {
         ThingKind::Role | ThingKind::InstanceProfile | ThingKind::LogGroup | ThingKind::KeyPair => false,
         // Images are shared, and of a listener nobody has looked at the tags.
         ThingKind::Image | ThingKind::Snapshot | ThingKind::Listener => false,
-        // A vCenter's rule carries none.
-        ThingKind::Rule => false,
+        // A vCenter's rules and tags carry none.
+        ThingKind::Rule | ThingKind::Tag | ThingKind::TagCategory => false,
         ThingKind::LoadBalancer
         | ThingKind::TargetGroup
         | ThingKind::Machine

@@ -69,6 +69,8 @@ fn place(draft: &mut Draft<'_>, vsphere: &Vsphere) {
         ("cluster", inventory_name(&vsphere.cluster)),
         ("resource_pool", vsphere.resource_pool.as_deref().and_then(inventory_name)),
         ("datastore", inventory_name(&vsphere.datastore)),
+        ("storage_policy", vsphere.storage_policy.as_deref().and_then(inventory_name)),
+        ("hardware_version", vsphere.hardware_version.and_then(hardware)),
         ("folder", inventory_name(&vsphere.folder)),
         ("network", inventory_name(&vsphere.network)),
     ];
@@ -78,6 +80,13 @@ fn place(draft: &mut Draft<'_>, vsphere: &Vsphere) {
         }
     }
     addresses(draft, &vsphere.addresses);
+}
+
+/// The oldest that a vCenter of today makes machines of.
+const OLDEST_HARDWARE: u8 = 13;
+
+fn hardware(version: u8) -> Option<String> {
+    (version < OLDEST_HARDWARE).then(|| format!("is {version}; {OLDEST_HARDWARE} is that of vSphere 6.5"))
 }
 
 fn file(text: &str) -> Option<String> {
@@ -212,6 +221,19 @@ mod tests {
         assert_eq!(
             told("10.98.1.12"),
             ["load_balancer.address is `10.98.1.12`, which lies among the addresses for nodes and images"]
+        );
+    }
+
+    #[test]
+    fn a_bucket_tells_its_region_where_no_other_key_does() {
+        let keys = "class: ephemeral\nexpires_after: 8h\nstate: {s3: {bucket: acme-state}}\n";
+
+        assert_eq!(
+            problems(&[("class: standard\n", keys), ("  folder: sre", "  hardware_version: 9\n  folder: sre")]),
+            [
+                "state.s3.region is missing; no other key of a file with a vCenter names a region",
+                "vsphere.hardware_version is 9; 13 is that of vSphere 6.5",
+            ]
         );
     }
 

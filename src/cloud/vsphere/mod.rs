@@ -16,6 +16,7 @@ mod preflight;
 mod room;
 mod rules;
 mod soap;
+mod tags;
 mod things;
 mod xml;
 

@@ -23,9 +23,10 @@ impl Vsphere {
     pub(super) async fn everything(&self, tags: &Tags) -> Result<Vec<Thing>, Failure> {
         let folders: Vec<Folder> =
             self.folders().await?.into_iter().filter(|folder| holds(&folder.tags, tags)).collect();
+        let tagged = self.tagged(tags).await?;
         let mut things = vec![];
         for seen in self.all_machines().await? {
-            if holds(&seen.tags, tags) {
+            if holds(&seen.tags, tags) || tagged.carriers.contains(&seen.reference.id) {
                 things.push(thing(seen, Whose::Ours));
             } else if folders.iter().any(|folder| folder.id == seen.parent) {
                 let whose = self.whose(&seen, tags).await?;
@@ -40,6 +41,7 @@ impl Vsphere {
             part_of: None,
             whose: Whose::Ours,
         }));
+        things.extend(tagged.things);
         Ok(things)
     }
 
@@ -75,6 +77,7 @@ impl Vsphere {
                 Some(seen) => self.remove_machine(&seen.reference.id).await,
                 None => Ok(()),
             },
+            ThingKind::Tag | ThingKind::TagCategory => self.remove_tag(thing).await,
             ThingKind::Rule => self.remove_rule(&thing.id, &thing.name).await,
             ThingKind::Folder => self.remove_folder(&thing.id, &thing.name).await,
             kind => Err(Failure::bug(format!("vSphere has no {}", kind.name()))),
