@@ -80,6 +80,7 @@ func template(ctx *simulator.Context, reg *simulator.Registry, name string) {
 	ctx.Update(vm, []types.PropertyChange{
 		{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name},
 		{Name: "config.guestId", Val: guest}, {Name: "summary.config.guestId", Val: guest},
+		{Name: "config.firmware", Val: string(types.GuestOsDescriptorFirmwareTypeEfi)},
 	})
 	vm.MarkAsTemplate(&types.MarkAsTemplate{This: vm.Self})
 }
