@@ -46,13 +46,14 @@ newest_python() {
 make_venv() {
   "$1" -m venv "$2"
   "$2/bin/pip" --quiet install --require-hashes --only-binary :all: --requirement "$SETUP/requirements.txt"
+  "$2/bin/pip" --quiet install --require-hashes --no-deps --requirement "$SETUP/kickstart.txt"
 }
 
 # A venv knows its own path, so it is made under its final name; `made-it` is written when it is whole.
 python() {
   local interpreter key out
   interpreter=$(newest_python)
-  key=$(cache_key "$SETUP/requirements.txt" <("$interpreter" -c 'import sys; print(sys.executable, sys.version)'))
+  key=$(cache_key "$SETUP"/{requirements,kickstart}.txt <("$interpreter" -c 'import sys; print(sys.executable, sys.version)'))
   out=$LAB_CACHE/python-$key
   (
     flock 9
