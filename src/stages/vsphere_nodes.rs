@@ -19,10 +19,13 @@ use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::identity::TAG_NODE;
 use crate::stages::node_machines::{amiss, existing, node_image};
-use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
+use crate::stages::{Context, Given, Made, Presence, Stage, answering, infrastructure};
 use crate::vsphere::Size;
 
 pub struct VsphereNodesStage;
+
+/// Who has an address at which somebody answers that the vCenter does not know.
+const UNKNOWN: &str = "something that the vCenter does not know";
 
 /// Node → address; a node keeps the one it was given first.
 const ADDRESSES: &str = "nodes/addresses";
@@ -176,13 +179,32 @@ async fn addresses<'n>(
     place: &Vsphere,
     names: impl Iterator<Item = &'n String> + Send,
 ) -> Result<BTreeMap<String, String>, Failure> {
+    let names: Vec<&String> = names.collect();
     let given: BTreeMap<String, String> = cx.fact(ADDRESSES)?.unwrap_or_default();
-    let own: BTreeSet<String> =
-        cx.cloud.machines(&infrastructure::own(cx)).await?.into_iter().map(|machine| machine.id).collect();
-    let others = cx.cloud.machines(&Tags::new()).await?.into_iter().filter(|machine| !own.contains(&machine.id));
-    let taken: BTreeMap<String, String> =
+    // Those that were broken off before they got an attribute are ours, too.
+    let mut own = cx.cloud.things(&infrastructure::own(cx)).await?;
+    own.retain(|thing| thing.kind == ThingKind::Machine && matches!(thing.whose, Whose::Ours | Whose::Unmarked));
+    let is_own = |id: &str| own.iter().any(|thing| thing.id == id);
+    let others = cx.cloud.machines(&Tags::new()).await?.into_iter().filter(|machine| !is_own(&machine.id));
+    let new: Vec<&String> = names.iter().copied().filter(|name| own.iter().all(|thing| thing.name != **name)).collect();
+    let mut taken: BTreeMap<String, String> =
         others.filter_map(|machine| Some((machine.private_address?, machine.id))).collect();
-    let chosen = choose(&given, names, &place.addresses.for_nodes(), &taken)?;
+    let pool = place.addresses.for_nodes();
+    let mut silent: BTreeSet<String> = BTreeSet::new();
+    let chosen = loop {
+        let chosen = choose(&given, names.iter().copied(), &pool, &taken)?;
+        let asked: BTreeSet<String> =
+            new.iter().filter_map(|name| chosen.get(*name)).filter(|one| !silent.contains(*one)).cloned().collect();
+        let answering = answering::answering(&asked, cx).await?;
+        if answering.is_empty() {
+            break chosen;
+        }
+        for address in &answering {
+            cx.progress(format!("{address} answers, and no machine of the vCenter has it: it is left alone"));
+            taken.insert(address.clone(), UNKNOWN.to_owned());
+        }
+        silent.extend(asked.into_iter().filter(|one| !answering.contains(one)));
+    };
     if chosen != given {
         cx.ledger.record_fact(ADDRESSES, json!(chosen)).await?;
     }
@@ -205,7 +227,7 @@ fn choose<'a>(
                     format!("nodes: `{address}` of `{name}` is in use by `{other}`"),
                 )
                 .class(crate::failure::Class::NeedsPerson)
-                .hint(format!("give the machine `{other}` another address: it is not of this environment")));
+                .hint(format!("give `{other}` another address: it is not of this environment")));
             }
             continue;
         }

@@ -108,7 +108,17 @@ class Ends(Case):
         self.assertEqual(ended.code, 0, ended.said)
         self.is_gone()
 
-    def test_4_images_go_when_they_are_asked_for_and_a_machine_of_somebody_else_stays(self):
+    def test_4_an_address_that_somebody_outside_of_the_vcenter_has_is_left_alone(self):
+        lab("exec", "--", "ip", "address", "add", "10.98.1.71/32", "dev", "lo")
+        self.addCleanup(lab, "exec", "--", "ip", "address", "delete", "10.98.1.71/32", "dev", "lo")
+        self.world.down()
+
+        self.made()
+
+        facts = [entry["value"] for entry in self.world.journal() if entry.get("name") == "nodes/addresses"]
+        self.assertEqual(sorted(facts[-1].values()), [f"10.98.1.{last}" for last in (72, 73, 74, 75)])
+
+    def test_5_images_go_when_they_are_asked_for_and_a_machine_of_somebody_else_stays(self):
         images = [name for name in held(templates=True)["machines"] if name.startswith(("sre-base-", "sre-node-"))]
         self.assertEqual(len(images), 2, images)
 
