@@ -67,7 +67,7 @@ impl Stage for VsphereNodesStage {
         let existing = existing(cx).await?;
         let wanted = wanted(cx, &existing, &image)?;
         let addresses = addresses(cx, place, wanted.keys()).await?;
-        let user_data = metadata::user_data(&image.user, &cx.secrets.ssh_key()?.public);
+        let user_data = metadata::user_data(place, &image.user, &cx.secrets.ssh_key()?.public);
         let nodes: BTreeMap<&String, Value> = wanted
             .iter()
             .map(|(name, node)| (name, configured(cx, place, name, node, &addresses[name], &user_data)))

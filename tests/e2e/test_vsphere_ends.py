@@ -8,11 +8,13 @@ import json
 import os
 import shutil
 import unittest
+from collections import Counter
 from pathlib import Path
 
-from vcenter import VCENTER, Case, On, fault, held
+from vcenter import VCENTER, Case, On, fault, held, nodes
 from world import Blow, Ended, lab
 
+NODES = Counter(["server-1", "server-2", "server-3", "general-1"])
 PAST = "2026-11-01T00:00:00Z"
 SERVER = "https://vcenter.example.internal/rest/com/vmware/cis"
 
@@ -118,7 +120,40 @@ class Ends(Case):
         facts = [entry["value"] for entry in self.world.journal() if entry.get("name") == "nodes/addresses"]
         self.assertEqual(sorted(facts[-1].values()), [f"10.98.1.{last}" for last in (72, 73, 74, 75)])
 
-    def test_5_images_go_when_they_are_asked_for_and_a_machine_of_somebody_else_stays(self):
+    def test_5_a_machine_that_never_tells_its_address_is_named_and_the_next_up_goes_on(self):
+        self.world.down()
+        self.world.write("rke2:\n", "deadlines:\n  nodes: 3m\nrke2:\n")
+        fault("mute")
+
+        silent = self.world.up()
+        fault("clear")
+
+        self.refused(silent, 6, "tofu", "timeout waiting for an available IP address", "console of the machine")
+        self.assertRegex(silent.said, "server-1")
+        self.made()
+        self.assertEqual(nodes(), NODES)
+
+    def test_6_a_machine_that_is_cloned_and_not_switched_on_is_taken_over_by_the_next_up(self):
+        self.world.down()
+        fault("PowerOnVM_Task", "Fault=InsufficientResourcesFault", "Message=No host has room.", "MaxCount=1")
+        fault("PowerOnMultiVM_Task", "Fault=InsufficientResourcesFault", "Message=No host has room.", "MaxCount=1")
+
+        half = self.world.up()
+        fault("clear")
+
+        self.refused(half, 5, "tofu", "No host has room")
+        self.made()
+        self.assertEqual(nodes(), NODES)
+
+    def test_7_a_session_that_is_lost_in_the_middle_is_opened_anew(self):
+        self.world.down()
+        fault("CloneVM_Task", "Fault=NotAuthenticated", "Message=The session is not authenticated.", "MaxCount=1")
+
+        self.made()
+
+        self.assertEqual(nodes(), NODES)
+
+    def test_8_images_go_when_they_are_asked_for_and_a_machine_of_somebody_else_stays(self):
         images = [name for name in held(templates=True)["machines"] if name.startswith(("sre-base-", "sre-node-"))]
         self.assertEqual(len(images), 2, images)
 

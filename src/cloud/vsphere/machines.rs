@@ -155,7 +155,7 @@ impl Vsphere {
         tags.insert(TAG_MADE_OF.to_owned(), machine.image.clone());
         let guestinfo = [
             (METADATA, metadata::of(&self.wanted, &machine.token, "image-check", &address)),
-            ("guestinfo.userdata", metadata::user_data(&machine.user, &machine.public_key)),
+            ("guestinfo.userdata", metadata::user_data(&self.wanted, &machine.user, &machine.public_key)),
         ];
         let arguments = clone_arguments(&Order {
             folder: self.folder().await?,

@@ -34,8 +34,12 @@ impl Vsphere {
     }
 }
 
-/// The short id of the environment whose tags these are.
+/// The short id of the environment of which everything is asked for; of whom only a part is (an image's build, by more tags),
+/// rules, vCenter tags and what was broken off are no part.
 pub fn short_id(tags: &Tags) -> Option<String> {
+    if tags.len() != 1 {
+        return None;
+    }
     let id = tags.get(TAG_ENVIRONMENT)?.replace('-', "");
     id.get(..8).map(str::to_owned)
 }
@@ -60,5 +64,13 @@ mod tests {
         assert!(is_of("dev-5b1e7c1f-servers", "5b1e7c1f"));
         assert!(!is_of("dev-6b1e7c1f-servers", "5b1e7c1f"));
         assert_eq!(short_id(&Tags::new()), None);
+    }
+
+    #[test]
+    fn who_asks_for_a_part_of_an_environment_is_told_of_no_rule_and_no_tag() {
+        let mut tags = Tags::from([(TAG_ENVIRONMENT.to_owned(), "5b1e7c1f-0a2b-4c3d-8000-000000000000".to_owned())]);
+        tags.insert("sre:image".to_owned(), "base".to_owned());
+
+        assert_eq!(short_id(&tags), None);
     }
 }
