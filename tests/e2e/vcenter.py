@@ -17,8 +17,8 @@ FULL = ("CloneVM_Task", "Fault=NoDiskSpace", "Message=Insufficient disk space on
 class On(World):
     """One environment on the lab's vCenter, whose authority its file names."""
 
-    def __init__(self, name: str, first: int = 11):
-        super().__init__(name, name)
+    def __init__(self, name: str, first: int = 11, place: str = ""):
+        super().__init__(place or name, name)
         shutil.copy(VCENTER / "ca.pem", self.workspace / "ca.pem")
         server = "  server: vcenter.example.internal\n"
         self.text = EXAMPLE.replace(server, f"{server}  ca: file:ca.pem\n")
