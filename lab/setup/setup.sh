@@ -93,6 +93,12 @@ vsphere() {
   provider
 }
 
+# The vCenter alone, for who asks it and makes nothing.
+vcenter() {
+  BUILT=$("$SETUP/tools.sh" vcenter)
+  made LAB_VCENTER "$(built vcenter)"
+}
+
 rke2() {
   local lines line version
   lines=$("$SETUP/rke2.sh")
@@ -155,10 +161,10 @@ PARTS=("$@")
 [ $# -gt 0 ] || PARTS=(packages python image tools provider cargo rke2)
 for part in "${PARTS[@]}"; do
   case $part in
-  packages | python | image | provider | tools | rke2 | vsphere) "$part" ;;
+  packages | python | image | provider | tools | rke2 | vcenter | vsphere) "$part" ;;
   cargo) cargo_tools ;;
   kube-vip) kube_vip ;;
-  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vsphere] [kube-vip]" ;;
+  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vcenter] [vsphere] [kube-vip]" ;;
   esac
 done
 [ $# -gt 0 ] || ! flock --exclusive --nonblock 8 || rm -rf "$LAB_CACHE/.go"

@@ -32,20 +32,6 @@ class AskedFirst(Case):
         if cls.world.journal() or held(templates=True) != cls.before:
             raise AssertionError(f"something was made: {held(templates=True)}, before {cls.before}")
 
-    def test_a_custom_attribute_of_somebody_else_is_named_and_left_alone(self):
-        foreign = self.world.dir / "foreign"
-        foreign.mkdir(exist_ok=True)
-        source = 'terraform {\n  required_providers {\n    vsphere = { source = "hashicorp/vsphere" }\n  }\n}\n'
-        source += 'resource "vsphere_custom_attribute" "other" {\n  name = "sre:node"\n  managed_object_type = "HostSystem"\n}\n'
-        (foreign / "main.tf").write_text(source)
-        for words in (("init",), ("apply", "-auto-approve")):
-            lab("exec", "--", "tofu", f"-chdir={foreign}", *words, "-no-color")
-        self.addCleanup(lab, "exec", "--", "tofu", f"-chdir={foreign}", "destroy", "-auto-approve", "-no-color")
-
-        ended = self.world.up()
-
-        self.refused(ended, 6, "`sre:node` is somebody else's", "only a `HostSystem` may carry it", "rename `sre:node`")
-
     def test_what_there_is_no_room_for_is_told_with_what_there_is(self):
         fault("room", "FreeGiB=20", "MemoryGiB=4", "CPUs=1")
         little = self.world.up()
@@ -112,6 +98,25 @@ class AskedFirst(Case):
 
         self.assertEqual(once.code, 0, once.said)
         self.refused(always, 6, "the session was lost", "NotAuthenticated")
+
+
+class Foreign(Case):
+    """What somebody else made with OpenTofu's provider, which the tests above do without."""
+
+    def test_a_custom_attribute_of_somebody_else_is_named_and_left_alone(self):
+        world = On("foreign")
+        foreign = world.dir / "foreign"
+        foreign.mkdir(exist_ok=True)
+        source = 'terraform {\n  required_providers {\n    vsphere = { source = "hashicorp/vsphere" }\n  }\n}\n'
+        source += 'resource "vsphere_custom_attribute" "other" {\n  name = "sre:node"\n  managed_object_type = "HostSystem"\n}\n'
+        (foreign / "main.tf").write_text(source)
+        for words in (("init",), ("apply", "-auto-approve")):
+            lab("exec", "--", "tofu", f"-chdir={foreign}", *words, "-no-color")
+        self.addCleanup(lab, "exec", "--", "tofu", f"-chdir={foreign}", "destroy", "-auto-approve", "-no-color")
+
+        ended = world.up()
+
+        self.refused(ended, 6, "`sre:node` is somebody else's", "only a `HostSystem` may carry it", "rename `sre:node`")
 
 
 class Course(Case):
