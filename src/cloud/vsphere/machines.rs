@@ -121,6 +121,18 @@ impl Vsphere {
         Ok(objects.first().map(|object| Seen::read(object, &fields).machine()))
     }
 
+    /// Whether the machine with this UUID runs and tells an address.
+    pub(super) async fn is_whole(&self, uuid: &str) -> Result<bool, Failure> {
+        let search = &self.content().await?.search;
+        let arguments =
+            format!("<uuid>{}</uuid><vmSearch>true</vmSearch><instanceUuid>false</instanceUuid>", escaped(uuid));
+        let answer = self.service.call("FindByUuid", search, &arguments).await;
+        let found = answer.map_err(|refused| refused.failure(&format!("looking for the machine `{uuid}`")))?;
+        let Some(reference) = found.child("returnval").map(Reference::read) else { return Ok(false) };
+        let machine = self.machine_by_id(&reference.id).await?;
+        Ok(machine.is_some_and(|one| one.state == MachineState::Running && one.private_address.is_some()))
+    }
+
     pub(super) async fn images_with(&self, tags: &Tags) -> Result<Vec<FoundImage>, Failure> {
         let all = self.all_machines().await?.into_iter().filter(|seen| seen.is_template && holds(&seen.tags, tags));
         let mut images: Vec<FoundImage> = all.map(Seen::image).collect();

@@ -206,8 +206,16 @@ impl Cloud for Vsphere {
         Ok(self.at(&path).await?.map(|_| format!("/{path}")))
     }
 
-    /// What an apply left half made is made anew.
-    async fn is_healthy(&self, _: &str, _: &str) -> Result<bool, Failure> {
-        Ok(false)
+    /// A machine that runs and tells its address, and a folder that is there: what they lack is set where they are. What
+    /// else an apply left half made is made anew.
+    async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure> {
+        match resource_type {
+            "vsphere_virtual_machine" => self.is_whole(id).await,
+            "vsphere_folder" => {
+                let folder = soap::Reference::new("Folder", id);
+                Ok(!self.properties(&[folder], &["name"]).await?.is_empty())
+            }
+            _ => Ok(false),
+        }
     }
 }

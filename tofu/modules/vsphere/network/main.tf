@@ -27,6 +27,8 @@ resource "vsphere_tag_category" "this" {
   lifecycle {
     # Some vCenters give the types back under longer names.
     ignore_changes = [associable_types]
+    # It goes after what carried it was told so, not before.
+    create_before_destroy = true
   }
 }
 
@@ -36,6 +38,10 @@ resource "vsphere_tag" "this" {
   name        = var.environment_id
   description = "Environment ${var.name}"
   category_id = vsphere_tag_category.this[0].id
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "vsphere_folder" "this" {
