@@ -1,6 +1,6 @@
 # The commands. All need root (they say so), make what they need once and keep it in the user's cache directory.
 
-.PHONY: demo test test-crash test-crash-disk test-crash-lab clean-demo demo-airgap clean-demo-airgap demo-vsphere clean-demo-vsphere
+.PHONY: demo test test-crash test-crash-disk test-crash-lab test-crash-vsphere clean-demo demo-airgap clean-demo-airgap demo-vsphere clean-demo-vsphere
 
 # A whole cluster in the lab: images, network, load balancer, machines, joins; again at once when it is there.
 demo:
@@ -21,6 +21,10 @@ test-crash-disk:
 # The program killed in every stage and join with the real tools, from saved states; ends within four hours.
 test-crash-lab:
 	./tests/crash-lab
+
+# The program killed in every stage that a vCenter knows of, with the real tools; ends within an hour.
+test-crash-vsphere:
+	./tests/crash-vsphere
 
 # Takes the demo's cluster and lab away.
 clean-demo:

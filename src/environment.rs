@@ -83,7 +83,7 @@ pub struct Environment {
 impl Environment {
     /// Where in S3 the state is; `None` where it is in the workspace.
     pub fn state_place(&self) -> Option<StatePlace> {
-        Some(self.state.s3.as_ref()?.place(&self.name, self.aws.as_ref()?))
+        Some(self.state.s3.as_ref()?.place(&self.name, self.aws.as_ref()))
     }
 
     /// Where an environment on vSphere lives.

@@ -30,14 +30,24 @@ pub struct StateBucket {
 }
 
 impl StateBucket {
-    /// The place, for an environment of this name and these settings of AWS.
-    pub fn place(&self, name: &str, aws: &Aws) -> StatePlace {
+    /// The place, for an environment of this name; where it does not live in AWS, the bucket tells its region itself.
+    pub fn place(&self, name: &str, aws: Option<&Aws>) -> StatePlace {
+        let region = self.region.clone().or_else(|| aws.map(|aws| aws.region.clone())).unwrap_or_default();
         StatePlace {
             bucket: self.bucket.clone(),
             prefix: self.prefix.clone().unwrap_or_else(|| name.to_owned()),
-            region: self.region.clone().unwrap_or_else(|| aws.region.clone()),
-            partition: aws.partition.clone(),
+            partition: aws.map_or_else(|| partition_of(&region).to_owned(), |aws| aws.partition.clone()),
+            region,
         }
+    }
+}
+
+/// The partition that a region lies in, by how its name begins.
+pub fn partition_of(region: &str) -> &'static str {
+    match region {
+        region if region.starts_with("us-gov-") => "aws-us-gov",
+        region if region.starts_with("cn-") => "aws-cn",
+        _ => "aws",
     }
 }
 
@@ -48,4 +58,20 @@ pub struct StatePlace {
     pub prefix: String,
     pub region: String,
     pub partition: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_of_an_environment_that_lives_elsewhere_tells_its_region_itself() {
+        let bucket =
+            StateBucket { bucket: "acme-state".to_owned(), prefix: None, region: Some("us-gov-west-1".to_owned()) };
+
+        let place = bucket.place("dc", None);
+
+        assert_eq!((place.prefix.as_str(), place.region.as_str()), ("dc", "us-gov-west-1"));
+        assert_eq!(place.partition, "aws-us-gov");
+    }
 }

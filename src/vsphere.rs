@@ -25,8 +25,23 @@ pub struct Vsphere {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_pool: Option<String>,
     pub datastore: String,
+    /// A storage policy for the nodes and their disks; without it what the datastore has by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_policy: Option<String>,
+    /// Whether the nodes boot only what is signed; the template must have EFI firmware.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secure_boot: bool,
+    /// The version of the nodes' virtual hardware, such as 19; without it that of the template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware_version: Option<u8>,
+    /// Whether a vCenter tag tells, too, what is the environment's: in a category that is made, and goes, with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tags: bool,
     /// Folder of machines, below the datacenter's: templates lie in it, and each environment's folder.
     pub folder: String,
+    /// Whether more may be promised here than there is: free room in datastore and cluster is not asked for then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overcommit: bool,
     /// The port group of the nodes.
     pub network: String,
     pub addresses: Addresses,

@@ -46,13 +46,14 @@ newest_python() {
 make_venv() {
   "$1" -m venv "$2"
   "$2/bin/pip" --quiet install --require-hashes --only-binary :all: --requirement "$SETUP/requirements.txt"
+  "$2/bin/pip" --quiet install --require-hashes --no-deps --requirement "$SETUP/kickstart.txt"
 }
 
 # A venv knows its own path, so it is made under its final name; `made-it` is written when it is whole.
 python() {
   local interpreter key out
   interpreter=$(newest_python)
-  key=$(cache_key "$SETUP/requirements.txt" <("$interpreter" -c 'import sys; print(sys.executable, sys.version)'))
+  key=$(cache_key "$SETUP"/{requirements,kickstart}.txt <("$interpreter" -c 'import sys; print(sys.executable, sys.version)'))
   out=$LAB_CACHE/python-$key
   (
     flock 9
@@ -90,6 +91,12 @@ vsphere() {
   made LAB_VCENTER "$(built vcenter)"
   made LAB_PROVIDER_VSPHERE "$(built terraform-provider-vsphere)"
   provider
+}
+
+# The vCenter alone, for who asks it and makes nothing.
+vcenter() {
+  BUILT=$("$SETUP/tools.sh" vcenter)
+  made LAB_VCENTER "$(built vcenter)"
 }
 
 rke2() {
@@ -154,10 +161,10 @@ PARTS=("$@")
 [ $# -gt 0 ] || PARTS=(packages python image tools provider cargo rke2)
 for part in "${PARTS[@]}"; do
   case $part in
-  packages | python | image | provider | tools | rke2 | vsphere) "$part" ;;
+  packages | python | image | provider | tools | rke2 | vcenter | vsphere) "$part" ;;
   cargo) cargo_tools ;;
   kube-vip) kube_vip ;;
-  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vsphere] [kube-vip]" ;;
+  *) fail "setup: no part \`$part\`" "" "lab/lab setup [packages] [python] [tools] [rke2] [provider] [cargo] [image] [vcenter] [vsphere] [kube-vip]" ;;
   esac
 done
 [ $# -gt 0 ] || ! flock --exclusive --nonblock 8 || rm -rf "$LAB_CACHE/.go"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tools.sh - OpenTofu, Packer and its plugins: taken from their publishers' releases by digest (releases.list) or built
 # from their Go modules, and laid out in the cache. Prints nothing but `NAME=DIRECTORY` lines. Only binaries are kept.
-# `tools.sh vsphere`: the vSphere provider and the lab's vCenter instead.
+# `tools.sh vsphere`: the vSphere provider and the lab's vCenter instead; `tools.sh vcenter`: the latter alone.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=lab/setup/cache.sh
@@ -56,18 +56,24 @@ build_vcenter() { # OUT
   go_build -ldflags '-s -w' -o "$1/vcenter" .
 }
 
-vsphere() {
+vcenter() {
   local key dir
   key=$(cache_key "$HERE/setup/go.sh" "$HERE"/vsphere/*.go "$HERE"/vsphere/go.{mod,sum} <(declare -f build_vcenter))
-  tool terraform-provider-vsphere github.com/hashicorp/terraform-provider-vsphere "$VSPHERE_PROVIDER_VERSION"
   dir=$(cached vcenter "$key" build_vcenter)
   echo "vcenter=$dir"
 }
 
-if [ "${1:-}" = vsphere ]; then
-  vsphere
+vsphere() {
+  tool terraform-provider-vsphere github.com/hashicorp/terraform-provider-vsphere "$VSPHERE_PROVIDER_VERSION"
+  vcenter
+}
+
+case ${1:-} in
+vsphere | vcenter)
+  "$1"
   exit
-fi
+  ;;
+esac
 tool tofu github.com/opentofu/opentofu "$TOFU_VERSION"
 tool packer github.com/hashicorp/packer "$PACKER_VERSION"
 tool packer-plugin-amazon github.com/hashicorp/packer-plugin-amazon "$PACKER_PLUGIN_AMAZON_VERSION"

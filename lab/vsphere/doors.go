@@ -37,9 +37,10 @@ func (p *planted) rule() (*simulator.FaultInjectionRule, error) {
 }
 
 // doors serves what only a lab has: POST /lab/off/VM (the guest switched itself off), POST and DELETE /lab/fault (rules of
-// govmomi's simulator), PUT /lab/refused (privileges that nobody has), PUT /lab/mute (whether machines that boot from now on
-// report nothing), GET /lab/inventory (everything that an environment could leave behind).
-func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights) {
+// govmomi's simulator), PUT /lab/refused (privileges that nobody has), PUT /lab/attribute (a custom attribute of
+// everything that has it), PUT /lab/forget/NAME (a machine loses its attributes), PUT /lab/mute (whether machines that boot from now on
+// report nothing), PUT /lab/room (how much there is of everything), GET /lab/inventory (everything that an environment could leave behind).
+func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights, room *room) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /lab/off/{vm}", func(w http.ResponseWriter, req *http.Request) {
 		vm := h.vm(req.PathValue("vm"))
@@ -72,6 +73,15 @@ func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights
 		service.ClearFaultRules()
 		r.refuse(nil)
 		h.mute.Store(false)
+		room.set(plenty)
+	})
+	mux.HandleFunc("PUT /lab/room", func(w http.ResponseWriter, req *http.Request) {
+		told := plenty
+		if err := json.NewDecoder(req.Body).Decode(&told); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		room.set(told)
 	})
 	mux.HandleFunc("PUT /lab/refused", func(w http.ResponseWriter, req *http.Request) {
 		var privileges []string
@@ -81,6 +91,27 @@ func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights
 		}
 		r.refuse(privileges)
 	})
+	mux.HandleFunc("PUT /lab/attribute", func(w http.ResponseWriter, req *http.Request) {
+		told := map[string]string{}
+		if err := json.NewDecoder(req.Body).Decode(&told); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		for name, value := range told {
+			set(h.context(), h.reg, name, value)
+		}
+	})
+	mux.HandleFunc("PUT /lab/forget/{name}", func(w http.ResponseWriter, req *http.Request) {
+		for _, thing := range h.reg.All("VirtualMachine") {
+			if vm := thing.(*simulator.VirtualMachine); vm.Name == req.PathValue("name") {
+				ctx := h.context()
+				ctx.WithLock(vm, func() {
+					none := []types.BaseCustomFieldValue{}
+					ctx.Update(vm, []types.PropertyChange{{Name: "customValue", Val: none}, {Name: "value", Val: none}, {Name: "config.annotation", Val: ""}})
+				})
+			}
+		}
+	})
 	mux.HandleFunc("PUT /lab/mute", func(http.ResponseWriter, *http.Request) { h.mute.Store(true) })
 	mux.HandleFunc("GET /lab/inventory", func(w http.ResponseWriter, _ *http.Request) {
 		if err := json.NewEncoder(w).Encode(inventory(h.reg)); err != nil {
@@ -88,6 +119,24 @@ func doors(at net.Listener, service *simulator.Service, h *hypervisor, r *rights
 		}
 	})
 	log.Print(http.Serve(at, mux))
+}
+
+// set gives a custom attribute this value on everything that has one.
+func set(ctx *simulator.Context, reg *simulator.Registry, name, value string) {
+	manager := reg.CustomFieldsManager()
+	for _, field := range manager.Field {
+		if field.Name != name {
+			continue
+		}
+		for _, thing := range append(reg.All("VirtualMachine"), reg.All("Folder")...) {
+			for _, have := range thing.Entity().CustomValue {
+				if have.GetCustomFieldValue().Key == field.Key {
+					manager.SetField(ctx, &types.SetField{This: manager.Self, Entity: thing.Reference(), Key: field.Key, Value: value})
+					break
+				}
+			}
+		}
+	}
 }
 
 func inventory(reg *simulator.Registry) map[string][]string {

@@ -80,6 +80,7 @@ func template(ctx *simulator.Context, reg *simulator.Registry, name string) {
 	ctx.Update(vm, []types.PropertyChange{
 		{Name: "name", Val: name}, {Name: "config.name", Val: name}, {Name: "summary.config.name", Val: name},
 		{Name: "config.guestId", Val: guest}, {Name: "summary.config.guestId", Val: guest},
+		{Name: "config.firmware", Val: string(types.GuestOsDescriptorFirmwareTypeEfi)},
 	})
 	vm.MarkAsTemplate(&types.MarkAsTemplate{This: vm.Self})
 }
@@ -118,12 +119,12 @@ func main() {
 	h := newHypervisor(m.Service.Context, m.Map(), strings.Fields(s.machine), filepath.Clean(s.dir), s.name)
 	server := m.Service.NewServer()
 	defer server.Close()
+	h.network() // the vCenter's name is known before anybody learns that it serves
 	open, err := net.Listen("tcp", s.doors)
 	if err != nil {
 		log.Fatal(err)
 	}
-	go doors(open, m.Service, h, newRights(m))
-	h.network()
+	go doors(open, m.Service, h, newRights(m), newRoom(m.Service.Context, m.Map()))
 	log.Printf("vcenter: serves https://%s, doors on %s", s.listen, s.doors)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGINT, syscall.SIGTERM)

@@ -90,7 +90,7 @@ impl Desk {
         let who = actor();
         let cloud: Box<dyn Cloud> = match (&self.env.aws, &self.env.vsphere) {
             (Some(section), _) => self.platforms.aws(section).await?,
-            (None, Some(section)) => self.vcenter(section).await?,
+            (None, Some(section)) => vcenter::reached(&self.platforms, &self.workspace, section).await?,
             (None, None) => match Existing::of(&self.env, &who.to_string()) {
                 Some(existing) => Box::new(existing),
                 None => return Err(Failure::bug(format!("an environment on `{}` has no place", self.env.platform))),
@@ -247,14 +247,11 @@ impl Desk {
         if places.syslog {
             tell_syslog(Path::new(SYSLOG), identity, end)?;
         }
-        match (&places.s3, &self.env.aws) {
-            (Some(s3), Some(aws)) => {
-                let bucket = homes::connect_s3(&s3.place(&self.env.name, aws)).await?;
-                tell_s3(&bucket, identity, end).await?.iter().for_each(|warning| screen.remark(warning));
-                Ok(())
-            }
-            (Some(_), None) | (None, _) => Ok(()),
+        if let Some(s3) = &places.s3 {
+            let bucket = homes::connect_s3(&s3.place(&self.env.name, self.env.aws.as_ref())).await?;
+            tell_s3(&bucket, identity, end).await?.iter().for_each(|warning| screen.remark(warning));
         }
+        Ok(())
     }
 
     /// Takes away what stopped runs left here: records of children once the run is done, and plaintext on tmpfs as soon as

@@ -124,11 +124,12 @@ fn carries_tags(thing: &Thing) -> bool {
         ThingKind::Role | ThingKind::InstanceProfile | ThingKind::LogGroup | ThingKind::KeyPair => false,
         // Images are shared, and of a listener nobody has looked at the tags.
         ThingKind::Image | ThingKind::Snapshot | ThingKind::Listener => false,
-        // Of a vCenter, which tells of an end on machines only.
-        ThingKind::Folder => false,
+        // A vCenter's rules and tags carry none.
+        ThingKind::Rule | ThingKind::Tag | ThingKind::TagCategory => false,
         ThingKind::LoadBalancer
         | ThingKind::TargetGroup
         | ThingKind::Machine
+        | ThingKind::Folder
         | ThingKind::NatGateway
         | ThingKind::Endpoint
         | ThingKind::FlowLog

@@ -195,7 +195,7 @@ fn anchor_place(workspace: &Workspace, name: &str) -> Result<Option<StatePlace>,
         return Ok(None);
     }
     let env = config::load(workspace, name)?;
-    Ok(env.audit.anchor.s3.as_ref().zip(env.aws.as_ref()).map(|(s3, aws)| s3.place(&env.name, aws)))
+    Ok(env.audit.anchor.s3.as_ref().map(|s3| s3.place(&env.name, env.aws.as_ref())))
 }
 
 fn tell(verdict: &Verdict, identity: &Identity, screen: Screen) {

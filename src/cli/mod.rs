@@ -22,6 +22,7 @@ mod lost;
 mod members;
 mod nodes;
 mod operation;
+mod places;
 mod plan;
 mod reap;
 mod removal;

@@ -15,10 +15,11 @@ use uuid::Uuid;
 use super::ask::ask;
 use super::desk::{actor, forget_connections};
 use super::down::Down;
-use super::{Common, Reached, homes};
-use crate::cloud::{Account, Candidate, Cloud};
+use super::places::Place;
+use super::{Common, homes, places};
+use crate::cloud::{Candidate, Cloud};
 use crate::config;
-use crate::environment::{self, EnvironmentClass, Platform};
+use crate::environment::EnvironmentClass;
 use crate::event::{Events, Outcome};
 use crate::execute::{Book, Broom, Sorted, left_over};
 use crate::failure::{Exit, Failure};
@@ -63,16 +64,10 @@ struct Line {
     why: String,
 }
 
-/// One account and region that environment files lead to.
-struct Place {
-    cloud: Box<dyn Cloud>,
-    account: Account,
-}
-
 impl Reap {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let workspace = common.open()?;
-        let (places, mut unread) = places(&workspace, &common.platforms).await?;
+        let (places, mut unread) = places::of(&workspace, &common.platforms).await?;
         let mut expired = Vec::new();
         for place in &places {
             match place.candidates(&workspace).await {
@@ -123,57 +118,12 @@ impl Reap {
     }
 }
 
-impl Place {
-    async fn reached(section: &environment::Aws, platforms: &Reached) -> Result<Self, Failure> {
-        let cloud = platforms.aws(section).await?;
-        let account = cloud.account().await?;
-        Ok(Self { cloud, account })
-    }
-
-    /// Every environment that the platform or this workspace knows of here. What `reap` left when it was stopped at its very
-    /// end, only the workspace knows.
-    async fn candidates(&self, workspace: &Workspace) -> Result<Vec<Candidate>, Failure> {
-        let mut candidates = self.cloud.candidates(None).await?;
-        for (_, identity) in remembered(workspace)? {
-            let id = identity.id.to_string();
-            let is_here = identity.account == self.account.id && identity.region == self.account.region;
-            if is_here && candidates.iter().all(|one| one.id != id) {
-                let Identity { name, class, created_by, expires, .. } = identity;
-                let class = class.word().to_owned();
-                candidates.push(Candidate { id, name, class, created_by, expires, things: 0 });
-            }
-        }
-        Ok(candidates)
-    }
-}
-
 /// Every environment that this workspace has a state of.
-fn remembered(workspace: &Workspace) -> Result<Vec<(StateDir, Identity)>, Failure> {
+pub(super) fn remembered(workspace: &Workspace) -> Result<Vec<(StateDir, Identity)>, Failure> {
     let ids = workspace.remembered_ids()?.into_iter().map(|id| id.to_string());
     let states = workspace.remembered()?.into_iter().chain(ids).map(|name| workspace.state(&name));
     let found = states.map(|state| Ok(load_identity(&state)?.map(|identity| (state, identity))));
     found.filter_map(Result::transpose).collect()
-}
-
-/// The accounts and regions of all environment files, each once; and what cannot be read or reached.
-async fn places(workspace: &Workspace, platforms: &Reached) -> Result<(Vec<Place>, Vec<Failure>), Failure> {
-    let (mut sections, mut unread): (Vec<environment::Aws>, Vec<Failure>) = (Vec::new(), Vec::new());
-    for name in workspace.environments()? {
-        match config::load(workspace, &name) {
-            Ok(env) => sections.extend(env.aws.filter(|section| !sections.contains(section))),
-            Err(failure) => unread.push(failure),
-        }
-    }
-    let mut places: Vec<Place> = Vec::new();
-    for section in sections {
-        // A file that leads to another account than these credentials do keeps back nobody else.
-        match Place::reached(&section, platforms).await {
-            Ok(place) if places.iter().any(|known| known.account == place.account) => {}
-            Ok(place) => places.push(place),
-            Err(failure) => unread.push(failure.of(&section.region)),
-        }
-    }
-    Ok((places, unread))
 }
 
 /// Whether everything that is known of an environment says that it may go.
@@ -331,7 +281,7 @@ impl Reaping<'_> {
             version: 1,
             id: parsed,
             name: id.clone(),
-            platform: Platform::Aws,
+            platform: self.place.platform,
             class: EnvironmentClass::Ephemeral,
             account: self.place.account.id.clone(),
             region: self.place.account.region.clone(),

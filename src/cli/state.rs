@@ -11,7 +11,7 @@ use crate::identity::Identity;
 use crate::journal::{Home, Lease, Moved, Record, Shared, Site, copy, hold_against, leave, settle};
 use crate::process::running;
 use crate::report::Screen;
-use crate::state::StatePlace;
+use crate::state::{StatePlace, partition_of};
 use crate::workspace::{StateDir, Workspace};
 
 /// The fact that tells where the state was moved to.
@@ -102,9 +102,9 @@ async fn ends(workspace: &Workspace, name: &str, from: Option<(String, String)>)
     let state = workspace.state(name);
     let to = env.state_place();
     let region = to.as_ref().map(|to| to.region.clone()).or_else(|| env.aws.as_ref().map(|aws| aws.region.clone()));
-    let partition = env.aws.as_ref().map(|aws| aws.partition.clone()).unwrap_or_default();
-    let from =
-        from.map(|(bucket, prefix)| StatePlace { bucket, prefix, region: region.unwrap_or_default(), partition });
+    let region = region.unwrap_or_default();
+    let partition = env.aws.as_ref().map_or_else(|| partition_of(&region).to_owned(), |aws| aws.partition.clone());
+    let from = from.map(|(bucket, prefix)| StatePlace { bucket, prefix, region, partition });
     match (from, to) {
         (None, None) => Err(Failure::new(Exit::Usage, format!("the state of `{name}` is where its file says"))
             .hint("set `state.s3` in the file to move it there, or name where it is with `--from s3://BUCKET/PREFIX`")),

@@ -14,13 +14,13 @@ use super::operation::nothing_open;
 use super::plan::heading;
 use super::run::Run;
 use crate::artifact::{Health, Kind};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Need};
 use crate::decision::{Plan, Verdict};
 use crate::environment::Via;
 use crate::event::{Events, Outcome, Received};
 use crate::execute::{Report, World, up};
 use crate::failure::{Exit, Failure};
-use crate::identity::Identity;
+use crate::identity::{Identity, TAG_NODE, tag_of};
 use crate::journal::{Journal, Lease};
 use crate::node::Connections;
 use crate::report::{Screen, StageLine, ago, closing_table, kept_text, moment, plan_text, took};
@@ -28,6 +28,8 @@ use crate::secrets::Secrets;
 use crate::stages::{self, Reader, Stage};
 use crate::stop::Stop;
 use crate::tools::require_plugins;
+use crate::vsphere::Size;
+use crate::wanted::WantedNode;
 
 #[derive(Debug, clap::Args)]
 pub struct Up {
@@ -167,6 +169,7 @@ async fn preflight(
             require_plugins(&ready.desk.tools, &ready.desk.workspace.asset(Path::new(templates)))?;
         }
     }
+    room(ready, plan).await?;
     let access = &ready.desk.env.access;
     if access.via == Via::Jump
         && let Some(reach) = access.jump.as_ref().and_then(stages::named_jump)
@@ -174,6 +177,34 @@ async fn preflight(
         connections.open_jump(&reach).await.map_err(|failure| failure.of("access"))?;
     }
     Ok(())
+}
+
+/// Whether the platform has room for the machines that are to be made: told before an image is built for them.
+async fn room(ready: &Ready, plan: &Plan) -> Result<(), Failure> {
+    if plan.of(Kind::Nodes).is_none_or(|one| !matches!(one.verdict, Verdict::Run | Verdict::Follow)) {
+        return Ok(());
+    }
+    let there = ready.cloud.machines(&tag_of(ready.identity.id)).await?;
+    let is_there = |name: &str| there.iter().any(|machine| machine.tags.get(TAG_NODE).is_some_and(|node| node == name));
+    let mut new = ready.desk.env.wanted_nodes();
+    new.retain(|node| !is_there(&node.name.0));
+    ready.cloud.room(&need(&new)).await.map_err(|failure| failure.of("nodes"))
+}
+
+/// What these nodes take, where their sizes tell it.
+fn need(nodes: &[WantedNode]) -> Need {
+    let mut need = Need::default();
+    for node in nodes {
+        let Some(size) = Size::read(&node.size) else { continue };
+        let memory = u64::from(size.memory_gib);
+        need.machines += 1;
+        need.cpus += size.cpus;
+        need.memory_gib += memory;
+        need.disk_gib += node.disk.gib();
+        need.most_cpus = need.most_cpus.max(size.cpus);
+        need.most_memory_gib = need.most_memory_gib.max(memory);
+    }
+    need
 }
 
 async fn carry_out(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::desk::Desk;
+use super::Reached;
 use crate::cloud::Cloud;
 use crate::cloud::vsphere::Credentials;
 use crate::environment::{Environment, Vsphere};
@@ -14,11 +14,13 @@ use crate::workspace::Workspace;
 const USER: &str = "VSPHERE_USER";
 const PASSWORD: &str = "VSPHERE_PASSWORD";
 
-impl Desk {
-    pub(super) async fn vcenter(&self, section: &Vsphere) -> Result<Box<dyn Cloud>, Failure> {
-        let credentials = credentials(|name| std::env::var(name).ok(), section)?;
-        self.platforms.vsphere(section, authority(&self.workspace, section).as_deref(), credentials).await
-    }
+/// The vCenter, as the account that the caller's variables name.
+///
+/// # Errors
+/// Exit 4: there are no credentials, or the authority cannot be read.
+pub async fn reached(platforms: &Reached, workspace: &Workspace, section: &Vsphere) -> Result<Box<dyn Cloud>, Failure> {
+    let credentials = credentials(|name| std::env::var(name).ok(), section)?;
+    platforms.vsphere(section, authority(workspace, section).as_deref(), credentials).await
 }
 
 /// The file with the authority of the vCenter's certificate.

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, MachineState, NewMachine, Tags,
-    TargetHealth, Thing,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, MachineState, Need, NewMachine,
+    Tags, TargetHealth, Thing,
 };
 use crate::environment::{Environment, Hosts};
 use crate::failure::Failure;
@@ -66,6 +66,10 @@ impl Cloud for Existing {
         let ids: BTreeSet<String> = self.hosts.machines.values().map(crate::hosts::Host::machine).collect();
         let id = ids.into_iter().collect::<Vec<_>>().join(&BETWEEN.to_string());
         Ok(Account { id, region: PLACE.to_owned(), principal: self.principal.clone() })
+    }
+
+    async fn room(&self, _: &Need) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn source_image(&self, _: &str, _: &str) -> Result<Option<FoundImage>, Failure> {

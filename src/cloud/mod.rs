@@ -87,6 +87,18 @@ pub struct NewMachine {
     pub tags: Tags,
 }
 
+/// What machines that are to be made take of a platform whose capacity somebody else has bought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    pub machines: u32,
+    pub cpus: u32,
+    pub memory_gib: u64,
+    pub disk_gib: u64,
+    /// Of the largest one: a single host must have as much.
+    pub most_cpus: u32,
+    pub most_memory_gib: u64,
+}
+
 /// Where images are built.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct BuildNetwork {
@@ -161,7 +173,10 @@ pub enum ThingKind {
     SecurityGroup,
     Subnet,
     Vpc,
+    Rule,
     Folder,
+    Tag,
+    TagCategory,
     KeyPair,
     LogGroup,
     InstanceProfile,
@@ -188,7 +203,10 @@ impl ThingKind {
             Self::SecurityGroup => "security group",
             Self::Subnet => "subnet",
             Self::Vpc => "VPC",
+            Self::Rule => "placement rule",
             Self::Folder => "folder",
+            Self::Tag => "tag",
+            Self::TagCategory => "tag category",
             Self::KeyPair => "key pair",
             Self::LogGroup => "log group",
             Self::InstanceProfile => "instance profile",
@@ -249,6 +267,12 @@ impl Platforms for Real {
 pub trait Cloud: Send + Sync {
     /// Who and where we are; fails with exit 4 without credentials and 6 when nobody answers.
     async fn account(&self) -> Result<Account, Failure>;
+
+    /// Whether there is room for these machines, as far as the platform can tell before they are made.
+    ///
+    /// # Errors
+    /// Exit 6, with what there is and what is needed.
+    async fn room(&self, need: &Need) -> Result<(), Failure>;
 
     /// The newest usable image of this owner whose name matches (`*` allowed).
     async fn source_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure>;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 
 use super::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
-    Thing,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, Need, NewMachine, Tags,
+    TargetHealth, Thing,
 };
 use crate::crash_point;
 use crate::failure::Failure;
@@ -35,6 +35,10 @@ macro_rules! watched {
 impl Cloud for Watched {
     async fn account(&self) -> Result<Account, Failure> {
         self.0.account().await
+    }
+
+    async fn room(&self, need: &Need) -> Result<(), Failure> {
+        self.0.room(need).await
     }
 
     async fn source_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure> {

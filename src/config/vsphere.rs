@@ -4,19 +4,17 @@ use std::net::Ipv4Addr;
 
 use crate::config::draft::Draft;
 use crate::config::{forms, rules};
-use crate::environment::{EnvironmentClass, LoadBalancerKind, Via, Vsphere};
+use crate::environment::{LoadBalancerKind, Via, Vsphere};
 use crate::vsphere::{Addresses, Size};
 
 /// What only other platforms have, and what is said instead here.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("aws", "is given, but `platform` is `vsphere`"),
     ("hosts", "is given, but `platform` is `vsphere`, which makes its machines"),
     ("network", "is given, but no network is made; `vsphere.network` names the port group"),
     ("access.from", "is given, but no security group is made that would admit it"),
     ("image.source.owner", "is given, but a template has none"),
     ("image.build.vpc", "is given, but images are built in `vsphere.network`"),
-    ("state.s3", "is given, but the state of `platform: vsphere` is kept in the workspace"),
-    ("audit.anchor.s3", "is given, but `platform: vsphere` has no bucket to tell it to; `file` and `syslog` are there"),
 ];
 
 pub fn check(draft: &mut Draft<'_>) {
@@ -25,9 +23,10 @@ pub fn check(draft: &mut Draft<'_>) {
             draft.tell(path, wrong);
         }
     }
-    if draft.class == Some(EnvironmentClass::Ephemeral) {
-        let wrong = "is `ephemeral`, but this version reaps nothing on vsphere; `standard` and `protected` are there";
-        draft.tell("class", wrong);
+    for path in ["state.s3", "audit.anchor.s3"].into_iter().filter(|path| draft.says(path)).collect::<Vec<_>>() {
+        if !draft.says(&format!("{path}.region")) {
+            draft.tell(&format!("{path}.region"), "is missing; no other key of a file with a vCenter names a region");
+        }
     }
     let needed = [rules::sizes(draft), vec!["image.source.name".to_owned()]].concat();
     for path in needed.iter().filter(|path| !draft.says(path)).collect::<Vec<_>>() {
@@ -70,6 +69,8 @@ fn place(draft: &mut Draft<'_>, vsphere: &Vsphere) {
         ("cluster", inventory_name(&vsphere.cluster)),
         ("resource_pool", vsphere.resource_pool.as_deref().and_then(inventory_name)),
         ("datastore", inventory_name(&vsphere.datastore)),
+        ("storage_policy", vsphere.storage_policy.as_deref().and_then(inventory_name)),
+        ("hardware_version", vsphere.hardware_version.and_then(hardware)),
         ("folder", inventory_name(&vsphere.folder)),
         ("network", inventory_name(&vsphere.network)),
     ];
@@ -79,6 +80,13 @@ fn place(draft: &mut Draft<'_>, vsphere: &Vsphere) {
         }
     }
     addresses(draft, &vsphere.addresses);
+}
+
+/// The oldest that a vCenter of today makes machines of.
+const OLDEST_HARDWARE: u8 = 13;
+
+fn hardware(version: u8) -> Option<String> {
+    (version < OLDEST_HARDWARE).then(|| format!("is {version}; {OLDEST_HARDWARE} is that of vSphere 6.5"))
 }
 
 fn file(text: &str) -> Option<String> {
@@ -213,6 +221,19 @@ mod tests {
         assert_eq!(
             told("10.98.1.12"),
             ["load_balancer.address is `10.98.1.12`, which lies among the addresses for nodes and images"]
+        );
+    }
+
+    #[test]
+    fn a_bucket_tells_its_region_where_no_other_key_does() {
+        let keys = "class: ephemeral\nexpires_after: 8h\nstate: {s3: {bucket: acme-state}}\n";
+
+        assert_eq!(
+            problems(&[("class: standard\n", keys), ("  folder: sre", "  hardware_version: 9\n  folder: sre")]),
+            [
+                "state.s3.region is missing; no other key of a file with a vCenter names a region",
+                "vsphere.hardware_version is 9; 13 is that of vSphere 6.5",
+            ]
         );
     }
 

@@ -1,11 +1,13 @@
 //! What the OpenTofu stages share: a root in the state directory, written anew for each run, that a person can
 //! also use with plain `tofu`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use crate::artifact::{Artifact, Kind};
 use crate::cloud::{Cloud, Tags};
 use crate::failure::{Exit, Failure};
 use crate::identity::tag_of;
@@ -45,8 +47,16 @@ const LASTING: [&str; 6] =
 
 /// Applies the root and reads its outputs.
 pub async fn apply(cx: &Context<'_>, values: Value) -> Result<Outputs, Failure> {
-    let root = root(cx, values)?.protecting(&LASTING).of_new_environment(cx.is_new);
+    let root = root(cx, values)?.protecting(&LASTING).with_living(living(cx)).of_new_environment(cx.is_new);
     tofu::apply(&tool_cx(cx), &root, &ByCloud(cx.cloud)).await
+}
+
+/// The nodes that were ever recorded: any of them may be a member of the cluster.
+fn living(cx: &Context<'_>) -> BTreeSet<String> {
+    match cx.known.artifact(Kind::Nodes) {
+        Some(Artifact::Nodes(nodes)) => nodes.nodes.keys().map(|name| name.0.clone()).collect(),
+        Some(_) | None => BTreeSet::new(),
+    }
 }
 
 /// Takes the stage's part of an environment away that goes as a whole.

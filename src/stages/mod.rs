@@ -7,6 +7,7 @@
 mod access;
 mod age;
 mod agents;
+mod answering;
 mod base_image;
 mod build_place;
 mod bundle;

@@ -45,6 +45,7 @@ impl Stage for VsphereNetworkStage {
             "network": place.network,
             "folder": place.folder,
             "attributes": tags,
+            "tagged": place.tags,
         });
         let outputs = infrastructure::apply(cx, values).await?;
         Ok(Artifact::Network(Network {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -12,16 +13,19 @@ use serde_json::{Value, json};
 
 use crate::artifact::{Artifact, Image, Kind, Network, Node, Nodes};
 use crate::cloud::vsphere::{TAG_MADE_OF, metadata};
-use crate::cloud::{FoundMachine, Tags};
+use crate::cloud::{FoundMachine, Tags, ThingKind, Whose};
 use crate::environment::{Environment, NodeName, Role, Vsphere};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::identity::TAG_NODE;
 use crate::stages::node_machines::{amiss, existing, node_image};
-use crate::stages::{Context, Given, Made, Presence, Stage, infrastructure};
+use crate::stages::{Context, Given, Made, Presence, Stage, answering, infrastructure};
 use crate::vsphere::Size;
 
 pub struct VsphereNodesStage;
+
+/// Who has an address at which somebody answers that the vCenter does not know.
+const UNKNOWN: &str = "something that the vCenter does not know";
 
 /// Node → address; a node keeps the one it was given first.
 const ADDRESSES: &str = "nodes/addresses";
@@ -63,7 +67,7 @@ impl Stage for VsphereNodesStage {
         let existing = existing(cx).await?;
         let wanted = wanted(cx, &existing, &image)?;
         let addresses = addresses(cx, place, wanted.keys()).await?;
-        let user_data = metadata::user_data(&image.user, &cx.secrets.ssh_key()?.public);
+        let user_data = metadata::user_data(place, &image.user, &cx.secrets.ssh_key()?.public);
         let nodes: BTreeMap<&String, Value> = wanted
             .iter()
             .map(|(name, node)| (name, configured(cx, place, name, node, &addresses[name], &user_data)))
@@ -74,9 +78,14 @@ impl Stage for VsphereNodesStage {
             "cluster": place.cluster,
             "resource_pool": pool,
             "datastore": place.datastore,
+            "storage_policy": place.storage_policy,
+            "secure_boot": place.secure_boot.then_some(true),
+            "hardware_version": place.hardware_version,
+            "tagged": place.tags,
             "network": place.network,
             "folder": network.id,
             "nodes": nodes,
+            "guest_net_timeout": guest_net_timeout(cx.env.deadlines.of(Kind::Nodes)),
         });
         let outputs = infrastructure::apply(cx, values).await?;
         let made: BTreeMap<NodeName, MadeNode> = outputs.get("nodes")?;
@@ -87,9 +96,21 @@ impl Stage for VsphereNodesStage {
         Ok(Artifact::Nodes(Nodes { nodes: nodes.collect(), jump: None }).into())
     }
 
+    /// What is in no state goes, too: a clone that was broken off would keep the folder from going.
     async fn destroy(&self, _: Option<&Artifact>, cx: &Context<'_>) -> Result<(), Failure> {
-        infrastructure::take_away(cx).await
+        infrastructure::take_away(cx).await?;
+        let things = cx.cloud.things(&infrastructure::own(cx)).await?.into_iter();
+        for left in things.filter(|thing| thing.kind == ThingKind::Machine && thing.whose == Whose::Unmarked) {
+            cx.cloud.remove(&left).await?;
+        }
+        Ok(())
     }
+}
+
+/// The minutes that a new machine has to tell its address: a third of the stage's time and ten at most, so that who waits
+/// for it says so before the stage is ended.
+fn guest_net_timeout(deadline: Duration) -> u64 {
+    (deadline.as_secs() / 180).clamp(1, 10)
 }
 
 /// A machine as it is to be.
@@ -158,13 +179,32 @@ async fn addresses<'n>(
     place: &Vsphere,
     names: impl Iterator<Item = &'n String> + Send,
 ) -> Result<BTreeMap<String, String>, Failure> {
+    let names: Vec<&String> = names.collect();
     let given: BTreeMap<String, String> = cx.fact(ADDRESSES)?.unwrap_or_default();
-    let own: BTreeSet<String> =
-        cx.cloud.machines(&infrastructure::own(cx)).await?.into_iter().map(|machine| machine.id).collect();
-    let others = cx.cloud.machines(&Tags::new()).await?.into_iter().filter(|machine| !own.contains(&machine.id));
-    let taken: BTreeMap<String, String> =
+    // Those that were broken off before they got an attribute are ours, too.
+    let mut own = cx.cloud.things(&infrastructure::own(cx)).await?;
+    own.retain(|thing| thing.kind == ThingKind::Machine && matches!(thing.whose, Whose::Ours | Whose::Unmarked));
+    let is_own = |id: &str| own.iter().any(|thing| thing.id == id);
+    let others = cx.cloud.machines(&Tags::new()).await?.into_iter().filter(|machine| !is_own(&machine.id));
+    let new: Vec<&String> = names.iter().copied().filter(|name| own.iter().all(|thing| thing.name != **name)).collect();
+    let mut taken: BTreeMap<String, String> =
         others.filter_map(|machine| Some((machine.private_address?, machine.id))).collect();
-    let chosen = choose(&given, names, &place.addresses.for_nodes(), &taken)?;
+    let pool = place.addresses.for_nodes();
+    let mut silent: BTreeSet<String> = BTreeSet::new();
+    let chosen = loop {
+        let chosen = choose(&given, names.iter().copied(), &pool, &taken)?;
+        let asked: BTreeSet<String> =
+            new.iter().filter_map(|name| chosen.get(*name)).filter(|one| !silent.contains(*one)).cloned().collect();
+        let answering = answering::answering(&asked, cx).await?;
+        if answering.is_empty() {
+            break chosen;
+        }
+        for address in &answering {
+            cx.progress(format!("{address} answers, and no machine of the vCenter has it: it is left alone"));
+            taken.insert(address.clone(), UNKNOWN.to_owned());
+        }
+        silent.extend(asked.into_iter().filter(|one| !answering.contains(one)));
+    };
     if chosen != given {
         cx.ledger.record_fact(ADDRESSES, json!(chosen)).await?;
     }
@@ -187,7 +227,7 @@ fn choose<'a>(
                     format!("nodes: `{address}` of `{name}` is in use by `{other}`"),
                 )
                 .class(crate::failure::Class::NeedsPerson)
-                .hint(format!("give the machine `{other}` another address: it is not of this environment")));
+                .hint(format!("give `{other}` another address: it is not of this environment")));
             }
             continue;
         }
@@ -255,6 +295,13 @@ mod tests {
         let pool: Vec<Ipv4Addr> = (11..14).map(|last| Ipv4Addr::new(10, 98, 1, last)).collect();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         choose(&map(given), names.iter(), &pool, &map(taken))
+    }
+
+    #[test]
+    fn a_machine_has_a_third_of_the_stages_time_to_tell_its_address() {
+        let minutes = [1, 6, 30, 120].map(|minutes| guest_net_timeout(Duration::from_secs(minutes * 60)));
+
+        assert_eq!(minutes, [1, 2, 10, 10]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use sre_provision::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, MachineState, NewMachine,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, MachineState, Need, NewMachine,
     Platforms, Tags, TargetHealth, Thing, ThingKind, Whose,
 };
 use sre_provision::environment;
@@ -97,6 +97,10 @@ impl Cloud for World {
     async fn account(&self) -> Result<Account, Failure> {
         let [id, region, principal] = ["123456789012", "eu-central-1", "tester"].map(str::to_owned);
         Ok(Account { id, region, principal })
+    }
+
+    async fn room(&self, _: &Need) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn source_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure> {

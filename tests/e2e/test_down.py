@@ -126,8 +126,13 @@ def in_memory(environment: str) -> list[str]:
     return [str(path) for place in places if place.is_dir() for path in place.glob(f"*{short}*")]
 
 
+# What only a vCenter has.
+OF_A_VCENTER = {"folder", "placement rule", "tag", "tag category"}
+
+
 def kinds() -> list[str]:
-    """Every kind of thing that the program knows, by its name for people."""
+    """Every kind of thing of AWS that the program knows, by its name for people."""
     source = (HERE.parents[1] / "src/cloud/mod.rs").read_text()
     body = source.split("impl ThingKind")[1].split("\n}\n")[0]
-    return sorted(line.split('"')[1] for line in body.splitlines() if "=> \"" in line)
+    names = {line.split('"')[1] for line in body.splitlines() if '=> "' in line}
+    return sorted(names - OF_A_VCENTER)

@@ -6,67 +6,14 @@ The tests of `Course` follow each other by name, each on what the one before it 
 
 import json
 import os
-import shutil
 import subprocess
 import time
 import unittest
 from collections import Counter
 from pathlib import Path
 
-from world import CHECKOUT, LIMIT, Blow, Ended, World, lab
-
-EXAMPLE = (CHECKOUT / "environments/vsphere-dev.yaml").read_text()
-VCENTER = Path(os.environ.get("SRE_LAB_DIR", f"/var/lib/sre-lab/{os.environ.get('LAB_NAME', 'lab')}")) / "vsphere"
-FULL = ("CloneVM_Task", "Fault=NoDiskSpace", "Message=Insufficient disk space on datastore 'LocalDS_0'.")
-
-
-class On(World):
-    """One environment on the lab's vCenter, whose authority its file names."""
-
-    def __init__(self, name: str, first: int = 11):
-        super().__init__(name, name)
-        shutil.copy(VCENTER / "ca.pem", self.workspace / "ca.pem")
-        server = "  server: vcenter.example.internal\n"
-        self.text = EXAMPLE.replace(server, f"{server}  ca: file:ca.pem\n")
-        self.text = self.text.replace("10.98.1.11", f"10.98.1.{first}").replace("10.98.1.23", f"10.98.1.{first + 12}")
-        self.write()
-
-    def start(self, *words, **changed):
-        return super().start(*words, SSL_CERT_FILE=None, SSL_CERT_DIR=None, **changed)
-
-    def write(self, old: str = "", new: str = "") -> None:
-        """The environment file as it came, or with this changed."""
-        assert old in self.text, f"`{old}` is not in the file"
-        self.file.write_text(self.text.replace(old, new, 1) if old else self.text)
-
-
-def held(templates: bool = False) -> dict[str, list[str]]:
-    """What the vCenter holds; templates that were built aside, unless asked for."""
-    found = json.loads(lab("inventory"))
-    built = ("sre-base-", "sre-node-")
-    found["machines"] = [name for name in found["machines"] if templates or not name.startswith(built)]
-    return found
-
-
-def nodes() -> Counter:
-    """How many machines there are by the name of each node."""
-    return Counter(name for name in held()["machines"] if name.startswith(("server-", "general-")))
-
-
-def fault(*words: str) -> None:
-    lab("fault", "vcenter", *words)
-
-
-class Case(unittest.TestCase):
-    def tearDown(self):
-        fault("clear")
-
-    def refused(self, ended: Ended, code: int, error: str, cause: str = "", hint: str = "") -> None:
-        """How it ended: patterns of the lines, each of which is not looked at where none is given."""
-        self.assertEqual(ended.code, code, ended.said)
-        for word, pattern in (("error", error), ("cause", cause), ("hint", hint)):
-            if pattern:
-                self.assertRegex(ended.line(word), pattern, f"{word} of:\n{ended.said}")
+from vcenter import FULL, VCENTER, Case, On, fault, held, nodes
+from world import LIMIT, Blow, lab
 
 
 class AskedFirst(Case):
@@ -85,19 +32,31 @@ class AskedFirst(Case):
         if cls.world.journal() or held(templates=True) != cls.before:
             raise AssertionError(f"something was made: {held(templates=True)}, before {cls.before}")
 
-    def test_a_custom_attribute_of_somebody_else_is_named_and_left_alone(self):
-        foreign = self.world.dir / "foreign"
-        foreign.mkdir(exist_ok=True)
-        source = 'terraform {\n  required_providers {\n    vsphere = { source = "hashicorp/vsphere" }\n  }\n}\n'
-        source += 'resource "vsphere_custom_attribute" "other" {\n  name = "sre:node"\n  managed_object_type = "HostSystem"\n}\n'
-        (foreign / "main.tf").write_text(source)
-        for words in (("init",), ("apply", "-auto-approve")):
-            lab("exec", "--", "tofu", f"-chdir={foreign}", *words, "-no-color")
-        self.addCleanup(lab, "exec", "--", "tofu", f"-chdir={foreign}", "destroy", "-auto-approve", "-no-color")
+    def test_what_there_is_no_room_for_is_told_with_what_there_is(self):
+        fault("room", "FreeGiB=20", "MemoryGiB=4", "CPUs=1")
+        little = self.world.up()
+        fault("room", "InMaintenance=3")
+        none = self.world.up()
+        self.world.write("  folder: sre", "  overcommit: true\n  folder: sre")
+        promised = self.world.up()
 
-        ended = self.world.up()
+        self.refused(little, 6, "^nodes: `DC0_C0` has no room for 2 more machines$", hint="`vsphere.overcommit: true`")
+        self.assertIn("disks need 200 GiB, the datastore has 20 GiB free of", little.said)
+        self.assertIn("the largest machine needs 2 CPUs, the largest host has 1", little.said)
+        self.assertIn("the largest machine needs 8 GiB of memory, the largest host has 4 GiB", little.said)
+        self.assertIn("memory needs 16 GiB, 12 GiB of 12 GiB are free on 3 hosts", little.said)
+        self.assertIn("4 CPUs need 8000 MHz, 6000 MHz of 6000 MHz are free on 3 hosts", little.said)
+        for ended in (none, promised):
+            self.refused(ended, 6, "no room", "^none of 3 hosts can take a machine", "^bring a host back")
 
-        self.refused(ended, 6, "`sre:node` is somebody else's", "only a `HostSystem` may carry it", "rename `sre:node`")
+    def test_what_is_asked_of_the_vcenter_itself_is_told_when_it_is_lacked(self):
+        fault("refuse", "Global.ManageCustomFields", "InventoryService.Tagging.CreateTag")
+        without = self.world.up()
+        self.world.write("  folder: sre", "  tags: true\n  folder: sre")
+        tagged = self.world.up()
+
+        self.refused(without, 4, "lacks 1 privileges", "^on the vCenter: Global.ManageCustomFields$")
+        self.refused(tagged, 4, "lacks 2 privileges", "Global.ManageCustomFields, InventoryService.Tagging.CreateTag$")
 
     def test_a_datacenter_that_is_not_there_is_told_with_its_key(self):
         self.world.write("datacenter: DC0", "datacenter: DC1")
@@ -139,6 +98,25 @@ class AskedFirst(Case):
 
         self.assertEqual(once.code, 0, once.said)
         self.refused(always, 6, "the session was lost", "NotAuthenticated")
+
+
+class Foreign(Case):
+    """What somebody else made with OpenTofu's provider, which the tests above do without."""
+
+    def test_a_custom_attribute_of_somebody_else_is_named_and_left_alone(self):
+        world = On("foreign")
+        foreign = world.dir / "foreign"
+        foreign.mkdir(exist_ok=True)
+        source = 'terraform {\n  required_providers {\n    vsphere = { source = "hashicorp/vsphere" }\n  }\n}\n'
+        source += 'resource "vsphere_custom_attribute" "other" {\n  name = "sre:node"\n  managed_object_type = "HostSystem"\n}\n'
+        (foreign / "main.tf").write_text(source)
+        for words in (("init",), ("apply", "-auto-approve")):
+            lab("exec", "--", "tofu", f"-chdir={foreign}", *words, "-no-color")
+        self.addCleanup(lab, "exec", "--", "tofu", f"-chdir={foreign}", "destroy", "-auto-approve", "-no-color")
+
+        ended = world.up()
+
+        self.refused(ended, 6, "`sre:node` is somebody else's", "only a `HostSystem` may carry it", "rename `sre:node`")
 
 
 class Course(Case):

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::Value;
 use sre_provision::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
-    Thing, ThingKind, Whose,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, Need, NewMachine, Tags,
+    TargetHealth, Thing, ThingKind, Whose,
 };
 use sre_provision::event::Events;
 use sre_provision::execute::Broom;
@@ -44,6 +44,10 @@ impl Cloud for Platform {
 
     async fn account(&self) -> Result<Account, Failure> {
         nobody_asks()
+    }
+
+    async fn room(&self, _: &Need) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn source_image(&self, _: &str, _: &str) -> Result<Option<FoundImage>, Failure> {

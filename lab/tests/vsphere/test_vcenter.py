@@ -9,6 +9,7 @@ from harness import Lab, eventually
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 MODULES = CHECKOUT / "tofu/modules"
+NODE = "module.compute.vsphere_virtual_machine.node["
 ADDRESSES = {"server-1": "10.98.7.11", "server-2": "10.98.7.12"}
 
 
@@ -68,6 +69,27 @@ class Vcenter(unittest.TestCase):
 
         self.assertEqual(self.before, self.inventory())
         eventually(lambda: self.lab.do("machines") == "")  # the vCenter lets go of them in the background
+
+    def test_the_example_takes_a_tag_a_storage_policy_secure_boot_and_a_hardware_version(self):
+        where = self.copy("compute", "cluster")
+        more = 'tagged = true\n  storage_policy = "vSAN Default Storage Policy"\n  secure_boot = true\n  hardware_version = 19'
+        more += "\n  depends_on = [module.network]"
+        (where / "more_override.tf").write_text(
+            f'module "network" {{\n  tagged = true\n}}\n\nmodule "compute" {{\n  {more}\n}}\n'
+        )
+        self.tofu(where, "init", "-no-color")
+
+        self.tofu(where, "apply", "-auto-approve", "-no-color")
+
+        shown = json.loads(self.tofu(where, "show", "-json"))
+        modules = {one["address"]: one["resources"] for one in shown["values"]["root_module"]["child_modules"]}
+        machines = [one["values"] for one in modules["module.compute"] if one["address"].startswith(NODE)]
+        [tag] = [one["values"]["id"] for one in modules["module.network"] if one["type"] == "vsphere_tag"]
+        told = [(one["tags"], one["efi_secure_boot_enabled"], one["hardware_version"], one["firmware"]) for one in machines]
+        self.assertEqual([([tag], True, 19, "efi")] * 2, told)
+        self.tofu(where, "plan", "-detailed-exitcode", "-no-color")
+        self.tofu(where, "destroy", "-auto-approve", "-no-color")
+        self.assertEqual(self.before, self.inventory())
 
     def test_the_example_of_a_folder_is_made_and_taken_away(self):
         where = self.copy("network", "folder")

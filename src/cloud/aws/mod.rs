@@ -30,8 +30,8 @@ use aws_sdk_ec2::config::ProvideCredentials;
 use serde_json::Value;
 
 use crate::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
-    Thing,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, Need, NewMachine, Tags,
+    TargetHealth, Thing,
 };
 use crate::environment;
 use crate::failure::{Class, Exit, Failure};
@@ -148,6 +148,11 @@ impl Aws {
 impl Cloud for Aws {
     async fn account(&self) -> Result<Account, Failure> {
         self.who().await
+    }
+
+    /// AWS has room until a quota or a zone says otherwise, which it tells when it is asked to make something.
+    async fn room(&self, _: &Need) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn source_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure> {

@@ -62,7 +62,9 @@ impl Aws {
             ThingKind::SecurityGroup => self.remove_group(thing).await,
             ThingKind::Subnet => remove!(thing, self.ec2.delete_subnet().subnet_id(id)),
             ThingKind::Vpc => remove!(thing, self.ec2.delete_vpc().vpc_id(id)),
-            ThingKind::Folder => Err(Failure::bug("AWS has no folders")),
+            ThingKind::Folder | ThingKind::Rule | ThingKind::Tag | ThingKind::TagCategory => {
+                Err(Failure::bug(format!("AWS has no {}", thing.kind.name())))
+            }
             ThingKind::KeyPair => remove!(thing, self.ec2.delete_key_pair().key_name(id)),
             ThingKind::LogGroup => remove!(thing, self.logs.delete_log_group().log_group_name(id)),
             ThingKind::InstanceProfile => self.remove_profile(thing).await,

@@ -31,6 +31,11 @@ impl Fields {
         fields
     }
 
+    /// Whether all of these are defined.
+    pub fn has_all(&self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.keys.contains_key(*name))
+    }
+
     /// That none of these is somebody else's.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ pub struct Content {
     pub search: Reference,
     pub fields: Reference,
     pub rights: Reference,
+    /// What everything lies in.
+    pub root: Reference,
     /// `8.0.2`.
     pub version: String,
     /// `VirtualCenter`, or `HostAgent` of a single host.
@@ -37,6 +39,7 @@ impl Content {
             search: reference("searchIndex"),
             fields: reference("customFieldsManager"),
             rights: reference("authorizationManager"),
+            root: reference("rootFolder"),
             version: about("version"),
             kind: about("apiType"),
             id: about("instanceUuid"),

@@ -20,6 +20,8 @@ use crate::vsphere::Size;
 /// Where a machine tells its host keys: `vmware-rpctool` writes it there, and only root of the machine may.
 pub const HOST_KEYS: &str = "guestinfo.sre.host_keys";
 
+const METADATA: &str = "guestinfo.metadata";
+
 /// What is asked of a machine.
 const PATHS: [&str; 10] = [
     "name",
@@ -43,6 +45,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Seen {
     pub reference: Reference,
     pub name: String,
+    /// The folder that it lies in.
+    pub parent: String,
     pub is_template: bool,
     pub is_on: bool,
     pub address: Option<String>,
@@ -61,6 +65,7 @@ impl Seen {
         Self {
             reference: object.reference.clone(),
             name: object.text("name").to_owned(),
+            parent: object.text("parent").to_owned(),
             is_template: object.text("config.template") == "true",
             is_on: object.text("runtime.powerState") == "poweredOn",
             address: Some(object.text("guest.ipAddress")).filter(|address| !address.is_empty()).map(str::to_owned),
@@ -116,6 +121,18 @@ impl Vsphere {
         Ok(objects.first().map(|object| Seen::read(object, &fields).machine()))
     }
 
+    /// Whether the machine with this UUID runs and tells an address.
+    pub(super) async fn is_whole(&self, uuid: &str) -> Result<bool, Failure> {
+        let search = &self.content().await?.search;
+        let arguments =
+            format!("<uuid>{}</uuid><vmSearch>true</vmSearch><instanceUuid>false</instanceUuid>", escaped(uuid));
+        let answer = self.service.call("FindByUuid", search, &arguments).await;
+        let found = answer.map_err(|refused| refused.failure(&format!("looking for the machine `{uuid}`")))?;
+        let Some(reference) = found.child("returnval").map(Reference::read) else { return Ok(false) };
+        let machine = self.machine_by_id(&reference.id).await?;
+        Ok(machine.is_some_and(|one| one.state == MachineState::Running && one.private_address.is_some()))
+    }
+
     pub(super) async fn images_with(&self, tags: &Tags) -> Result<Vec<FoundImage>, Failure> {
         let all = self.all_machines().await?.into_iter().filter(|seen| seen.is_template && holds(&seen.tags, tags));
         let mut images: Vec<FoundImage> = all.map(Seen::image).collect();
@@ -149,8 +166,8 @@ impl Vsphere {
         let mut tags = machine.tags.clone();
         tags.insert(TAG_MADE_OF.to_owned(), machine.image.clone());
         let guestinfo = [
-            ("guestinfo.metadata", metadata::of(&self.wanted, &machine.token, "image-check", &address)),
-            ("guestinfo.userdata", metadata::user_data(&machine.user, &machine.public_key)),
+            (METADATA, metadata::of(&self.wanted, &machine.token, "image-check", &address)),
+            ("guestinfo.userdata", metadata::user_data(&self.wanted, &machine.user, &machine.public_key)),
         ];
         let arguments = clone_arguments(&Order {
             folder: self.folder().await?,
@@ -169,13 +186,23 @@ impl Vsphere {
         found.ok_or_else(|| Failure::new(Exit::Platform, format!("{doing}: it is gone again")).transient())
     }
 
-    /// The host keys that the machine told, as a console shows them.
-    pub(super) async fn told_host_keys(&self, id: &str) -> Result<String, Failure> {
+    /// What a machine was told at its first boot.
+    pub(super) async fn told_metadata(&self, id: &str) -> Result<String, Failure> {
+        self.guestinfo(id, METADATA).await
+    }
+
+    /// What stands in base64 under a key of a machine's configuration; empty where nothing does.
+    async fn guestinfo(&self, id: &str, key: &str) -> Result<String, Failure> {
         let objects = self.properties(&[Reference::new("VirtualMachine", id)], &["config.extraConfig"]).await?;
         let options = objects.first().map(|object| object.children("config.extraConfig")).unwrap_or_default();
-        let told = options.iter().find(|option| option.text_at(&["key"]) == HOST_KEYS);
-        let keys = told.and_then(|option| STANDARD.decode(option.text_at(&["value"]).trim()).ok());
-        let keys = keys.and_then(|keys| String::from_utf8(keys).ok()).unwrap_or_default();
+        let told = options.iter().find(|option| option.text_at(&["key"]) == key);
+        let text = told.and_then(|option| STANDARD.decode(option.text_at(&["value"]).trim()).ok());
+        Ok(text.and_then(|text| String::from_utf8(text).ok()).unwrap_or_default())
+    }
+
+    /// The host keys that the machine told, as a console shows them.
+    pub(super) async fn told_host_keys(&self, id: &str) -> Result<String, Failure> {
+        let keys = self.guestinfo(id, HOST_KEYS).await?;
         if keys.is_empty() {
             return Ok(String::new());
         }
@@ -203,7 +230,13 @@ impl Vsphere {
     }
 
     /// Carries out a task and waits for its end; gives what it tells of itself.
-    async fn task(&self, method: &str, this: &Reference, arguments: &str, doing: &str) -> Result<Element, Failure> {
+    pub(super) async fn task(
+        &self,
+        method: &str,
+        this: &Reference,
+        arguments: &str,
+        doing: &str,
+    ) -> Result<Element, Failure> {
         let task = self.begun(method, this, arguments).await.map_err(|refused| refused.failure(doing))?;
         self.ended(&task, doing).await
     }

@@ -24,13 +24,18 @@ pub fn of(place: &Vsphere, instance: &str, name: &str, address: &str) -> String 
     .to_string()
 }
 
-/// User data: the environment's public key for the image's user, time, and what makes the machine tell its host keys.
-pub fn user_data(user: &str, key: &str) -> String {
-    cloud_config(&json!({
+/// User data: the environment's public key for the image's user, who tells the time, and what makes the machine tell its host
+/// keys.
+pub fn user_data(place: &Vsphere, user: &str, key: &str) -> String {
+    let mut config = json!({
         "users": [{ "name": user, "ssh_authorized_keys": [key] }],
         "preserve_hostname": false,
         "runcmd": [tell_host_keys()],
-    }))
+    });
+    if !place.addresses.ntp.is_empty() {
+        config["ntp"] = json!({ "enabled": true, "servers": place.addresses.ntp });
+    }
+    cloud_config(&config)
 }
 
 /// The command by which a machine tells its host keys, once they are made.
@@ -48,4 +53,23 @@ fn host_name(place: &Vsphere, name: &str) -> String {
 
 fn cloud_config(config: &Value) -> String {
     format!("#cloud-config\n{config}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_machine_is_told_who_tells_the_time_where_the_file_says_so() {
+        let text = include_str!("../../../environments/vsphere-dev.yaml");
+        let env = config::read("environments/vsphere-dev.yaml", "vsphere-dev", text).expect("valid");
+        let mut place = env.vsphere.expect("its vCenter");
+
+        assert!(!user_data(&place, "rocky", "ssh-ed25519 AAAA").contains("ntp"));
+        place.addresses.ntp = vec!["ntp.example.internal".to_owned()];
+        let told = user_data(&place, "rocky", "ssh-ed25519 AAAA");
+
+        assert!(told.contains(r#""ntp":{"enabled":true,"servers":["ntp.example.internal"]}"#), "{told}");
+    }
 }

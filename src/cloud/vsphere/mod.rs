@@ -13,7 +13,10 @@ mod inventory;
 mod machines;
 pub mod metadata;
 mod preflight;
+mod room;
+mod rules;
 mod soap;
+mod tags;
 mod things;
 mod xml;
 
@@ -25,8 +28,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::cloud::{
-    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, NewMachine, Tags, TargetHealth,
-    Thing,
+    Account, BuildNetwork, Candidate, Cloud, FoundBalancer, FoundImage, FoundMachine, Need, NewMachine, Tags,
+    TargetHealth, Thing,
 };
 use crate::environment;
 use crate::failure::Failure;
@@ -91,7 +94,8 @@ impl Cloud for Vsphere {
         self.images_with(tags).await
     }
 
-    /// `ids` are names of templates. What a template's notes tell stands in its attributes from then on, too.
+    /// `ids` are names of templates, or ids of machines and folders. What a template's notes tell stands in its attributes
+    /// from then on, too.
     async fn tag(&self, ids: &[String], tags: &Tags) -> Result<(), Failure> {
         for id in ids {
             match self.template(id).await? {
@@ -99,10 +103,14 @@ impl Cloud for Vsphere {
                     seen.tags.extend(tags.clone());
                     self.set_fields(&seen.reference, &seen.tags).await?;
                 }
-                None => return none(&format!("template `{id}`")),
+                None => self.set_fields(&things::reference(id), tags).await?,
             }
         }
         Ok(())
+    }
+
+    async fn room(&self, need: &Need) -> Result<(), Failure> {
+        self.has_room(need).await
     }
 
     /// The port group of the nodes; what is made in it can carry its attributes from now on.
@@ -198,8 +206,16 @@ impl Cloud for Vsphere {
         Ok(self.at(&path).await?.map(|_| format!("/{path}")))
     }
 
-    /// What an apply left half made is made anew.
-    async fn is_healthy(&self, _: &str, _: &str) -> Result<bool, Failure> {
-        Ok(false)
+    /// A machine that runs and tells its address, and a folder that is there: what they lack is set where they are. What
+    /// else an apply left half made is made anew.
+    async fn is_healthy(&self, resource_type: &str, id: &str) -> Result<bool, Failure> {
+        match resource_type {
+            "vsphere_virtual_machine" => self.is_whole(id).await,
+            "vsphere_folder" => {
+                let folder = soap::Reference::new("Folder", id);
+                Ok(!self.properties(&[folder], &["name"]).await?.is_empty())
+            }
+            _ => Ok(false),
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{ATTRIBUTES, Vsphere};
 use crate::cloud::Account;
 use crate::failure::{Class, Exit, Failure};
 
-/// What an account needs, by what it needs it on.
+/// What an account needs, by what it needs it on; on the vCenter itself only what is listed beside it.
 pub const PRIVILEGES: [(&str, &[&str]); 4] = [
     (
         "folder",
@@ -36,6 +36,18 @@ pub const PRIVILEGES: [(&str, &[&str]); 4] = [
     ("network", &["Network.Assign"]),
 ];
 
+/// On the vCenter, as long as one of our custom attributes is not defined there.
+pub const TO_DEFINE: [&str; 1] = ["Global.ManageCustomFields"];
+
+/// On the vCenter, where `vsphere.tags` asks for tags.
+pub const TO_TAG: [&str; 5] = [
+    "InventoryService.Tagging.AttachTag",
+    "InventoryService.Tagging.CreateCategory",
+    "InventoryService.Tagging.CreateTag",
+    "InventoryService.Tagging.DeleteCategory",
+    "InventoryService.Tagging.DeleteTag",
+];
+
 impl Vsphere {
     pub(super) async fn checked_account(&self) -> Result<Account, Failure> {
         let content = self.content().await?;
@@ -54,8 +66,16 @@ impl Vsphere {
             ("resource pool", self.resource_pool().await?),
             ("network", self.port_group().await?),
         ];
-        self.check_privileges(&objects).await?;
-        self.fields().await?.check(ATTRIBUTES.into_iter())?;
+        let fields = self.fields().await?;
+        fields.check(ATTRIBUTES.into_iter())?;
+        let mut on_all: Vec<&str> = vec![];
+        on_all.extend(TO_DEFINE.iter().filter(|_| !fields.has_all(&ATTRIBUTES)));
+        on_all.extend(TO_TAG.iter().filter(|_| self.wanted.tags));
+        let of = |what: &str| PRIVILEGES.iter().find(|(of, _)| *of == what).map_or(vec![], |(_, all)| all.to_vec());
+        let mut wanted: Vec<(&str, Reference, Vec<&str>)> =
+            objects.into_iter().map(|(what, object)| (what, object, of(what))).collect();
+        wanted.push(("vCenter", content.root.clone(), on_all));
+        self.check_privileges(&wanted).await?;
         Ok(Account {
             id: content.id.clone(),
             region: self.wanted.datacenter.clone(),
@@ -64,11 +84,10 @@ impl Vsphere {
     }
 
     /// Tells every privilege that the account lacks at once, by object.
-    async fn check_privileges(&self, objects: &[(&str, Reference)]) -> Result<(), Failure> {
+    async fn check_privileges(&self, objects: &[(&str, Reference, Vec<&str>)]) -> Result<(), Failure> {
         let rights = &self.content().await?.rights;
         let mut lacking = vec![];
-        for (what, object) in objects {
-            let Some((_, privileges)) = PRIVILEGES.iter().find(|(of, _)| of == what) else { continue };
+        for (what, object, privileges) in objects.iter().filter(|(_, _, privileges)| !privileges.is_empty()) {
             let named: String = privileges.iter().map(|one| format!("<privId>{one}</privId>")).collect();
             let arguments =
                 format!("{}<userName>{}</userName>{named}", object.written("entities"), escaped(self.service.user()));

@@ -8,8 +8,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
-use reqwest::{Certificate, Client};
+use reqwest::{Certificate, Client, Method, RequestBuilder, Response};
 
+use super::tags::Rest;
 use super::xml::{self, Element, escaped};
 use crate::failure::{Class, Exit, Failure, deepest};
 use crate::secret::Secret;
@@ -182,6 +183,29 @@ impl Service {
 
     pub fn user(&self) -> &str {
         &self.credentials.user
+    }
+
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The REST service, with a session of its own.
+    pub async fn rest(&self) -> Result<Rest<'_>, Failure> {
+        Rest::begun(self).await
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("https://{}{path}", self.server))
+    }
+
+    pub async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        request.send().await.map_err(|error| self.no_answer(&error))
+    }
+
+    /// An answer as JSON; `Null` where it is none.
+    pub async fn json(&self, answer: Response) -> Result<serde_json::Value, Failure> {
+        let text = answer.text().await.map_err(|error| self.no_answer(&error))?;
+        Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// Calls a method of `this` with these arguments, written as XML; gives the response.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Vsphere;
 use super::machines::{Seen, holds};
+use super::rules::short_id;
 use super::soap::Reference;
 use crate::cloud::{Candidate, Tags, Thing, ThingKind, Whose};
 use crate::failure::{Exit, Failure};
@@ -20,16 +21,41 @@ struct Folder {
 
 impl Vsphere {
     pub(super) async fn everything(&self, tags: &Tags) -> Result<Vec<Thing>, Failure> {
-        let machines = self.all_machines().await?.into_iter().filter(|seen| holds(&seen.tags, tags)).map(thing);
-        let folders = self.folders().await?.into_iter().filter(|folder| holds(&folder.tags, tags));
-        let folders = folders.map(|folder| Thing {
+        let folders: Vec<Folder> =
+            self.folders().await?.into_iter().filter(|folder| holds(&folder.tags, tags)).collect();
+        let tagged = self.tagged(tags).await?;
+        let mut things = vec![];
+        for seen in self.all_machines().await? {
+            if holds(&seen.tags, tags) || tagged.carriers.contains(&seen.reference.id) {
+                things.push(thing(seen, Whose::Ours));
+            } else if folders.iter().any(|folder| folder.id == seen.parent) {
+                let whose = self.whose(&seen, tags).await?;
+                things.push(thing(seen, whose));
+            }
+        }
+        things.extend(self.rules_of(tags).await?);
+        things.extend(folders.into_iter().map(|folder| Thing {
             kind: ThingKind::Folder,
             id: folder.id,
             name: folder.name,
             part_of: None,
             whose: Whose::Ours,
-        });
-        Ok(machines.chain(folders).collect())
+        }));
+        things.extend(tagged.things);
+        Ok(things)
+    }
+
+    /// Whose a machine is that lies in the environment's folder without its attribute: a clone that was broken off before it
+    /// got one knows by its guestinfo which node it was to be.
+    async fn whose(&self, seen: &Seen, tags: &Tags) -> Result<Whose, Failure> {
+        let told = self.told_metadata(&seen.reference.id).await?;
+        Ok(match (seen.tags.get(TAG_ENVIRONMENT), short_id(tags)) {
+            (None, Some(short)) if is_broken_off(&told, &short) => Whose::Unmarked,
+            (Some(other), _) => Whose::Foreign(format!("it is of the environment `{other}`")),
+            (None, _) => {
+                Whose::Foreign("it lies in the folder, and nothing tells that it is of the environment".to_owned())
+            }
+        })
     }
 
     async fn folders(&self) -> Result<Vec<Folder>, Failure> {
@@ -51,6 +77,8 @@ impl Vsphere {
                 Some(seen) => self.remove_machine(&seen.reference.id).await,
                 None => Ok(()),
             },
+            ThingKind::Tag | ThingKind::TagCategory => self.remove_tag(thing).await,
+            ThingKind::Rule => self.remove_rule(&thing.id, &thing.name).await,
             ThingKind::Folder => self.remove_folder(&thing.id, &thing.name).await,
             kind => Err(Failure::bug(format!("vSphere has no {}", kind.name()))),
         }
@@ -85,12 +113,23 @@ impl Vsphere {
     }
 }
 
-fn thing(seen: Seen) -> Thing {
+/// A machine or folder by its id.
+pub fn reference(id: &str) -> Reference {
+    Reference::new(if id.starts_with("group-") { "Folder" } else { "VirtualMachine" }, id)
+}
+
+/// Whether metadata is that of a node of the environment with this short id.
+fn is_broken_off(metadata: &str, short: &str) -> bool {
+    let told: serde_json::Value = serde_json::from_str(metadata).unwrap_or_default();
+    told["instance-id"].as_str().is_some_and(|instance| instance.starts_with(&format!("{short}-")))
+}
+
+fn thing(seen: Seen, whose: Whose) -> Thing {
     let (kind, id) = match seen.is_template {
         true => (ThingKind::Image, seen.name.clone()),
         false => (ThingKind::Machine, seen.reference.id),
     };
-    Thing { kind, id, name: seen.name, part_of: None, whose: Whose::Ours }
+    Thing { kind, id, name: seen.name, part_of: None, whose }
 }
 
 fn candidate(id: String, things: &[Tags]) -> Candidate {
@@ -110,6 +149,15 @@ fn candidate(id: String, things: &[Tags]) -> Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clone_that_was_broken_off_is_known_by_what_it_was_to_be_told() {
+        let metadata = r#"{"instance-id":"5b1e7c1f-server-1","local-hostname":"server-1"}"#;
+
+        assert!(is_broken_off(metadata, "5b1e7c1f"));
+        assert!(!is_broken_off(metadata, "6b1e7c1f"));
+        assert!(!is_broken_off("", "5b1e7c1f"));
+    }
 
     #[test]
     fn an_environment_ends_when_the_last_of_its_things_does_and_never_where_one_has_no_end() {

@@ -27,7 +27,8 @@ impl<'a> Stream<'a> {
         stream.progress();
         stream.intended.count();
         stream.intended.has_tainted();
-        let protected = stream.intended.refuse_to_destroy(&["aws_instance.node".to_owned(), "aws_vpc".to_owned()]);
+        let protected =
+            stream.intended.refuse_to_destroy(&["aws_instance.node".to_owned(), "aws_vpc".to_owned()], None);
         assert!(protected.is_ok() || stream.intended.is_something(), "what is destroyed is a change");
         if let Some(summary) = &stream.summary {
             drop(stream.intended.is_all_of(summary));

@@ -4,7 +4,7 @@
 //! `tofu show` tells the planned values too, and starts the provider again for it, which takes longer than many a plan:
 //! it is asked only where values are looked for, in [`plan`](super::plan) (2026-11-21).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
@@ -49,6 +49,16 @@ impl Change {
         matches!(self.action.as_str(), "delete" | "replace")
     }
 
+    /// It is to be replaced for no other reason than its mark: it was broken off while it was made.
+    fn is_tainted(&self) -> bool {
+        self.reason.as_deref() == Some("tainted")
+    }
+
+    /// The key of one of several, such as `server-1` of `node["server-1"]`.
+    fn key(&self) -> Option<&str> {
+        self.resource.addr.rsplit_once("[\"")?.1.strip_suffix("\"]")
+    }
+
     /// Named by its type, or by type and name such as `aws_instance.node`.
     fn is_one_of(&self, protected: &[String]) -> bool {
         let Resource { resource_type, resource_name, .. } = &self.resource;
@@ -88,13 +98,23 @@ impl Intended {
 
     /// Whether something is to be replaced for no other reason than its mark.
     pub(super) fn has_tainted(&self) -> bool {
-        self.changes.iter().any(|change| change.reason.as_deref() == Some("tainted"))
+        self.changes.iter().any(Change::is_tainted)
     }
 
+    /// What was broken off while it was made, and is none of those that live, may be replaced.
+    ///
     /// # Errors
     /// Exit 9, naming what would go.
-    pub(super) fn refuse_to_destroy(&self, protected: &[String]) -> Result<(), Failure> {
-        let doomed = self.changes.iter().filter(|change| change.destroys() && change.is_one_of(protected));
+    pub(super) fn refuse_to_destroy(
+        &self,
+        protected: &[String],
+        living: Option<&BTreeSet<String>>,
+    ) -> Result<(), Failure> {
+        let lives = |change: &Change| match (living, change.key()) {
+            (Some(living), Some(key)) => !change.is_tainted() || living.contains(key),
+            (None, _) | (_, None) => true,
+        };
+        let doomed = self.changes.iter().filter(|one| one.destroys() && one.is_one_of(protected) && lives(one));
         let doomed: Vec<_> = doomed.map(|change| format!("`{}`", short(&change.resource.addr))).collect();
         if doomed.is_empty() {
             return Ok(());
@@ -133,7 +153,7 @@ mod tests {
 
         let doomed = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            plan.refuse_to_destroy(&names).err().map(|failure| failure.what().to_owned())
+            plan.refuse_to_destroy(&names, None).err().map(|failure| failure.what().to_owned())
         };
         assert_eq!((plan.count(), plan.is_something(), plan.has_tainted()), (4, true, true));
         assert_eq!(doomed(&["terraform_data.changed"]), None);
@@ -162,12 +182,12 @@ mod tests {
     #[test]
     fn a_machine_is_not_replaced_by_an_apply() {
         let protected = ["aws_instance".to_owned()];
-        let failure = plan("aws_instance", "replace", "").refuse_to_destroy(&protected).expect_err("refused");
+        let failure = plan("aws_instance", "replace", "").refuse_to_destroy(&protected, None).expect_err("refused");
 
         assert_eq!(failure.exit(), Exit::Approval);
         assert_eq!(failure.what(), "tofu would destroy what a cluster lives on: `aws_instance.node[\"server-1\"]`");
         assert_eq!(failure.hints()[0], "take back the change of the environment file or of `tofu/` that asks for it");
-        plan("aws_instance", "create", "").refuse_to_destroy(&protected).expect("nothing is destroyed");
+        plan("aws_instance", "create", "").refuse_to_destroy(&protected, None).expect("nothing is destroyed");
     }
 
     #[test]
@@ -179,6 +199,23 @@ mod tests {
 
         assert_eq!(failure.causes(), ["it destroys 2 resources and names 1 of them"]);
         replaced.is_all_of(&summary(1)).expect("all are named");
+    }
+
+    #[test]
+    fn a_node_that_was_broken_off_while_it_was_made_may_be_replaced_and_one_that_lives_may_not() {
+        let protected = ["aws_instance".to_owned()];
+        let living = |name: &str| BTreeSet::from([name.to_owned()]);
+        let marked = plan("aws_instance", "replace", r#","reason":"tainted""#);
+        let changed = plan("aws_instance", "replace", r#","reason":"cannot_update""#);
+
+        marked.refuse_to_destroy(&protected, Some(&living("server-2"))).expect("server-1 never lived");
+        for refused in [
+            marked.refuse_to_destroy(&protected, Some(&living("server-1"))),
+            marked.refuse_to_destroy(&protected, None),
+            changed.refuse_to_destroy(&protected, Some(&living("server-2"))),
+        ] {
+            assert_eq!(refused.expect_err("refused").exit(), Exit::Approval);
+        }
     }
 
     #[test]

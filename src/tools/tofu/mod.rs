@@ -104,7 +104,7 @@ async fn planned(run: &Run<'_>, finder: &dyn Finder, is_unsure: bool) -> Result<
 }
 
 async fn carried_out(run: &Run<'_>, intended: &Intended, is_unsure: bool) -> Result<(), Failure> {
-    intended.refuse_to_destroy(&run.root.protected)?;
+    intended.refuse_to_destroy(&run.root.protected, run.root.living.as_ref())?;
     if intended.is_something() {
         run.carry_out(Verb::Apply, intended).await
     } else if is_unsure {

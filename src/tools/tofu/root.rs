@@ -1,5 +1,6 @@
 //! The files of a root in the state directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -30,6 +31,8 @@ pub struct Root {
     pub lock: Option<String>,
     /// Resources that no apply may destroy or replace, by type or by type and name.
     pub protected: Vec<String>,
+    /// Keys of what lives, where that is known: of the others, one that was broken off while it was made may be replaced.
+    pub living: Option<BTreeSet<String>>,
     /// Nothing of it can exist: the environment got its id in this run.
     pub is_new: bool,
     /// Its state is in a [`Backend`].
@@ -55,7 +58,7 @@ impl Root {
             }
         }
         let lock = std::fs::read_to_string(template.join(".terraform.lock.hcl")).ok();
-        Ok(Self { dir, config, variables, lock, protected: vec![], is_new: false, is_shared: false })
+        Ok(Self { dir, config, variables, lock, protected: vec![], living: None, is_new: false, is_shared: false })
     }
 
     /// Keeps the state in S3 instead of in the root's directory.
@@ -73,6 +76,12 @@ impl Root {
             "encrypt": true,
         }});
         self.is_shared = true;
+        self
+    }
+
+    /// Tells what lives, by its key: a protected resource of another key may be replaced where it was broken off.
+    pub fn with_living(mut self, keys: BTreeSet<String>) -> Self {
+        self.living = Some(keys);
         self
     }
 

@@ -26,6 +26,12 @@ data "vsphere_datastore" "this" {
   datacenter_id = data.vsphere_datacenter.this.id
 }
 
+data "vsphere_storage_policy" "this" {
+  count = var.storage_policy == null ? 0 : 1
+
+  name = var.storage_policy
+}
+
 data "vsphere_network" "this" {
   name          = var.network
   datacenter_id = data.vsphere_datacenter.this.id
@@ -35,6 +41,19 @@ data "vsphere_custom_attribute" "this" {
   for_each = local.attributes
 
   name = each.key
+}
+
+data "vsphere_tag_category" "this" {
+  count = var.tagged ? 1 : 0
+
+  name = "sre-${var.name}-${local.short_id}"
+}
+
+data "vsphere_tag" "this" {
+  count = var.tagged ? 1 : 0
+
+  name        = var.environment_id
+  category_id = data.vsphere_tag_category.this[0].id
 }
 
 data "vsphere_virtual_machine" "template" {
@@ -53,12 +72,17 @@ resource "vsphere_virtual_machine" "node" {
   resource_pool_id = var.resource_pool == null ? data.vsphere_compute_cluster.this.resource_pool_id : data.vsphere_resource_pool.this[0].id
   datastore_id     = data.vsphere_datastore.this.id
 
+  storage_policy_id = one(data.vsphere_storage_policy.this[*].id)
+
   num_cpus = each.value.cpus
   memory   = each.value.memory_gib * 1024
 
   guest_id  = data.vsphere_virtual_machine.template[each.value.template].guest_id
   scsi_type = data.vsphere_virtual_machine.template[each.value.template].scsi_type
   firmware  = data.vsphere_virtual_machine.template[each.value.template].firmware
+
+  efi_secure_boot_enabled = var.secure_boot
+  hardware_version        = var.hardware_version
 
   # By it a disk is found inside of the machine.
   enable_disk_uuid = true
@@ -72,6 +96,8 @@ resource "vsphere_virtual_machine" "node" {
     size             = max(each.value.disk_gib, data.vsphere_virtual_machine.template[each.value.template].disks[0].size)
     thin_provisioned = data.vsphere_virtual_machine.template[each.value.template].disks[0].thin_provisioned
     eagerly_scrub    = data.vsphere_virtual_machine.template[each.value.template].disks[0].eagerly_scrub
+
+    storage_policy_id = one(data.vsphere_storage_policy.this[*].id)
   }
 
   clone {
@@ -87,6 +113,8 @@ resource "vsphere_virtual_machine" "node" {
 
   custom_attributes = { for name, value in each.value.attributes : data.vsphere_custom_attribute.this[name].id => value }
 
+  tags = data.vsphere_tag.this[*].id
+
   wait_for_guest_net_timeout  = var.guest_net_timeout
   wait_for_guest_net_routable = false
 
@@ -94,6 +122,11 @@ resource "vsphere_virtual_machine" "node" {
     # What a template left in the notes tells of the template; what is told at the first boot counts there only, and the
     # provider would restart a machine to tell it again.
     ignore_changes = [annotation, extra_config]
+
+    precondition {
+      condition     = var.secure_boot != true || data.vsphere_virtual_machine.template[each.value.template].firmware == "efi"
+      error_message = "secure_boot needs a template with EFI firmware; ${each.value.template} has ${data.vsphere_virtual_machine.template[each.value.template].firmware}."
+    }
   }
 }
 

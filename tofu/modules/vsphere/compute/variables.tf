@@ -39,6 +39,12 @@ variable "datastore" {
   type        = string
 }
 
+variable "storage_policy" {
+  description = "Name of a storage policy for machines and disks; null for what the datastore has by default."
+  type        = string
+  default     = null
+}
+
 variable "network" {
   description = "Name of the port group."
   type        = string
@@ -72,6 +78,29 @@ variable "nodes" {
     condition     = length(distinct([for node in values(var.nodes) : node.address])) == length(var.nodes)
     error_message = "Each node must have an address of its own."
   }
+}
+
+variable "secure_boot" {
+  description = "Whether machines boot only what is signed; their templates must have EFI firmware. Null leaves it as the provider has it: off."
+  type        = bool
+  default     = null
+}
+
+variable "hardware_version" {
+  description = "Version of the virtual hardware; null for that of the template. It can be raised later, and never lowered."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.hardware_version == null || try(var.hardware_version >= 13 && floor(var.hardware_version) == var.hardware_version, false)
+    error_message = "hardware_version must be a whole number from 13, which is that of vSphere 6.5."
+  }
+}
+
+variable "tagged" {
+  description = "Whether the machines carry the tag that the network module made for the environment."
+  type        = bool
+  default     = false
 }
 
 variable "guest_net_timeout" {

@@ -38,3 +38,9 @@ variable "attributes" {
   type        = map(string)
   default     = {}
 }
+
+variable "tagged" {
+  description = "Whether a tag category of the environment's own is made, with a tag that is its id, and put on the folder."
+  type        = bool
+  default     = false
+}
