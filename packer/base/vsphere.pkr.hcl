@@ -4,6 +4,10 @@ variable "iso_path" {
   type        = string
   default     = ""
   description = "Installation ISO on a datastore: `[datastore] path/Rocky-9-x86_64-dvd.iso`. Used instead of iso_url."
+  validation {
+    condition     = var.iso_path == "" || can(regex("^\\[[^\\]]+\\] ?[^ ].*\\.iso$", var.iso_path))
+    error_message = "The iso_path must name a datastore in brackets and a file that ends in .iso: [datastore] path/file.iso."
+  }
 }
 
 variable "iso_url" {

@@ -127,6 +127,7 @@ async fn the_lock_of_a_tofu_that_was_killed_with_its_supervisor_is_released_by_t
         variables: json!({}),
         lock: None,
         protected: vec![],
+        living: None,
         is_new: false,
         is_shared: false,
     };

@@ -21,7 +21,7 @@ use crate::{World, tools};
 impl World {
     fn root(&self, config: Value) -> Root {
         let (dir, variables) = (self.state.tofu(Kind::Network), json!({}));
-        Root { dir, config, variables, lock: None, protected: vec![], is_new: false, is_shared: false }
+        Root { dir, config, variables, lock: None, protected: vec![], living: None, is_new: false, is_shared: false }
     }
 
     /// The id of a resource in the state.
@@ -237,6 +237,7 @@ async fn caller() {
         variables: json!({}),
         lock: None,
         protected: vec![],
+        living: None,
         is_new: false,
         is_shared: false,
     };
