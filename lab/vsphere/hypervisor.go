@@ -103,16 +103,25 @@ func (h *hypervisor) RemoveObject(_ *simulator.Context, gone types.ManagedObject
 }
 
 // called sees every call before it is carried out.
-func (h *hypervisor) called(_ *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
-	if clone, ok := method.Body.(*types.CloneVM_Task); ok && clone.Spec.Config != nil {
-		h.lock.Lock()
-		h.notes[clone.Folder.Value+"/"+clone.Name] = clone.Spec.Config.Annotation
-		h.lock.Unlock()
+func (h *hypervisor) called(ctx *simulator.Context, method *simulator.Method) (mo.Reference, types.BaseMethodFault) {
+	clone, ok := method.Body.(*types.CloneVM_Task)
+	if !ok {
+		return nil, nil
 	}
+	notes := ""
+	if source, found := ctx.Map.Get(clone.This).(*simulator.VirtualMachine); found && source.Config != nil {
+		notes = source.Config.Annotation
+	}
+	if clone.Spec.Config != nil && clone.Spec.Config.Annotation != "" {
+		notes = clone.Spec.Config.Annotation
+	}
+	h.lock.Lock()
+	h.notes[clone.Folder.Value+"/"+clone.Name] = notes
+	h.lock.Unlock()
 	return nil, nil
 }
 
-// noted gives a new clone the notes that were asked for; nobody else knows it yet.
+// noted gives a new clone the notes that were asked for, else those of what it was cloned from; nobody else knows it yet.
 func (h *hypervisor) noted(vm *simulator.VirtualMachine) {
 	if vm == nil || vm.Parent == nil {
 		return

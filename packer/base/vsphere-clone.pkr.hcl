@@ -44,8 +44,9 @@ source "vsphere-clone" "rocky9" {
 
   vm_name       = var.image_name
   resource_pool = var.resource_pool
-  # Packer can write no custom attributes: until they are set, the notes tell whose this is.
-  notes = jsonencode(merge(var.run_tags, var.tags))
+  # Packer can write no custom attributes: until they are set, the notes tell whose this is. A clone of it has them, too, and
+  # another name.
+  notes = jsonencode(merge(var.run_tags, var.tags, { "sre:machine" = var.image_name }))
   CPUs  = var.cpus
   RAM   = var.memory_mib
   configuration_parameters = {

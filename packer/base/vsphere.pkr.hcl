@@ -46,7 +46,7 @@ source "vsphere-iso" "rocky9" {
   folder         = var.folder
 
   vm_name              = var.image_name
-  notes                = jsonencode(var.tags)
+  notes                = jsonencode(merge(var.tags, { "sre:machine" = var.image_name }))
   guest_os_type        = "rhel9_64Guest"
   firmware             = "efi-secure"
   CPUs                 = 2

@@ -102,7 +102,17 @@ async fn ends(workspace: &Workspace, name: &str, from: Option<(String, String)>)
     let state = workspace.state(name);
     let to = env.state_place();
     let region = to.as_ref().map(|to| to.region.clone()).or_else(|| env.aws.as_ref().map(|aws| aws.region.clone()));
-    let region = region.unwrap_or_default();
+    let region = match (region.or_else(|| std::env::var("AWS_REGION").ok()), &from) {
+        (Some(region), _) => region,
+        (None, None) => String::new(),
+        (None, Some(_)) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!("nothing tells the region of the bucket that `{name}` is in"),
+            )
+            .hint("set AWS_REGION to it, then the same command again"));
+        }
+    };
     let partition = env.aws.as_ref().map_or_else(|| partition_of(&region).to_owned(), |aws| aws.partition.clone());
     let from = from.map(|(bucket, prefix)| StatePlace { bucket, prefix, region, partition });
     match (from, to) {

@@ -21,9 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Prints those of its arguments that answer: to a ping, or, where nothing lets one through, to the question who has them.
 /// An address that was known before tells nothing by that: its machine may just have gone.
 const WHO_ANSWERS: &str = r#"
+command -v ip >/dev/null && command -v ping >/dev/null || { echo "there is no ip or no ping" >&2; exit 3; }
 for address; do
   (
-    known=$(ip neigh show to "$address" 2>/dev/null)
+    known=$(ip neigh show to "$address" 2>/dev/null | grep lladdr)
     if ping -c 1 -W 1 "$address" >/dev/null 2>&1; then
       echo "$address"
     elif [ -z "$known" ] && ip neigh show to "$address" 2>/dev/null | grep -q lladdr; then

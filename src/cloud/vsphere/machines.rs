@@ -36,6 +36,9 @@ const PATHS: [&str; 10] = [
     "customValue",
 ];
 
+/// In notes: the name of the machine or template that they are of. A clone has those of its template, and another name.
+const NOTED: &str = "sre:machine";
+
 /// How long a task may take, and how often it is asked for.
 const TASK: Duration = Duration::from_secs(30 * 60);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -60,7 +63,7 @@ impl Seen {
     fn read(object: &Object, fields: &attributes::Fields) -> Self {
         let memory = object.text("config.hardware.memoryMB").parse::<u32>().unwrap_or_default().div_ceil(1024);
         let size = Size { cpus: object.text("config.hardware.numCPU").parse().unwrap_or_default(), memory_gib: memory };
-        let mut tags: Tags = serde_json::from_str(object.text("config.annotation")).unwrap_or_default();
+        let mut tags = noted(object.text("config.annotation"), object.text("name"));
         tags.extend(fields.read(object.children("customValue")));
         Self {
             reference: object.reference.clone(),
@@ -100,6 +103,12 @@ impl Seen {
             snapshots: vec![],
         }
     }
+}
+
+/// What the notes of a machine tell, if they are its own.
+fn noted(notes: &str, name: &str) -> Tags {
+    let mut tags: Tags = serde_json::from_str(notes).unwrap_or_default();
+    if tags.remove(NOTED).is_some_and(|of| of == name) { tags } else { Tags::new() }
 }
 
 impl Vsphere {
@@ -165,6 +174,8 @@ impl Vsphere {
         let address = self.wanted.addresses.for_image(true).map(|address| address.to_string()).unwrap_or_default();
         let mut tags = machine.tags.clone();
         tags.insert(TAG_MADE_OF.to_owned(), machine.image.clone());
+        let mut notes = tags.clone();
+        notes.insert(NOTED.to_owned(), machine.token.clone());
         let guestinfo = [
             (METADATA, metadata::of(&self.wanted, &machine.token, "image-check", &address)),
             ("guestinfo.userdata", metadata::user_data(&self.wanted, &machine.user, &machine.public_key)),
@@ -175,7 +186,7 @@ impl Vsphere {
             pool: self.resource_pool().await?,
             datastore: self.datastore().await?,
             size,
-            notes: &json!(tags).to_string(),
+            notes: &json!(notes).to_string(),
             guestinfo: &guestinfo,
         });
         let made = self.task("CloneVM_Task", &template.reference, &arguments, &doing).await?;
@@ -319,6 +330,16 @@ fn clone_arguments(order: &Order<'_>) -> String {
 mod tests {
     use super::*;
     use crate::cloud::vsphere::xml;
+
+    #[test]
+    fn notes_that_a_clone_has_of_its_template_tell_nothing_of_the_clone() {
+        let notes = json!({ "sre:environment": "5b1e7c1f", "sre:machine": "dev-base-1" }).to_string();
+
+        assert_eq!(noted(&notes, "dev-base-1"), Tags::from([("sre:environment".to_owned(), "5b1e7c1f".to_owned())]));
+        assert_eq!(noted(&notes, "server-1"), Tags::new());
+        assert_eq!(noted(r#"{"sre:environment":"5b1e7c1f"}"#, "server-1"), Tags::new());
+        assert_eq!(noted("of somebody's hand", "server-1"), Tags::new());
+    }
 
     #[test]
     fn a_task_that_failed_tells_its_fault() {

@@ -7,18 +7,27 @@ use crate::failure::Failure;
 use crate::identity::TAG_ENVIRONMENT;
 
 impl Vsphere {
-    /// The rules of the environment with these tags.
+    /// The rules of the environment with these tags, in whichever cluster of the datacenter: the file may name another one
+    /// now. The id is that of the cluster and the key there.
     pub(super) async fn rules_of(&self, tags: &Tags) -> Result<Vec<Thing>, Failure> {
-        let (Some(short), Some(cluster)) = (short_id(tags), self.cluster().await?) else { return Ok(vec![]) };
-        let objects = self.properties(&[cluster], &["configurationEx"]).await?;
-        let rules = objects.first().map(|object| object.children("configurationEx")).unwrap_or_default();
-        let rules = rules.iter().filter(|element| element.name == "rule");
-        let read = rules.map(|rule| (rule.text_at(&["key"]).to_owned(), rule.text_at(&["name"]).to_owned()));
-        Ok(read.filter(|(_, name)| is_of(name, &short)).map(|(id, name)| thing(id, name)).collect())
+        let Some(short) = short_id(tags) else { return Ok(vec![]) };
+        let mut found = Vec::new();
+        for cluster in self.every("ClusterComputeResource", &["configurationEx"]).await? {
+            for rule in cluster.children("configurationEx").iter().filter(|element| element.name == "rule") {
+                let (key, name) = (rule.text_at(&["key"]), rule.text_at(&["name"]));
+                if is_of(name, &short) {
+                    found.push(thing(format!("{}/{key}", cluster.reference.id), name.to_owned()));
+                }
+            }
+        }
+        Ok(found)
     }
 
-    pub(super) async fn remove_rule(&self, key: &str, name: &str) -> Result<(), Failure> {
-        let Some(cluster) = self.cluster().await? else { return Ok(()) };
+    pub(super) async fn remove_rule(&self, id: &str, name: &str) -> Result<(), Failure> {
+        let Some((cluster, key)) = id.split_once('/') else {
+            return Err(Failure::bug(format!("`{id}` is no placement rule of a cluster")));
+        };
+        let cluster = Reference::new("ClusterComputeResource", cluster);
         let arguments = format!(
             "<spec xsi:type=\"ClusterConfigSpecEx\"><rulesSpec><operation>remove</operation>\
              <removeKey xsi:type=\"xsd:int\">{}</removeKey></rulesSpec></spec><modify>true</modify>",

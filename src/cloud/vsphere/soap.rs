@@ -202,10 +202,16 @@ impl Service {
         request.send().await.map_err(|error| self.no_answer(&error))
     }
 
-    /// An answer as JSON; `Null` where it is none.
+    /// An answer as JSON; `Null` where it is empty, and of a refusal that is no JSON.
     pub async fn json(&self, answer: Response) -> Result<serde_json::Value, Failure> {
+        let refused = !answer.status().is_success();
         let text = answer.text().await.map_err(|error| self.no_answer(&error))?;
-        Ok(serde_json::from_str(&text).unwrap_or_default())
+        match serde_json::from_str(&text) {
+            Ok(value) => Ok(value),
+            Err(_) if refused || text.trim().is_empty() => Ok(serde_json::Value::Null),
+            Err(error) => Err(Failure::new(Exit::Platform, format!("`{}` is no vCenter", self.server))
+                .because(format!("what its REST service answers is no JSON: {error}"))),
+        }
     }
 
     /// Calls a method of `this` with these arguments, written as XML; gives the response.

@@ -9,6 +9,7 @@ use super::rules::short_id;
 use super::soap::Service;
 use crate::cloud::{Tags, Thing, ThingKind, Whose};
 use crate::failure::{Class, Exit, Failure};
+use crate::identity::TAG_ENVIRONMENT;
 
 /// Below this lies what is asked for; vCenters have it since 6.5.
 const TAGGING: &str = "/rest/com/vmware/cis/tagging";
@@ -25,8 +26,13 @@ pub struct Tagged {
 impl Vsphere {
     /// What carries the tag of the environment with these tags, and the tag itself.
     pub(super) async fn tagged(&self, tags: &Tags) -> Result<Tagged, Failure> {
-        let Some(short) = short_id(tags).filter(|_| self.wanted.tags) else { return Ok(Tagged::default()) };
-        let session = self.service.rest().await?;
+        let (Some(short), Some(id)) = (short_id(tags), tags.get(TAG_ENVIRONMENT)) else { return Ok(Tagged::default()) };
+        let session = match self.service.rest().await {
+            Ok(session) => session,
+            // Where the file wants no tags, an account that may not use them is right; there may be those of an earlier file.
+            Err(failure) if !self.wanted.tags && failure.exit() == Exit::Missing => return Ok(Tagged::default()),
+            Err(failure) => return Err(failure),
+        };
         let mut found = Tagged::default();
         for category in texts(&session.ask(Method::GET, "/category", None).await?) {
             let known = session.ask(Method::GET, &format!("/category/id:{category}"), None).await?;
@@ -34,23 +40,32 @@ impl Vsphere {
             if !is_of(&name, &short) {
                 continue;
             }
-            let listed = format!("/tag/id:{category}?~action=list-tags-for-category");
-            for tag in texts(&session.ask(Method::POST, &listed, Some(json!({}))).await?) {
-                let on = format!("/tag-association/id:{tag}?~action=list-attached-objects");
-                let carriers = session.ask(Method::POST, &on, Some(json!({}))).await?;
-                let ids = carriers.as_array().into_iter().flatten().filter_map(|one| one["id"].as_str());
-                found.carriers.extend(ids.map(str::to_owned));
-                found.things.push(thing(ThingKind::Tag, tag, &name));
+            for tag in session.tags_in(&category).await? {
+                let known = session.ask(Method::GET, &format!("/tag/id:{tag}"), None).await?;
+                // Somebody else may have put a tag of their own there: then the category stays.
+                if known["name"].as_str() == Some(id) {
+                    found.carriers.extend(session.carriers(&tag).await?);
+                    found.things.push(thing(ThingKind::Tag, tag, &name));
+                }
             }
             found.things.push(thing(ThingKind::TagCategory, category, &name));
         }
         Ok(found)
     }
 
-    /// Removes a tag or a category; one that is gone is fine.
+    /// Removes a tag that nothing carries any more, or a category without a tag; one that is gone is fine.
     pub(super) async fn remove_tag(&self, thing: &Thing) -> Result<(), Failure> {
-        let what = if thing.kind == ThingKind::Tag { "tag" } else { "category" };
         let session = self.service.rest().await?;
+        let (what, held) = match thing.kind {
+            ThingKind::Tag => ("tag", session.carriers(&thing.id).await?.len()),
+            _ => ("category", session.tags_in(&thing.id).await?.len()),
+        };
+        if held > 0 {
+            let by = if what == "tag" { "things carry it" } else { "tags are in it" };
+            return Err(Failure::new(Exit::Platform, format!("removing the {what} of `{}`: it is in use", thing.name))
+                .class(Class::Conflict)
+                .because(format!("{held} {by}")));
+        }
         session.ask(Method::DELETE, &format!("/{what}/id:{}", thing.id), None).await.map(drop)
     }
 }
@@ -76,6 +91,18 @@ impl<'a> Rest<'a> {
         }
     }
 
+    async fn tags_in(&self, category: &str) -> Result<Vec<String>, Failure> {
+        let listed = format!("/tag/id:{category}?~action=list-tags-for-category");
+        Ok(texts(&self.ask(Method::POST, &listed, Some(json!({}))).await?))
+    }
+
+    /// Ids of the objects that carry a tag.
+    async fn carriers(&self, tag: &str) -> Result<Vec<String>, Failure> {
+        let on = format!("/tag-association/id:{tag}?~action=list-attached-objects");
+        let carriers = self.ask(Method::POST, &on, Some(json!({}))).await?;
+        Ok(carriers.as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()).map(str::to_owned).collect())
+    }
+
     /// The value of an answer; `Null` of what is gone.
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
         let doing = format!("{method} {path}");
@@ -86,7 +113,7 @@ impl<'a> Rest<'a> {
         }
         let answer = self.service.sent(request).await?;
         match (answer.status(), self.service.json(answer).await?) {
-            (StatusCode::NOT_FOUND, _) => Ok(Value::Null),
+            (StatusCode::NOT_FOUND, _) if path.contains("/id:") => Ok(Value::Null),
             (status, value) if status.is_success() => {
                 Ok(if value["value"].is_null() { value } else { value["value"].clone() })
             }

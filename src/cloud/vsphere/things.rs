@@ -21,9 +21,9 @@ struct Folder {
 
 impl Vsphere {
     pub(super) async fn everything(&self, tags: &Tags) -> Result<Vec<Thing>, Failure> {
-        let folders: Vec<Folder> =
-            self.folders().await?.into_iter().filter(|folder| holds(&folder.tags, tags)).collect();
         let tagged = self.tagged(tags).await?;
+        let is_ours = |folder: &Folder| holds(&folder.tags, tags) || tagged.carriers.contains(&folder.id);
+        let folders: Vec<Folder> = self.folders().await?.into_iter().filter(is_ours).collect();
         let mut things = vec![];
         for seen in self.all_machines().await? {
             if holds(&seen.tags, tags) || tagged.carriers.contains(&seen.reference.id) {

@@ -120,8 +120,8 @@ resource "vsphere_virtual_machine" "node" {
 
   lifecycle {
     # What a template left in the notes tells of the template; what is told at the first boot counts there only, and the
-    # provider would restart a machine to tell it again.
-    ignore_changes = [annotation, extra_config]
+    # provider would restart a machine to tell it again. For other firmware or hardware it would switch off all at once.
+    ignore_changes = [annotation, extra_config, efi_secure_boot_enabled, hardware_version]
 
     precondition {
       condition     = var.secure_boot != true || data.vsphere_virtual_machine.template[each.value.template].firmware == "efi"
