@@ -26,6 +26,8 @@ pub const TAG_NODE: &str = "sre:node";
 pub const TAG_FINGERPRINT: &str = "sre:fingerprint";
 /// `base` or `node`.
 pub const TAG_IMAGE: &str = "sre:image";
+/// What is temporary, of the build of which image.
+pub const TAG_BUILD: &str = "sre:build";
 /// The image that an image was built from.
 pub const TAG_PARENT: &str = "sre:parent";
 /// The RKE2 release in an image.

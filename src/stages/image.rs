@@ -13,7 +13,9 @@ use crate::artifact::{Image, Reach};
 use crate::cloud::{BuildNetwork, FoundImage, FoundMachine, MachineState, NewMachine, Tags};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::identity::{TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_PARENT, TAG_RKE2, TAG_STATE};
+use crate::identity::{
+    TAG_BUILD, TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_PARENT, TAG_RKE2, TAG_STATE,
+};
 use crate::node::Look;
 use crate::stages::console::{BOOT, pinned_keys};
 use crate::stages::infrastructure::{own, tool_cx};
@@ -23,8 +25,6 @@ use crate::tools::packer;
 
 const READY: &str = "ready";
 const BUILDING: &str = "building";
-/// The tag of everything temporary that an image's build makes.
-const TAG_BUILD: &str = "sre:build";
 
 /// How one of the images is made.
 pub struct Recipe<'a> {

@@ -87,6 +87,9 @@ class Vcenter(unittest.TestCase):
         [tag] = [one["values"]["id"] for one in modules["module.network"] if one["type"] == "vsphere_tag"]
         told = [(one["tags"], one["efi_secure_boot_enabled"], one["hardware_version"], one["firmware"]) for one in machines]
         self.assertEqual([([tag], True, 19, "efi")] * 2, told)
+        policies = {one["storage_policy_id"] for one in machines} | {one["disk"][0]["storage_policy_id"] for one in machines}
+        self.assertEqual(1, len(policies))
+        self.assertTrue(policies.pop())
         self.tofu(where, "plan", "-detailed-exitcode", "-no-color")
         self.tofu(where, "destroy", "-auto-approve", "-no-color")
         self.assertEqual(self.before, self.inventory())

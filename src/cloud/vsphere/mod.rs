@@ -34,7 +34,8 @@ use crate::cloud::{
 use crate::environment;
 use crate::failure::Failure;
 use crate::identity::{
-    TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_NODE, TAG_PARENT, TAG_RKE2, TAG_STATE,
+    TAG_BUILD, TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_NODE,
+    TAG_PARENT, TAG_RKE2, TAG_STATE,
 };
 
 pub use preflight::PRIVILEGES;
@@ -44,8 +45,21 @@ pub use soap::Credentials;
 pub const TAG_MADE_OF: &str = "sre:made-of";
 
 /// Every attribute that is set somewhere, for who defines them beforehand.
-pub const ATTRIBUTES: [&str; 9] =
-    [TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_MADE_OF, TAG_NAME, TAG_NODE, TAG_PARENT, TAG_RKE2, TAG_STATE];
+pub const ATTRIBUTES: [&str; 13] = [
+    TAG_BUILD,
+    TAG_CLASS,
+    TAG_CREATED_BY,
+    TAG_ENVIRONMENT,
+    TAG_EXPIRES,
+    TAG_FINGERPRINT,
+    TAG_IMAGE,
+    TAG_MADE_OF,
+    TAG_NAME,
+    TAG_NODE,
+    TAG_PARENT,
+    TAG_RKE2,
+    TAG_STATE,
+];
 
 /// One datacenter of a vCenter.
 #[derive(Debug)]
@@ -200,6 +214,9 @@ impl Cloud for Vsphere {
         let below = match resource_type {
             "vsphere_folder" => text("path").to_owned(),
             "vsphere_virtual_machine" => format!("{}/{}", text("folder"), text("name")),
+            // The provider imports a category by its name, and a tag by both names.
+            "vsphere_tag_category" => return self.category(text("name")).await,
+            "vsphere_tag" => return self.tag_of(text("category_id"), text("name")).await,
             _ => return Ok(None),
         };
         let path = format!("{}/vm/{below}", self.wanted.datacenter);

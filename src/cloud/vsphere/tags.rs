@@ -53,6 +53,34 @@ impl Vsphere {
         Ok(found)
     }
 
+    /// The name of a category, if there is one of it.
+    pub(super) async fn category(&self, name: &str) -> Result<Option<String>, Failure> {
+        let session = self.service.rest().await?;
+        for category in texts(&session.ask(Method::GET, "/category", None).await?) {
+            let known = session.ask(Method::GET, &format!("/category/id:{category}"), None).await?;
+            if known["name"].as_str() == Some(name) {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A tag in a category, in the form in which the provider imports it.
+    pub(super) async fn tag_of(&self, category: &str, name: &str) -> Result<Option<String>, Failure> {
+        if category.is_empty() {
+            return Ok(None);
+        }
+        let session = self.service.rest().await?;
+        let known = session.ask(Method::GET, &format!("/category/id:{category}"), None).await?;
+        for tag in session.tags_in(category).await? {
+            let told = session.ask(Method::GET, &format!("/tag/id:{tag}"), None).await?;
+            if told["name"].as_str() == Some(name) {
+                return Ok(Some(json!({ "category_name": known["name"], "tag_name": name }).to_string()));
+            }
+        }
+        Ok(None)
+    }
+
     /// Removes a tag that nothing carries any more, or a category without a tag; one that is gone is fine.
     pub(super) async fn remove_tag(&self, thing: &Thing) -> Result<(), Failure> {
         let session = self.service.rest().await?;
