@@ -222,9 +222,9 @@ mod tests {
     fn one_resource_of_a_type_can_be_protected_without_the_others() {
         let replaced = plan("aws_instance", "replace", "");
 
-        let failure = replaced.refuse_to_destroy(&["aws_instance.node".to_owned()]).expect_err("refused");
+        let failure = replaced.refuse_to_destroy(&["aws_instance.node".to_owned()], None).expect_err("refused");
 
         assert_eq!(failure.causes(), ["no apply destroys or replaces a node, the network or the load balancer"]);
-        replaced.refuse_to_destroy(&["aws_instance.jump".to_owned()]).expect("another one is protected");
+        replaced.refuse_to_destroy(&["aws_instance.jump".to_owned()], None).expect("another one is protected");
     }
 }
