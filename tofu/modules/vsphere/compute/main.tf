@@ -43,19 +43,6 @@ data "vsphere_custom_attribute" "this" {
   name = each.key
 }
 
-data "vsphere_tag_category" "this" {
-  count = var.tagged ? 1 : 0
-
-  name = "sre-${var.name}-${local.short_id}"
-}
-
-data "vsphere_tag" "this" {
-  count = var.tagged ? 1 : 0
-
-  name        = var.environment_id
-  category_id = data.vsphere_tag_category.this[0].id
-}
-
 data "vsphere_virtual_machine" "template" {
   for_each = local.templates
 
@@ -113,7 +100,7 @@ resource "vsphere_virtual_machine" "node" {
 
   custom_attributes = { for name, value in each.value.attributes : data.vsphere_custom_attribute.this[name].id => value }
 
-  tags = data.vsphere_tag.this[*].id
+  tags = var.tag_ids
 
   wait_for_guest_net_timeout  = var.guest_net_timeout
   wait_for_guest_net_routable = false

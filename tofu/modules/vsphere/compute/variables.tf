@@ -97,10 +97,10 @@ variable "hardware_version" {
   }
 }
 
-variable "tagged" {
-  description = "Whether the machines carry the tag that the network module made for the environment."
-  type        = bool
-  default     = false
+variable "tag_ids" {
+  description = "Ids of vCenter tags for the machines, such as the network module's."
+  type        = list(string)
+  default     = []
 }
 
 variable "guest_net_timeout" {

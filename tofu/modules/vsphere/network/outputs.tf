@@ -12,3 +12,8 @@ output "network_id" {
   description = "Managed object id of the port group."
   value       = data.vsphere_network.this.id
 }
+
+output "tag_ids" {
+  description = "Ids of the environment's tags, for its machines; none unless `tagged`."
+  value       = vsphere_tag.this[*].id
+}
