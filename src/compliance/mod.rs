@@ -9,6 +9,7 @@
 //! instead of seconds of disk. The rules that need the walk are `NotLookedAt` in it and are looked at in a deep check.
 
 mod catalogue;
+mod class;
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -21,6 +22,7 @@ mod system;
 mod wording;
 
 pub use catalogue::{Catalogue, Check, Rule};
+pub use class::Class;
 pub use observation::{Depth, QUESTION};
 pub use published::{Published, Severity};
 pub use report::{Finding, Report, Status};

@@ -54,8 +54,9 @@ const DEEP: &str = r#"local_roots() {
     grep -v -E '^/(proc|sys|dev|run/k3s|run/user|run/credentials|var/lib/(rancher|kubelet))(/|$)'
 }
 echo "walked yes"
-find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin /usr/lib /usr/lib64 -xdev -type f -perm /022 \
-  2>/dev/null | head -n 20 | sed 's/^/writable /'
+find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin -xdev -type f -perm /022 2>/dev/null |
+  head -n 20 | sed 's/^/writable-command /'
+find /usr/lib /usr/lib64 -xdev -type f -perm /022 2>/dev/null | head -n 20 | sed 's/^/writable-library /'
 for root in $(local_roots); do
   find "$root" -xdev \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) -prune -o \
     -type d -perm -0002 ! -perm -1000 -print 2>/dev/null
@@ -125,7 +126,7 @@ impl Catalogue {
                 Check::Sysctl { key, .. } => {
                     let _ = write!(keys, " {}", quote(&parameter_path(key)));
                 }
-                Check::Mode { path, .. } => {
+                Check::Mode { path, .. } | Check::Owner { path, .. } if !paths.contains(&quote(path)) => {
                     let _ = write!(paths, " {}", quote(path));
                 }
                 Check::Unit { name, .. } => {
@@ -135,6 +136,8 @@ impl Catalogue {
                     let _ = write!(files, " {}", quote(path));
                 }
                 Check::Sshd { .. }
+                | Check::Mode { .. }
+                | Check::Owner { .. }
                 | Check::Key { .. }
                 | Check::Fact(_)
                 | Check::Package { .. }
