@@ -118,11 +118,13 @@ fn every_case_is_of_rules_that_something_looks_at() {
     }
 }
 
-/// Cases that break one rule are not of one wave.
+/// Cases that break one rule, or are mended alike, are not of one wave.
 fn waves(cases: &[Case]) -> Vec<Vec<&Case>> {
     let mut waves: Vec<Vec<&Case>> = vec![vec![]; WAVES];
     for (at, case) in cases.iter().enumerate() {
-        let is_free = |wave: &Vec<&Case>| wave.iter().all(|other| other.rules.is_disjoint(&case.rules));
+        let is_free = |wave: &Vec<&Case>| {
+            wave.iter().all(|other| other.rules.is_disjoint(&case.rules) && other.good != case.good)
+        };
         let count = waves.len();
         match (0..count).map(|step| (at + step) % count).find(|wave| is_free(&waves[*wave])) {
             Some(wave) => waves[wave].push(case),

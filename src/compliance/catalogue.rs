@@ -23,6 +23,8 @@ pub enum Check {
     Mode { path: String, limit: u32 },
     /// A file or folder of root, or of root's group.
     Owner { path: String, whose: Whose },
+    /// A file that is there, or is not.
+    File { path: String, exists: bool },
     /// Lines among the audit rules on disk.
     AuditLines { lines: Vec<String> },
     /// One of the checks that are no list.
@@ -124,6 +126,7 @@ pub enum Fact {
     NoExecute,
     SelinuxEnforces,
     AuditRulesLoaded,
+    RepositoriesSigned,
 }
 
 /// One thing to check; it may fulfil several rules, and a rule may need several.
@@ -136,9 +139,9 @@ pub struct Rule {
 }
 
 impl Check {
-    /// Whether it is about mode and owner of one file: the role sets them together, and rules want them one by one.
+    /// Whether it is about mode, owner or presence of one file: the role sets them together, and rules want them one by one.
     fn is_of_a_file(&self) -> bool {
-        matches!(self, Self::Mode { .. } | Self::Owner { .. })
+        matches!(self, Self::Mode { .. } | Self::Owner { .. } | Self::File { .. })
     }
 }
 
@@ -200,6 +203,9 @@ impl Catalogue {
             checks.extend(published.rest().map(|rest| Check::Unchecked { why: format!("not looked at: {rest}") }));
             if audited.contains(&published.id) {
                 checks.push(Check::Fact(Fact::AuditRulesLoaded));
+            }
+            if published.id == "CIS-7.2.8" {
+                checks.push(Check::Fact(Fact::HomesExist));
             }
             catalogue.rules.extend(checks.into_iter().map(rule));
         }

@@ -34,7 +34,7 @@ impl Catalogue {
             for id in &rule.ids {
                 let excepted = self.exceptions.get(id).cloned();
                 let wanted = if wanted.is_empty() { rule.what.clone() } else { wanted.clone() };
-                report.add(id, &Finding { status, observed: observed.clone(), wanted, excepted });
+                report.add(id, &Finding { status, observed: observed.clone(), wanted, excepted, waived: None });
             }
         }
         report
@@ -52,6 +52,7 @@ fn judged(check: &Check, seen: &Seen<'_>) -> Verdict {
         Check::Setting { file, key, value } => setting(seen, *file, key, value),
         Check::Mode { path, limit } => mode(seen, path, *limit),
         Check::Owner { path, whose } => owner(seen, path, *whose),
+        Check::File { path, exists } => presence(seen, path, *exists),
         Check::AuditLines { lines } => audit_lines(seen, lines),
         Check::Single(single) => self::single(seen, *single),
         Check::Package { name, installed } => system::package(seen, name, *installed),
@@ -173,6 +174,15 @@ fn file(seen: &Seen<'_>, path: &str, wanted: String, good: &dyn Fn(FileMode) -> 
         None if seen.all("absent").contains(&path) => (Status::NotApplicable, format!("{path} does not exist"), wanted),
         None => (Status::Unknown, format!("nothing was read of {path}"), wanted),
         Some(found) => (passes(good(*found)), written_mode(path, *found), wanted),
+    }
+}
+
+fn presence(seen: &Seen<'_>, path: &str, exists: bool) -> Verdict {
+    let wanted = format!("{path} {}", if exists { "exists" } else { "does not exist" });
+    match (seen.modes.contains_key(path), seen.all("absent").contains(&path)) {
+        (true, _) => (passes(exists), format!("{path} exists"), wanted),
+        (false, true) => (passes(!exists), format!("{path} does not exist"), wanted),
+        (false, false) => (Status::Unknown, format!("nothing was read of {path}"), wanted),
     }
 }
 

@@ -19,6 +19,7 @@ mod published;
 mod report;
 mod role;
 mod system;
+mod waiver;
 mod wording;
 
 pub use catalogue::{Catalogue, Check, Rule};
@@ -26,3 +27,4 @@ pub use class::Class;
 pub use observation::{Depth, QUESTION};
 pub use published::{Published, Severity};
 pub use report::{Finding, Report, Status};
+pub use waiver::Waived;

@@ -83,6 +83,7 @@ awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc
   [ -z "$home" ] || stat -c 'home %g %n' "$home" 2>/dev/null
 done
 some /etc/sudoers /etc/sudoers.d/* | lines sudoers
+some /etc/yum.repos.d/*.repo | grep -i '^[[:space:]]*gpgcheck' | sed 's/^/repository /'
 for root in $(local_roots); do
   find "$root" -xdev -ignore_readdir_race \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) \
     -prune -o \( \( -nouser -printf 'unowned %p\n' \) , \( -nogroup -printf 'ungrouped %p\n' \) , \
@@ -126,7 +127,8 @@ impl Catalogue {
                 Check::Sysctl { key, .. } => {
                     let _ = write!(keys, " {}", quote(&parameter_path(key)));
                 }
-                Check::Mode { path, .. } | Check::Owner { path, .. } if !paths.contains(&quote(path)) => {
+                Check::Mode { path, .. } | Check::Owner { path, .. } | Check::File { path, .. }
+                    if !paths.contains(&quote(path)) => {
                     let _ = write!(paths, " {}", quote(path));
                 }
                 Check::Unit { name, .. } => {
@@ -138,6 +140,7 @@ impl Catalogue {
                 Check::Sshd { .. }
                 | Check::Mode { .. }
                 | Check::Owner { .. }
+                | Check::File { .. }
                 | Check::Key { .. }
                 | Check::Fact(_)
                 | Check::Package { .. }
@@ -155,8 +158,8 @@ impl Catalogue {
         }
         let _ = writeln!(
             text,
-            "for file in{keys}; do if [ -r \"$file\" ] && IFS= read -r value <\"$file\"; then echo \"sysctl $file $value\"; fi; \
-             [ -e \"$file\" ] || echo \"absent $file\"; done"
+            "grep -s -H ''{keys} | sed 's/:/ /; s/^/sysctl /'\n\
+             for file in{keys}; do [ -e \"$file\" ] || echo \"absent $file\"; done"
         );
         let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
         let _ = writeln!(text, "for file in{paths}; do [ -e \"$file\" ] || echo \"absent $file\"; done");

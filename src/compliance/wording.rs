@@ -57,6 +57,10 @@ fn one(conjunct: &str) -> Option<Vec<Check>> {
             let (key, value) = setting.split_once('=')?;
             Check::Key { path: path.to_owned(), key: key.to_owned(), value: value.to_owned() }
         }
+        ["/etc/yum.repos.d/*.repo", "gpgcheck=1"] => Check::Fact(Fact::RepositoriesSigned),
+        [path, state @ ("exists" | "absent")] if is_file(path) => {
+            Check::File { path: path.to_owned(), exists: state == "exists" }
+        }
         [ref paths @ .., "mode", "<=", limit] => return modes(paths, limit),
         [ref paths @ .., "owner", "0" | "root"] => return owners(paths, Whose::User),
         [ref paths @ .., "group", "0" | "root"] => return owners(paths, Whose::Group),

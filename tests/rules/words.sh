@@ -61,10 +61,14 @@ unmasked() { systemctl --quiet unmask "$1"; }
 # What the kernel was started with, and what it will be.
 argument() {
   no_argument "${1%%=*}"
-  sed -i "s|\$| $1|" /run/lab/cmdline
+  printf '%s %s\n' "$(cat /run/lab/cmdline)" "$1" >/run/lab/cmdline
   argument_later "$1"
 }
-no_argument() { sed -i -E "s/ $1(=[^ ]*)?( |\$)/\\2/g" /run/lab/cmdline && no_argument_later "$1"; }
+no_argument() {
+  # The same file, as another one would not be what is bound.
+  printf '%s\n' "$(sed -E "s/ $1(=[^ ]*)?( |\$)/\\2/g" /run/lab/cmdline)" >/run/lab/cmdline
+  no_argument_later "$1"
+}
 argument_later() { no_argument_later "${1%%=*}" && sed -i "/^options /s|\$| $1|" /boot/loader/entries/*.conf; }
 no_argument_later() { sed -i -E "/^options /s/ $1(=[^ ]*)?( |\$)/\\2/g" /boot/loader/entries/*.conf; }
 
@@ -72,7 +76,7 @@ no_argument_later() { sed -i -E "/^options /s/ $1(=[^ ]*)?( |\$)/\\2/g" /boot/lo
 mounted() { mounted_now "$1" "$2" && mounted_later "$1" "$2"; }
 mounted_now() {
   mkdir -p "$1"
-  grep -q " $1 " /proc/self/mountinfo || mount --bind "$1" "$1"
+  grep -q " $1 " /proc/self/mountinfo || { mount --bind "$1" "$1" && mount --make-private "$1"; }
   mount -o "remount,bind,$2" "$1"
 }
 mounted_later() { line /etc/fstab "^none $1 " "none $1 none bind,$2 0 0"; }
