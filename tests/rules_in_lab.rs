@@ -144,26 +144,32 @@ fn variable(name: &str) -> PathBuf {
     PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("`{name}` is not set: run tests/rules-in-lab")))
 }
 
+/// Every machine of the lab, by name, and the connections to them.
+fn machines(user: &str) -> (Connections, Access) {
+    let (machines, dir) = (variable("SRE_TEST_MACHINES"), variable("SRE_TEST_DIR"));
+    let reach = |machine: &Path| Reach {
+        machine: format!("i-{}", machine.file_name().expect("a name").to_string_lossy()),
+        role: Some(Role::Server),
+        address: std::fs::read_to_string(machine.join("ip")).expect("an address").trim().to_owned(),
+        port: 22,
+        user: user.to_owned(),
+        host_keys: console_host_keys(&std::fs::read_to_string(machine.join("console.log")).expect("a console")),
+        jump: None,
+    };
+    let nodes = std::fs::read_dir(machines).expect("machines").map(|entry| {
+        let entry = entry.expect("a machine");
+        (NodeName(entry.file_name().to_string_lossy().into_owned()), reach(&entry.path()))
+    });
+    let access = Access { nodes: nodes.collect(), unreached: BTreeMap::new(), jump: None };
+    let key = std::fs::read(dir.join("key")).expect("a key");
+    let keys = Keys { node: Some(Secret::new(key)), jump: None };
+    (Connections::new(&dir.join("ssh"), keys, vec![]), access)
+}
+
 impl Lab {
     async fn new() -> Self {
-        let (machines, dir) = (variable("SRE_TEST_MACHINES"), variable("SRE_TEST_DIR"));
-        let machine = machines.join(MACHINE);
-        let console = std::fs::read_to_string(machine.join("console.log")).expect("a console");
-        let reach = Reach {
-            machine: format!("i-{MACHINE}"),
-            role: Some(Role::Server),
-            address: std::fs::read_to_string(machine.join("ip")).expect("an address").trim().to_owned(),
-            port: 22,
-            user: "root".to_owned(),
-            host_keys: console_host_keys(&console),
-            jump: None,
-        };
-        let name = NodeName(MACHINE.to_owned());
-        let access = Access { nodes: BTreeMap::from([(name.clone(), reach)]), unreached: BTreeMap::new(), jump: None };
-        let key = std::fs::read(dir.join("key")).expect("a key");
-        let keys = Keys { node: Some(Secret::new(key)), jump: None };
-        let connections = Connections::new(&dir.join("ssh"), keys, vec![]);
-        let connection = connections.get(&name, &access).await.expect("connected");
+        let (connections, access) = machines("root");
+        let connection = connections.get(&NodeName(MACHINE.to_owned()), &access).await.expect("connected");
         let words = std::fs::read_to_string(root().join("tests/rules/words.sh")).expect("the words");
         Self { connection, words, wrong: vec![] }
     }
@@ -243,4 +249,34 @@ async fn a_rule_passes_where_it_is_kept_and_fails_where_it_is_broken() {
         println!("{wrong}");
     }
     assert_eq!(lab.wrong.len(), 0, "so many are not as they should be");
+}
+
+/// For `benches/measurement`: the time of looking at every machine at once, as `evidence` does, and the script that is run there.
+#[tokio::test]
+#[ignore = "needs machines: run benches/measurement"]
+async fn every_machine_is_measured_at_once() {
+    let (connections, access) = machines("rocky");
+    let catalogue = catalogue(HardeningProfile::Stig);
+    let script = catalogue.script(Depth::Deep);
+    std::fs::write(variable("SRE_TEST_DIR").join("script.sh"), &script).expect("written");
+
+    let start = Instant::now();
+    let looks = access.nodes.keys().map(async |node| {
+        let connection = connections.get(node, &access).await.expect("connected");
+        let said = connection.run(&script, true).await.expect("an answer");
+        assert!(said.stdout.ends_with("end yes\n"), "{}", said.stderr);
+        catalogue.judge(&said.stdout)
+    });
+    let reports = futures_util::future::join_all(looks).await;
+
+    println!("seconds {:.3}", start.elapsed().as_secs_f64());
+    for (node, report) in access.nodes.keys().zip(&reports) {
+        println!("{node} {} of {} pass", report.count(Status::Pass), report.findings.len());
+        assert_eq!(report.findings.len(), catalogue.len());
+    }
+    let role = Catalogue::read(&root().join(Catalogue::DIR), HardeningProfile::Stig).expect("the role's rules");
+    for (node, open) in access.nodes.keys().zip(reports.iter().map(Report::open)) {
+        let held = |id: &&String| role.rules.iter().any(|rule| rule.ids.contains(id));
+        println!("{node} open of the role: {}", open.iter().filter(held).cloned().collect::<Vec<_>>().join(" "));
+    }
 }

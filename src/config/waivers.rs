@@ -41,23 +41,20 @@ fn unknown(rule: &str, profile: &str, rules: &BTreeSet<String>) -> String {
 mod tests {
     const DEV: &str = include_str!("../../environments/dev.yaml");
 
+    /// Places are told with lines from the first of the waivers.
     fn problems(waivers: &str) -> Vec<String> {
-        let lines = DEV.lines().filter(|line| !line.starts_with("hardening:")).count();
-        let kept: Vec<&str> = DEV.lines().filter(|line| !line.starts_with("hardening:")).collect();
-        let text = format!("{}\nhardening:\n  waivers:\n{waivers}", kept.join("\n"));
+        let key = "  profile: stig\n";
+        let before = DEV.find(key).map(|at| DEV[..at].lines().count()).expect("a profile") + 2;
+        let text = DEV.replacen(key, &format!("{key}  waivers:\n{waivers}"), 1);
+        let of = |line: &str| {
+            let (place, rest) = line.trim().split_once(' ').expect("a place");
+            let (row, column) = place.split_once(':').expect("a line");
+            let row: usize = row.parse().expect("a number");
+            format!("{}:{column} {}", row - before, rest.split_whitespace().collect::<Vec<_>>().join(" "))
+        };
         match crate::config::read("environments/dev.yaml", "dev", &text) {
             Ok(_) => vec![],
-            Err(failure) => {
-                let told = failure.what().lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-                // Lines are told from the first of the waivers.
-                let of = |line: &str| {
-                    let (place, rest) = line.trim().split_once(' ').expect("a place");
-                    let (row, column) = place.split_once(':').expect("a line");
-                    let row: usize = row.parse().expect("a number");
-                    format!("{}:{column} {}", row - lines - 2, rest.split_whitespace().collect::<Vec<_>>().join(" "))
-                };
-                told.iter().map(|line| of(line)).collect()
-            }
+            Err(failure) => failure.what().lines().skip(1).map(of).collect(),
         }
     }
 

@@ -100,7 +100,7 @@ prepare() {
   rpmbuild --quiet -bb --define "_topdir $CASES/build" --define '_rpmfilename %%{NAME}.rpm' --define "_rpmdir $CASES/rpms" "$spec"
   printf '[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n' >/usr/lib/systemd/system/rules-nothing.service
   systemctl daemon-reload
-  printf '#!/bin/sh\n[ "$1" != -l ] || cat %s/loaded\n' "$CASES" >/usr/sbin/auditctl
+  printf '%s\n' '#!/bin/sh' "[ \"\$1\" != -l ] || cat $CASES/loaded" >/usr/sbin/auditctl
   chmod 0755 /usr/sbin/auditctl
   : >"$CASES/loaded"
   mkdir -p /etc/audit/rules.d /var/log/audit /etc/firewalld /boot/efi
