@@ -77,13 +77,18 @@ fn the_page_of_commands_tells_of_none_that_does_not_exist() {
 
 #[test]
 fn the_page_of_evidence_counts_what_stands_behind_the_checks() {
-    let mut lines = vec!["| profile | severity | shown | stand-in | read | not testable |".to_owned(), "|---|---|---|---|---|---|".to_owned()];
+    let mut lines = vec![
+        "| profile | severity | shown | stand-in | read | not testable |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
     for profile in [HardeningProfile::Stig, HardeningProfile::Cis] {
         let rules = Published::of(profile).expect("the rules");
-        let severities = Severity::ALL.into_iter().map(Some).filter(|_| profile == HardeningProfile::Stig).chain([None]);
+        let severities =
+            Severity::ALL.into_iter().map(Some).filter(|_| profile == HardeningProfile::Stig).chain([None]);
         lines.extend(severities.map(|severity| {
             let of = |class| {
-                let is_it = |rule: &&Published| rule.class == class && severity.is_none_or(|one| rule.severity == Some(one));
+                let is_it =
+                    |rule: &&Published| rule.class == class && severity.is_none_or(|one| rule.severity == Some(one));
                 format!(" {} |", rules.iter().filter(is_it).count())
             };
             let counts = Class::ALL.map(of).concat();

@@ -71,8 +71,9 @@ fn kept(catalogue: &Catalogue) -> BTreeMap<&str, Status> {
 fn covered(profile: HardeningProfile) -> BTreeMap<String, Class> {
     let (catalogue, cases) = (catalogue(profile), cases(profile));
     let kept = kept(&catalogue);
-    let is_checked =
-        |id: &str| catalogue.rules.iter().any(|rule| rule.ids.iter().any(|one| one == id) && !is_unchecked(&rule.check));
+    let is_checked = |id: &str| {
+        catalogue.rules.iter().any(|rule| rule.ids.iter().any(|one| one == id) && !is_unchecked(&rule.check))
+    };
     let class = |id: &str| {
         let mut of_rule = cases.iter().filter(|case| case.rules.contains(id)).peekable();
         match (of_rule.peek().is_some(), kept.get(id)) {
@@ -191,7 +192,14 @@ impl Lab {
     }
 
     /// Holds what was measured against what the cases make of the machine.
-    fn hold(&mut self, of: &str, report: &Report, kept: &BTreeMap<&str, Status>, all: &BTreeSet<&str>, broken: &BTreeSet<&str>) {
+    fn hold(
+        &mut self,
+        of: &str,
+        report: &Report,
+        kept: &BTreeMap<&str, Status>,
+        all: &BTreeSet<&str>,
+        broken: &BTreeSet<&str>,
+    ) {
         for id in all {
             let finding = &report.findings[*id];
             let wanted = if broken.contains(id) { Status::Fail } else { kept[id] };

@@ -212,14 +212,23 @@ async fn last_run(common: &Common, environment: &str) -> Result<Vec<Value>, Fail
 }
 
 fn tell(screen: Screen, subject: &Subject, to: &Path, files: usize) {
-    let mut rows =
-        vec![["NODE", "PASS", "FAIL", "CAT I", "EXCEPTED", "WAIVED", "N/A", "NOT REVIEWED"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NODE", "PASS", "FAIL", "CAT I", "EXCEPTED", "WAIVED", "N/A", "NOT REVIEWED"].map(str::to_owned).to_vec(),
+    ];
     let mut nodes = BTreeMap::new();
     for node in subject.nodes.keys() {
         let scores = subject.score(node);
         let of = |severity| scores.get(&severity).copied().unwrap_or_default();
         let (all, high): (Score, Score) = (of(None), of(Some(Severity::High)));
-        let cells = [all.pass, all.fail, high.fail, all.excepted, all.waived, all.not_applicable, all.not_reviewed + all.unknown];
+        let cells = [
+            all.pass,
+            all.fail,
+            high.fail,
+            all.excepted,
+            all.waived,
+            all.not_applicable,
+            all.not_reviewed + all.unknown,
+        ];
         rows.push([vec![node.to_string()], cells.map(|count| count.to_string()).to_vec()].concat());
         nodes.insert(node, json!({ "all": all, "high": high }));
     }

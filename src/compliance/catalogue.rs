@@ -198,7 +198,9 @@ impl Catalogue {
             let mut checks = match (precise, held.contains(&published.id)) {
                 (Some(checks), _) => checks,
                 (None, true) => vec![],
-                (None, false) => published.checks().unwrap_or_else(|| vec![Check::Unchecked { why: published.unchecked() }]),
+                (None, false) => {
+                    published.checks().unwrap_or_else(|| vec![Check::Unchecked { why: published.unchecked() }])
+                }
             };
             checks.extend(published.rest().map(|rest| Check::Unchecked { why: format!("not looked at: {rest}") }));
             if audited.contains(&published.id) {

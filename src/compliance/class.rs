@@ -57,6 +57,9 @@ mod tests {
             .flat_map(|profile| Published::of(profile).expect("read"))
             .map(|rule| rule.id);
 
-        assert_eq!(published.collect::<std::collections::BTreeSet<_>>(), classes().expect("read").into_keys().collect());
+        assert_eq!(
+            published.collect::<std::collections::BTreeSet<_>>(),
+            classes().expect("read").into_keys().collect()
+        );
     }
 }

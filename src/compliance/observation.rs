@@ -120,6 +120,32 @@ impl Catalogue {
             return "exit 0".to_owned();
         }
         let mut text = QUICK.to_owned();
+        let Asked { keys, paths, units, files } = self.asked();
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "grep -s -H '' /dev/null{keys} | sed 's/:/ /; s/^/sysctl /'\n\
+             for file in{keys}; do [ -e \"$file\" ] || echo \"absent $file\"; done"
+        );
+        let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
+        let _ = writeln!(text, "for file in{paths}; do [ -e \"$file\" ] || echo \"absent $file\"; done");
+        if depth == Depth::Deep {
+            text.push_str(DEEP);
+            if !units.is_empty() {
+                text.push_str(SYSTEM);
+                let _ = writeln!(text, "for file in{files}; do some \"$file\" | lines \"key $file\"; done");
+                let _ = writeln!(
+                    text,
+                    "systemctl show --property=Names,LoadState,UnitFileState,ActiveState --{units} {UNITS}"
+                );
+            }
+        }
+        text.push_str("echo \"end yes\"\nexit 0");
+        text
+    }
+
+    /// What of the rules goes into the script by name.
+    fn asked(&self) -> Asked {
         let (mut keys, mut paths, mut units, mut files) = (String::new(), String::new(), String::new(), String::new());
         for rule in &self.rules {
             // Writing to a String cannot fail.
@@ -128,13 +154,14 @@ impl Catalogue {
                     let _ = write!(keys, " {}", quote(&parameter_path(key)));
                 }
                 Check::Mode { path, .. } | Check::Owner { path, .. } | Check::File { path, .. }
-                    if !paths.contains(&quote(path)) => {
+                    if !has_word(&paths, &quote(path)) =>
+                {
                     let _ = write!(paths, " {}", quote(path));
                 }
                 Check::Unit { name, .. } => {
                     let _ = write!(units, " {}", quote(name));
                 }
-                Check::Key { path, .. } if !files.contains(&quote(path)) => {
+                Check::Key { path, .. } if !has_word(&files, &quote(path)) => {
                     let _ = write!(files, " {}", quote(path));
                 }
                 Check::Sshd { .. }
@@ -156,27 +183,20 @@ impl Catalogue {
                 | Check::Unwritten => {}
             }
         }
-        let _ = writeln!(
-            text,
-            "grep -s -H ''{keys} | sed 's/:/ /; s/^/sysctl /'\n\
-             for file in{keys}; do [ -e \"$file\" ] || echo \"absent $file\"; done"
-        );
-        let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
-        let _ = writeln!(text, "for file in{paths}; do [ -e \"$file\" ] || echo \"absent $file\"; done");
-        if depth == Depth::Deep {
-            text.push_str(DEEP);
-            if !units.is_empty() {
-                text.push_str(SYSTEM);
-                let _ = writeln!(text, "for file in{files}; do some \"$file\" | lines \"key $file\"; done");
-                let _ = writeln!(
-                    text,
-                    "systemctl show --property=Names,LoadState,UnitFileState,ActiveState --{units} {UNITS}"
-                );
-            }
-        }
-        text.push_str("echo \"end yes\"\nexit 0");
-        text
+        Asked { keys, paths, units, files }
     }
+}
+
+fn has_word(words: &str, word: &str) -> bool {
+    words.split(' ').any(|one| one == word)
+}
+
+/// Words for the shell, a blank before each.
+struct Asked {
+    keys: String,
+    paths: String,
+    units: String,
+    files: String,
 }
 
 /// The file of a kernel parameter.

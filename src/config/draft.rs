@@ -12,7 +12,8 @@ use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Aws, EnvironmentClass, Hardening, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers, Vsphere,
+    Access, Agents, Aws, EnvironmentClass, Hardening, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers,
+    Vsphere,
 };
 use crate::state::State;
 use crate::units::Span;

@@ -9,8 +9,7 @@ use crate::hardening::Waiver;
 pub fn check(draft: &mut Draft<'_>) {
     let Some(hardening) = draft.hardening.clone().filter(|hardening| !hardening.waivers.is_empty()) else { return };
     let rules: BTreeSet<String> = hardening.profile.rules().into_iter().collect();
-    let pools: BTreeSet<String> =
-        draft.agents.keys().cloned().chain([Waiver::SERVERS.to_owned()]).collect();
+    let pools: BTreeSet<String> = draft.agents.keys().cloned().chain([Waiver::SERVERS.to_owned()]).collect();
     for (index, waiver) in hardening.waivers.iter().enumerate() {
         let at = |key: &str| format!("hardening.waivers[{index}].{key}");
         if !rules.contains(&waiver.rule) {

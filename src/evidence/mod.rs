@@ -169,8 +169,11 @@ impl Subject {
                     .into_iter()
                     .map(|(severity, score)| (severity.map_or("all", Severity::name), score))
                     .collect();
-                let findings: BTreeMap<&str, Told> =
-                    self.rules.iter().map(|rule| (rule.id.as_str(), Told::of(self.finding(node, rule), rule))).collect();
+                let findings: BTreeMap<&str, Told> = self
+                    .rules
+                    .iter()
+                    .map(|rule| (rule.id.as_str(), Told::of(self.finding(node, rule), rule)))
+                    .collect();
                 let told = serde_json::json!({
                     "machine": machine.machine, "address": machine.address, "score": severities, "findings": findings,
                 });
