@@ -296,3 +296,48 @@ impl Verify {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(expired: &[(&str, bool)]) -> Subject {
+        let applied = |(rule, expired): &(&str, bool)| Applied {
+            waiver: Waiver {
+                rule: (*rule).to_owned(),
+                nodes: vec![],
+                pools: vec![],
+                reason: "a console stays open".to_owned(),
+                owner: "operations".to_owned(),
+                expires: "2027-03-31".parse().expect("a day"),
+            },
+            expired: *expired,
+            used: true,
+        };
+        Subject {
+            environment: "dev".to_owned(),
+            id: uuid::Uuid::nil(),
+            profile: HardeningProfile::Stig,
+            taken: Timestamp::UNIX_EPOCH,
+            rke2: "v1.35.4+rke2r1".to_owned(),
+            nodes: BTreeMap::new(),
+            rules: vec![],
+            waivers: expired.iter().map(applied).collect(),
+            images: Value::Null,
+            journal: vec![],
+        }
+    }
+
+    #[test]
+    fn evidence_with_an_expired_waiver_is_no_success_and_says_whose_it_is() {
+        let failure = expired(&subject(&[("RHEL-09-412035", true), ("RHEL-09-671010", false)])).expect_err("expired");
+
+        assert_eq!((failure.exit(), failure.what()), (Exit::NotDone, "1 waiver has expired"));
+        assert_eq!(failure.causes(), ["`RHEL-09-412035` of operations: the last day was 2027-03-31"]);
+        assert_eq!(
+            failure.hints(),
+            ["keep the rule, or have its owner decide anew and set `expires` in environments/dev.yaml"]
+        );
+        assert!(expired(&subject(&[("RHEL-09-671010", false)])).is_ok());
+    }
+}
