@@ -157,9 +157,10 @@ fn machines(user: &str) -> (Connections, Access) {
         host_keys: console_host_keys(&std::fs::read_to_string(machine.join("console.log")).expect("a console")),
         jump: None,
     };
-    let nodes = std::fs::read_dir(machines).expect("machines").map(|entry| {
+    let nodes = std::fs::read_dir(machines).expect("machines").filter_map(|entry| {
         let entry = entry.expect("a machine");
-        (NodeName(entry.file_name().to_string_lossy().into_owned()), reach(&entry.path()))
+        let name = NodeName(entry.file_name().to_string_lossy().into_owned());
+        entry.path().join("ip").exists().then(|| (name, reach(&entry.path())))
     });
     let access = Access { nodes: nodes.collect(), unreached: BTreeMap::new(), jump: None };
     let key = std::fs::read(dir.join("key")).expect("a key");
