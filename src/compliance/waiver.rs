@@ -33,8 +33,8 @@ impl Report {
             used.insert(index);
             if finding.waived.as_ref().is_none_or(|held| held.expired) {
                 finding.waived = Some(Waived {
-                    reason: waiver.reason.clone(),
-                    owner: waiver.owner.clone(),
+                    reason: waiver.reason.trim().to_owned(),
+                    owner: waiver.owner.trim().to_owned(),
                     expires: waiver.expires,
                     expired: waiver.has_expired(today),
                 });
