@@ -10,6 +10,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
+/// A day of the calendar, written `2027-03-31`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Day(pub jiff::civil::Date);
+
 /// A size in bytes, written with a binary unit: `512MiB`, `100GiB`, `2TiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
@@ -65,6 +69,22 @@ impl FromStr for ByteSize {
     }
 }
 
+impl FromStr for Day {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_plain = text.len() == "2027-03-31".len();
+        let day = text.parse().ok().filter(|_| is_plain).map(Self);
+        day.ok_or_else(|| format!("`{text}` is no day of the calendar; write it like `2027-03-31`"))
+    }
+}
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_measure(f, self.0.as_secs(), &SPANS)
@@ -106,6 +126,8 @@ macro_rules! as_text {
 as_text!(Span, "Span", "^[0-9]+(s|m|h|d)$", "A length of time: `90s`, `15m`, `72h` or `30d`.");
 as_text!(ByteSize, "ByteSize", "^[0-9]+(KiB|MiB|GiB|TiB)$", "A size: `512MiB`, `100GiB`.");
 
+as_text!(Day, "Day", "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", "A day: `2027-03-31`.");
+
 /// How an IPv4 network is described in the schema.
 pub struct Ipv4Network;
 
@@ -143,6 +165,11 @@ mod tests {
             "72".parse::<Span>().expect_err("no unit"),
             "`72` is no length of time; write it like `90s`, `15m`, `72h` or `30d`"
         );
+        assert_eq!(
+            "2027-02-30".parse::<Day>().expect_err("February is short"),
+            "`2027-02-30` is no day of the calendar; write it like `2027-03-31`"
+        );
+        assert!("2027-03-31T00:00".parse::<Day>().is_err());
         assert!("1.5GiB".parse::<ByteSize>().is_err());
         assert!("99999999999999999999GiB".parse::<ByteSize>().is_err());
     }

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use sre_provision::compliance::{Class, Published, Severity};
+use sre_provision::environment::HardeningProfile;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -70,6 +73,31 @@ fn the_page_of_commands_tells_of_none_that_does_not_exist() {
         page.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).map(str::to_owned).collect();
 
     assert_eq!(told, commands());
+}
+
+#[test]
+fn the_page_of_evidence_counts_what_stands_behind_the_checks() {
+    let mut lines = vec![
+        "| profile | severity | shown | stand-in | read | not testable |".to_owned(),
+        "|---|---|---|---|---|---|".to_owned(),
+    ];
+    for profile in [HardeningProfile::Stig, HardeningProfile::Cis] {
+        let rules = Published::of(profile).expect("the rules");
+        let severities =
+            Severity::ALL.into_iter().map(Some).filter(|_| profile == HardeningProfile::Stig).chain([None]);
+        lines.extend(severities.map(|severity| {
+            let of = |class| {
+                let is_it =
+                    |rule: &&Published| rule.class == class && severity.is_none_or(|one| rule.severity == Some(one));
+                format!(" {} |", rules.iter().filter(is_it).count())
+            };
+            let counts = Class::ALL.map(of).concat();
+            format!("| {} | {} |{counts}", profile.name(), severity.map_or("all", Severity::name))
+        }));
+    }
+    let table = lines.join("\n");
+
+    assert!(page("docs/evidence.md").contains(&table), "docs/evidence.md should have\n{table}");
 }
 
 #[test]

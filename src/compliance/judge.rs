@@ -1,6 +1,6 @@
 //! From what was seen to a finding per rule.
 
-use crate::compliance::catalogue::{Catalogue, Check, SettingFile, Single};
+use crate::compliance::catalogue::{Catalogue, Check, SettingFile, Single, Stack, Whose};
 use crate::compliance::facts;
 use crate::compliance::observation::{FileMode, QUESTION, Seen, parameter_path};
 use crate::compliance::report::{Finding, Report, Status};
@@ -34,7 +34,7 @@ impl Catalogue {
             for id in &rule.ids {
                 let excepted = self.exceptions.get(id).cloned();
                 let wanted = if wanted.is_empty() { rule.what.clone() } else { wanted.clone() };
-                report.add(id, &Finding { status, observed: observed.clone(), wanted, excepted });
+                report.add(id, &Finding { status, observed: observed.clone(), wanted, excepted, waived: None });
             }
         }
         report
@@ -51,6 +51,8 @@ fn judged(check: &Check, seen: &Seen<'_>) -> Verdict {
         Check::Module { name } => module(seen, name),
         Check::Setting { file, key, value } => setting(seen, *file, key, value),
         Check::Mode { path, limit } => mode(seen, path, *limit),
+        Check::Owner { path, whose } => owner(seen, path, *whose),
+        Check::File { path, exists } => presence(seen, path, *exists),
         Check::AuditLines { lines } => audit_lines(seen, lines),
         Check::Single(single) => self::single(seen, *single),
         Check::Package { name, installed } => system::package(seen, name, *installed),
@@ -157,19 +159,31 @@ fn setting(seen: &Seen<'_>, file: SettingFile, key: &str, value: &str) -> Verdic
 }
 
 fn mode(seen: &Seen<'_>, path: &str, limit: u32) -> Verdict {
-    let wanted = match limit {
-        0o7777 => format!("{path} of root:root"),
-        _ => format!("{path} of root:root with mode {limit:04o} at most"),
-    };
-    match seen.modes.get(path) {
-        None if seen.all("absent").contains(&path) => (Status::NotApplicable, format!("{path} does not exist"), wanted),
-        None => (Status::Unknown, format!("nothing was read of {path}"), wanted),
-        Some(found) => (passes(within(*found, limit)), written_mode(path, *found), wanted),
+    file(seen, path, format!("{path} with mode {limit:04o} at most"), &|found| found.mode & !limit == 0)
+}
+
+fn owner(seen: &Seen<'_>, path: &str, whose: Whose) -> Verdict {
+    match whose {
+        Whose::User => file(seen, path, format!("{path} of root"), &|found| found.uid == 0),
+        Whose::Group => file(seen, path, format!("{path} of the group root"), &|found| found.gid == 0),
     }
 }
 
-fn within(found: FileMode, limit: u32) -> bool {
-    found.mode & !limit == 0 && found.uid == 0 && found.gid == 0
+fn file(seen: &Seen<'_>, path: &str, wanted: String, good: &dyn Fn(FileMode) -> bool) -> Verdict {
+    match seen.modes.get(path) {
+        None if seen.all("absent").contains(&path) => (Status::NotApplicable, format!("{path} does not exist"), wanted),
+        None => (Status::Unknown, format!("nothing was read of {path}"), wanted),
+        Some(found) => (passes(good(*found)), written_mode(path, *found), wanted),
+    }
+}
+
+fn presence(seen: &Seen<'_>, path: &str, exists: bool) -> Verdict {
+    let wanted = format!("{path} {}", if exists { "exists" } else { "does not exist" });
+    match (seen.modes.contains_key(path), seen.all("absent").contains(&path)) {
+        (true, _) => (passes(exists), format!("{path} exists"), wanted),
+        (false, true) => (passes(!exists), format!("{path} does not exist"), wanted),
+        (false, false) => (Status::Unknown, format!("nothing was read of {path}"), wanted),
+    }
 }
 
 fn written_mode(path: &str, found: FileMode) -> String {
@@ -197,7 +211,8 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
             let policy = seen.first("crypto-policy");
             verdict(policy == "FIPS" || policy.starts_with("FIPS:"), format!("the policy is `{policy}`"))
         }
-        Single::SshAlgorithms => ssh_algorithms(seen),
+        Single::SshCiphers => ssh_algorithms(seen, "ciphers"),
+        Single::SshMacs => ssh_algorithms(seen, "macs"),
         Single::FipsMode => verdict(seen.first("fips") == "1", format!("fips_enabled is `{}`", seen.first("fips"))),
         Single::AuditInstalled => verdict(seen.packages().contains("audit"), packages(seen)),
         Single::AuditRunning => {
@@ -210,25 +225,24 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
             verdict(seen.has_line("audit-rule", "--loginuid-immutable"), "looked for `--loginuid-immutable`".to_owned())
         }
         Single::AuditFrozen => last_audit_option(seen, "-e", "-e 2"),
-        Single::NoEmptyPasswords => pam(seen, &|line| !line.contains("nullok"), Quantity::Every),
-        Single::Faillock => pam(seen, &|line| line.contains("pam_faillock.so"), Quantity::Some),
-        Single::PasswordRounds => pam(seen, &has_rounds, Quantity::Some),
+        Single::NoEmptyPasswords => no_empty_passwords(seen),
+        Single::Faillock(stack) => pam(seen, stack, &|line| line.contains("pam_faillock.so")),
+        Single::PasswordRounds(stack) => pam(seen, stack, &has_rounds),
         Single::IdleShell => idle_shell(seen),
         Single::UmaskOfBash => umask(seen, "/etc/bashrc"),
         Single::UmaskOfCsh => umask(seen, "/etc/csh.cshrc"),
         Single::UmaskOfProfile => umask(seen, "/etc/profile"),
-        Single::HostKeyModes => {
-            let private =
-                modes_of(seen, &|path| path.starts_with("/etc/ssh/ssh_host_") && !path.ends_with(".pub"), 0o600);
-            if private.0 == Status::Fail {
-                return private;
-            }
-            modes_of(seen, &|path| path.starts_with("/etc/ssh/ssh_host_") && path.ends_with(".pub"), 0o644)
-        }
-        Single::WritableCommands => walked(seen, "writable"),
+        Single::PrivateKeyModes => modes_of(seen, &|path| is_host_key(path) && !path.ends_with(".pub"), 0o600),
+        Single::PublicKeyModes => modes_of(seen, &|path| is_host_key(path) && path.ends_with(".pub"), 0o644),
+        Single::WritableCommands => walked(seen, "writable-command"),
+        Single::WritableLibraries => walked(seen, "writable-library"),
         Single::OpenHomes => walked(seen, "open-home"),
         Single::OpenFolders => walked(seen, "open-folder"),
     }
+}
+
+fn is_host_key(path: &str) -> bool {
+    path.starts_with("/etc/ssh/ssh_host_")
 }
 
 fn is_audit_file(path: &str) -> bool {
@@ -247,15 +261,13 @@ fn packages(seen: &Seen<'_>) -> String {
     format!("installed are {}", names.join(", "))
 }
 
-fn ssh_algorithms(seen: &Seen<'_>) -> Verdict {
-    let of = |key: &str| seen.first_value("sshd", key).unwrap_or_default().to_owned();
-    let offered = [of("ciphers"), of("macs")].join(",");
+fn ssh_algorithms(seen: &Seen<'_>, key: &str) -> Verdict {
+    let Some(offered) = seen.first_value("sshd", key) else {
+        return (Status::Unknown, "`sshd -T` says nothing".to_owned(), String::new());
+    };
     let weak: Vec<&str> =
         offered.split(',').filter(|name| WEAK_ALGORITHMS.iter().any(|weak| name.contains(weak))).collect();
-    if offered == "," {
-        return (Status::Unknown, "`sshd -T` says nothing".to_owned(), String::new());
-    }
-    let observed = if weak.is_empty() { offered.clone() } else { format!("offers {}", weak.join(", ")) };
+    let observed = if weak.is_empty() { offered.to_owned() } else { format!("offers {}", weak.join(", ")) };
     (passes(weak.is_empty()), observed, String::new())
 }
 
@@ -271,28 +283,35 @@ fn modes_of(seen: &Seen<'_>, of: &dyn Fn(&str) -> bool, limit: u32) -> Verdict {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Quantity {
-    Every,
-    Some,
+/// The lines of a stack; one that is empty or missing tells nothing.
+fn lines_of<'a>(seen: &'a Seen<'_>, stack: Stack) -> Result<(&'static str, &'a [&'a str]), Verdict> {
+    let name = match stack {
+        Stack::System => "system-auth",
+        Stack::Password => "password-auth",
+    };
+    match seen.all(name) {
+        [] => Err((Status::Unknown, format!("/etc/pam.d/{name} is empty or missing"), String::new())),
+        lines => Ok((name, lines)),
+    }
 }
 
-/// The lines of both PAM stacks: every one is good, or each stack has a good one.
-fn pam(seen: &Seen<'_>, good: &dyn Fn(&str) -> bool, quantity: Quantity) -> Verdict {
-    for stack in ["system-auth", "password-auth"] {
-        let lines = seen.all(stack);
-        if lines.is_empty() {
-            return (Status::Unknown, format!("/etc/pam.d/{stack} is empty or missing"), String::new());
-        }
-        match quantity {
-            Quantity::Every => {
-                if let Some(line) = lines.iter().find(|line| !good(line)) {
-                    return (Status::Fail, format!("{stack}: `{line}`"), String::new());
-                }
-            }
-            Quantity::Some => {
-                if !lines.iter().any(|line| good(line)) {
-                    return (Status::Fail, format!("{stack} has no such line"), String::new());
+fn pam(seen: &Seen<'_>, stack: Stack, good: &dyn Fn(&str) -> bool) -> Verdict {
+    match lines_of(seen, stack) {
+        Err(verdict) => verdict,
+        Ok((name, lines)) => match lines.iter().find(|line| good(line)) {
+            Some(line) => (Status::Pass, format!("{name}: `{line}`"), String::new()),
+            None => (Status::Fail, format!("{name} has no such line"), String::new()),
+        },
+    }
+}
+
+fn no_empty_passwords(seen: &Seen<'_>) -> Verdict {
+    for stack in [Stack::System, Stack::Password] {
+        match lines_of(seen, stack) {
+            Err(verdict) => return verdict,
+            Ok((name, lines)) => {
+                if let Some(line) = lines.iter().find(|line| line.contains("nullok")) {
+                    return (Status::Fail, format!("{name}: `{line}`"), String::new());
                 }
             }
         }
@@ -400,14 +419,20 @@ mod tests {
 
     #[test]
     fn a_stricter_mode_passes_and_a_foreign_owner_fails() {
-        let check = |text: &str| judge_one(Check::Mode { path: "/etc/shadow".to_owned(), limit: 0o640 }, text);
+        let path = || "/etc/shadow".to_owned();
+        let check = |text: &str| judge_one(Check::Mode { path: path(), limit: 0o640 }, text);
+        let of = |whose, text: &str| judge_one(Check::Owner { path: path(), whose }, text).0;
 
         assert_eq!(check("mode 0 0 0 /etc/shadow\n").0, Status::Pass);
         assert_eq!(
-            check("mode 640 0 42 /etc/shadow\n"),
-            (Status::Fail, "/etc/shadow of 0:42 with mode 0640".to_owned())
+            check("mode 644 0 42 /etc/shadow\n"),
+            (Status::Fail, "/etc/shadow of 0:42 with mode 0644".to_owned())
         );
-        assert_eq!(check("mode 644 0 0 /etc/shadow\n").0, Status::Fail);
+        let foreign = "mode 640 7 0 /etc/shadow\n";
+        assert_eq!((of(Whose::User, foreign), of(Whose::Group, foreign)), (Status::Fail, Status::Pass));
+        let foreign = "mode 640 0 42 /etc/shadow\n";
+        assert_eq!((of(Whose::User, foreign), of(Whose::Group, foreign)), (Status::Pass, Status::Fail));
+        assert_eq!(check(foreign).0, Status::Pass, "the mode alone");
         assert_eq!(check("absent /etc/shadow\n").0, Status::NotApplicable);
         assert_eq!(check("").0, Status::Unknown);
     }
@@ -436,11 +461,10 @@ mod tests {
         let good = [stack("system-auth", "rounds=100000"), stack("password-auth", "rounds=200000")].concat();
         let half = [stack("system-auth", "rounds=100000"), stack("password-auth", "rounds=5000 nullok")].concat();
 
-        assert_eq!(judge_one(Check::Single(Single::PasswordRounds), &good).0, Status::Pass);
-        assert_eq!(
-            judge_one(Check::Single(Single::PasswordRounds), &half),
-            (Status::Fail, "password-auth has no such line".to_owned())
-        );
+        let rounds = |stack, text: &str| judge_one(Check::Single(Single::PasswordRounds(stack)), text);
+        assert_eq!(rounds(Stack::Password, &good).0, Status::Pass);
+        assert_eq!(rounds(Stack::Password, &half), (Status::Fail, "password-auth has no such line".to_owned()));
+        assert_eq!(rounds(Stack::System, &half).0, Status::Pass);
         assert_eq!(judge_one(Check::Single(Single::NoEmptyPasswords), &good).0, Status::Pass);
         assert_eq!(judge_one(Check::Single(Single::NoEmptyPasswords), &half).0, Status::Fail);
     }

@@ -9,6 +9,7 @@
 //! instead of seconds of disk. The rules that need the walk are `NotLookedAt` in it and are looked at in a deep check.
 
 mod catalogue;
+mod class;
 mod facts;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
@@ -18,9 +19,12 @@ mod published;
 mod report;
 mod role;
 mod system;
+mod waiver;
 mod wording;
 
 pub use catalogue::{Catalogue, Check, Rule};
+pub use class::Class;
 pub use observation::{Depth, QUESTION};
 pub use published::{Published, Severity};
 pub use report::{Finding, Report, Status};
+pub use waiver::Waived;

@@ -54,8 +54,9 @@ const DEEP: &str = r#"local_roots() {
     grep -v -E '^/(proc|sys|dev|run/k3s|run/user|run/credentials|var/lib/(rancher|kubelet))(/|$)'
 }
 echo "walked yes"
-find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin /usr/lib /usr/lib64 -xdev -type f -perm /022 \
-  2>/dev/null | head -n 20 | sed 's/^/writable /'
+find /usr/bin /usr/sbin /usr/libexec /usr/local/bin /usr/local/sbin -xdev -type f -perm /022 2>/dev/null |
+  head -n 20 | sed 's/^/writable-command /'
+find /usr/lib /usr/lib64 -xdev -type f -perm /022 2>/dev/null | head -n 20 | sed 's/^/writable-library /'
 for root in $(local_roots); do
   find "$root" -xdev \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) -prune -o \
     -type d -perm -0002 ! -perm -1000 -print 2>/dev/null
@@ -82,6 +83,7 @@ awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc
   [ -z "$home" ] || stat -c 'home %g %n' "$home" 2>/dev/null
 done
 some /etc/sudoers /etc/sudoers.d/* | lines sudoers
+some /etc/yum.repos.d/*.repo | grep -i '^[[:space:]]*gpgcheck' | sed 's/^/repository /'
 for root in $(local_roots); do
   find "$root" -xdev -ignore_readdir_race \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) \
     -prune -o \( \( -nouser -printf 'unowned %p\n' \) , \( -nogroup -printf 'ungrouped %p\n' \) , \
@@ -118,42 +120,12 @@ impl Catalogue {
             return "exit 0".to_owned();
         }
         let mut text = QUICK.to_owned();
-        let (mut keys, mut paths, mut units, mut files) = (String::new(), String::new(), String::new(), String::new());
-        for rule in &self.rules {
-            // Writing to a String cannot fail.
-            match &rule.check {
-                Check::Sysctl { key, .. } => {
-                    let _ = write!(keys, " {}", quote(&parameter_path(key)));
-                }
-                Check::Mode { path, .. } => {
-                    let _ = write!(paths, " {}", quote(path));
-                }
-                Check::Unit { name, .. } => {
-                    let _ = write!(units, " {}", quote(name));
-                }
-                Check::Key { path, .. } if !files.contains(&quote(path)) => {
-                    let _ = write!(files, " {}", quote(path));
-                }
-                Check::Sshd { .. }
-                | Check::Key { .. }
-                | Check::Fact(_)
-                | Check::Package { .. }
-                | Check::KernelArgument { .. }
-                | Check::Mount { .. }
-                | Check::Desktop
-                | Check::NoUsb
-                | Check::Unchecked { .. }
-                | Check::Module { .. }
-                | Check::Setting { .. }
-                | Check::AuditLines { .. }
-                | Check::Single(_)
-                | Check::Unwritten => {}
-            }
-        }
+        let Asked { keys, paths, units, files } = self.asked();
+        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "for file in{keys}; do if [ -r \"$file\" ] && IFS= read -r value <\"$file\"; then echo \"sysctl $file $value\"; fi; \
-             [ -e \"$file\" ] || echo \"absent $file\"; done"
+            "grep -s -H '' /dev/null{keys} | sed 's/:/ /; s/^/sysctl /'\n\
+             for file in{keys}; do [ -e \"$file\" ] || echo \"absent $file\"; done"
         );
         let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
         let _ = writeln!(text, "for file in{paths}; do [ -e \"$file\" ] || echo \"absent $file\"; done");
@@ -171,6 +143,60 @@ impl Catalogue {
         text.push_str("echo \"end yes\"\nexit 0");
         text
     }
+
+    /// What of the rules goes into the script by name.
+    fn asked(&self) -> Asked {
+        let (mut keys, mut paths, mut units, mut files) = (String::new(), String::new(), String::new(), String::new());
+        for rule in &self.rules {
+            // Writing to a String cannot fail.
+            match &rule.check {
+                Check::Sysctl { key, .. } => {
+                    let _ = write!(keys, " {}", quote(&parameter_path(key)));
+                }
+                Check::Mode { path, .. } | Check::Owner { path, .. } | Check::File { path, .. }
+                    if !has_word(&paths, &quote(path)) =>
+                {
+                    let _ = write!(paths, " {}", quote(path));
+                }
+                Check::Unit { name, .. } => {
+                    let _ = write!(units, " {}", quote(name));
+                }
+                Check::Key { path, .. } if !has_word(&files, &quote(path)) => {
+                    let _ = write!(files, " {}", quote(path));
+                }
+                Check::Sshd { .. }
+                | Check::Mode { .. }
+                | Check::Owner { .. }
+                | Check::File { .. }
+                | Check::Key { .. }
+                | Check::Fact(_)
+                | Check::Package { .. }
+                | Check::KernelArgument { .. }
+                | Check::Mount { .. }
+                | Check::Desktop
+                | Check::NoUsb
+                | Check::Unchecked { .. }
+                | Check::Module { .. }
+                | Check::Setting { .. }
+                | Check::AuditLines { .. }
+                | Check::Single(_)
+                | Check::Unwritten => {}
+            }
+        }
+        Asked { keys, paths, units, files }
+    }
+}
+
+fn has_word(words: &str, word: &str) -> bool {
+    words.split(' ').any(|one| one == word)
+}
+
+/// Words for the shell, a blank before each.
+struct Asked {
+    keys: String,
+    paths: String,
+    units: String,
+    files: String,
 }
 
 /// The file of a kernel parameter.

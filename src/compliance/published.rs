@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::compliance::class::{Class, classes};
 use crate::environment::HardeningProfile;
 use crate::failure::Failure;
 
@@ -103,6 +104,8 @@ pub struct Published {
     pub(super) applies: Applies,
     #[serde(default)]
     pub(super) note: String,
+    #[serde(skip)]
+    pub class: Class,
 }
 
 impl Published {
@@ -116,7 +119,13 @@ impl Published {
             HardeningProfile::Cis => CIS,
             HardeningProfile::None => "[]",
         };
-        serde_json::from_str(text).map_err(|error| Failure::bug(format!("the rules of {}: {error}", profile.name())))
+        let mut rules: Vec<Self> = serde_json::from_str(text)
+            .map_err(|error| Failure::bug(format!("the rules of {}: {error}", profile.name())))?;
+        let classes = classes()?;
+        for rule in &mut rules {
+            rule.class = classes.get(&rule.id).copied().unwrap_or_default();
+        }
+        Ok(rules)
     }
 
     /// What the rule is about, in a line.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::artifact::Measured;
+use crate::compliance::waiver::Waived;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -32,6 +33,41 @@ pub struct Finding {
     /// Why it stays as it is on a node of a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excepted: Option<String>,
+    /// Who lets it fail, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waived: Option<Waived>,
+}
+
+impl Finding {
+    /// Whether a waiver that holds covers it.
+    pub fn is_waived(&self) -> bool {
+        self.status == Status::Fail
+            && self.excepted.is_none()
+            && self.waived.as_ref().is_some_and(|waived| !waived.expired)
+    }
+
+    /// What it comes to, in the word that people read.
+    pub fn word(&self) -> &'static str {
+        match self.status {
+            Status::Pass => "pass",
+            Status::Fail if self.excepted.is_some() => "excepted",
+            Status::Fail if self.is_waived() => "waived",
+            Status::Fail => "fail",
+            Status::NotApplicable => "not applicable",
+            Status::NotReviewed | Status::NotLookedAt => "not reviewed",
+            Status::Unknown => "unknown",
+        }
+    }
+
+    /// Why it is let fail, or was.
+    pub fn why(&self) -> Option<String> {
+        let waived = |waived: &Waived| {
+            let Waived { reason, owner, expires, expired } = waived;
+            let end = if *expired { "expired on" } else { "until" };
+            format!("waived by {owner} {end} {expires}: {reason}")
+        };
+        self.excepted.clone().or_else(|| self.waived.as_ref().map(waived))
+    }
 }
 
 /// Every rule on one node.
@@ -86,7 +122,7 @@ mod tests {
     use super::*;
 
     fn finding(status: Status) -> Finding {
-        Finding { status, observed: String::new(), wanted: String::new(), excepted: None }
+        Finding { status, observed: String::new(), wanted: String::new(), excepted: None, waived: None }
     }
 
     #[test]

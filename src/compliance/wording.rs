@@ -1,6 +1,6 @@
 //! What published rules want, from the small language of `data/README.md` to checks.
 
-use crate::compliance::catalogue::{Check, Fact};
+use crate::compliance::catalogue::{Check, Fact, Whose};
 use crate::compliance::published::{Applies, Published};
 
 impl Published {
@@ -57,8 +57,17 @@ fn one(conjunct: &str) -> Option<Vec<Check>> {
             let (key, value) = setting.split_once('=')?;
             Check::Key { path: path.to_owned(), key: key.to_owned(), value: value.to_owned() }
         }
+        ["/etc/yum.repos.d/*.repo", "gpgcheck=1"] => Check::Fact(Fact::RepositoriesSigned),
+        [path, state @ ("exists" | "absent")] if is_file(path) => {
+            Check::File { path: path.to_owned(), exists: state == "exists" }
+        }
         [ref paths @ .., "mode", "<=", limit] => return modes(paths, limit),
-        [ref paths @ .., "owner" | "group", "0" | "root"] => return modes(paths, "7777"),
+        [ref paths @ .., "owner", "0" | "root"] => return owners(paths, Whose::User),
+        [ref paths @ .., "group", "0" | "root"] => return owners(paths, Whose::Group),
+        ["sysctl", setting] => {
+            let (key, value) = setting.split_once('=')?;
+            Check::Sysctl { key: key.to_owned(), value: value.to_owned() }
+        }
         _ => Check::Fact(fact(conjunct)?),
     };
     let mut checks = vec![check];
@@ -101,8 +110,15 @@ fn fact(conjunct: &str) -> Option<Fact> {
 /// A limit on files that are named one by one.
 fn modes(paths: &[&str], limit: &str) -> Option<Vec<Check>> {
     let limit = u32::from_str_radix(limit, 8).ok()?;
-    let named = !paths.is_empty() && paths.iter().all(|path| path.starts_with('/') && !path.contains('*'));
-    named.then(|| paths.iter().map(|path| Check::Mode { path: (*path).to_owned(), limit }).collect())
+    named(paths).then(|| paths.iter().map(|path| Check::Mode { path: (*path).to_owned(), limit }).collect())
+}
+
+fn owners(paths: &[&str], whose: Whose) -> Option<Vec<Check>> {
+    named(paths).then(|| paths.iter().map(|path| Check::Owner { path: (*path).to_owned(), whose }).collect())
+}
+
+fn named(paths: &[&str]) -> bool {
+    !paths.is_empty() && paths.iter().all(|path| path.starts_with('/') && !path.contains('*'))
 }
 
 fn unit(name: &str, kind: &str) -> String {

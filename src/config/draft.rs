@@ -12,7 +12,8 @@ use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Aws, EnvironmentClass, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers, Vsphere,
+    Access, Agents, Aws, EnvironmentClass, Hardening, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers,
+    Vsphere,
 };
 use crate::state::State;
 use crate::units::Span;
@@ -37,6 +38,7 @@ pub struct Draft<'a> {
     pub deadlines: Option<Deadlines>,
     pub audit: Option<Audit>,
     pub state: Option<State>,
+    pub hardening: Option<Hardening>,
 }
 
 impl<'a> Draft<'a> {
@@ -62,6 +64,7 @@ impl<'a> Draft<'a> {
             deadlines: defaulted(root, "deadlines", value),
             audit: defaulted(root, "audit", value),
             state: defaulted(root, "state", value),
+            hardening: defaulted(root, "hardening", value),
         }
     }
 

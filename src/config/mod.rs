@@ -21,6 +21,7 @@ mod rke2_rules;
 mod rules;
 mod shape;
 mod vsphere;
+mod waivers;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

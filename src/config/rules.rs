@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 
 use crate::artifact::Kind;
 use crate::config::draft::Draft;
-use crate::config::{aws, forms, hosts, rke2_rules, vsphere};
+use crate::config::{aws, forms, hosts, rke2_rules, vsphere, waivers};
 use crate::environment::{Access, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
 use crate::state::StateBucket;
 use crate::units::ByteSize;
@@ -30,6 +30,7 @@ pub fn check(draft: &mut Draft<'_>) {
     deadlines(draft);
     audit(draft);
     state(draft);
+    waivers::check(draft);
 }
 
 fn version(draft: &mut Draft<'_>) {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::config::document::{Node, Value};
 use crate::config::problem::Problem;
-use crate::units::{ByteSize, Span};
+use crate::units::{ByteSize, Day, Span};
 
 /// What a tool could take for a template of its own: Ansible, OpenTofu and Packer, OpenTofu's directives.
 const TEMPLATES: [&str; 5] = ["{{", "{%", "{#", "${", "%{"];
@@ -188,6 +188,7 @@ fn string(text: &str, form: Option<&str>) -> Result<Json, String> {
     }
     match form {
         Some("Span") => Span::from_str(text).map(drop).map_err(|why| format!("is {why}")),
+        Some("Day") => Day::from_str(text).map(drop).map_err(|why| format!("is {why}")),
         Some("ByteSize") => ByteSize::from_str(text).map(drop).map_err(|why| format!("is {why}")),
         Some("ipv4-network") => network(text),
         Some(_) | None => Ok(()),

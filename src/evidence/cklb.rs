@@ -120,8 +120,8 @@ fn rule(subject: &Subject, node: &NodeName, rule: &Published, stig: &str) -> Val
         "srg_id": rule.srg,
         "status": status(finding.status),
         "overrides": {},
-        "comments": cut(finding.excepted.as_deref().unwrap_or_default(), LONGEST_TEXT),
-        "finding_details": cut(&details(&finding), LONGEST_TEXT),
+        "comments": cut(&finding.why().unwrap_or_default(), LONGEST_TEXT),
+        "finding_details": cut(&format!("{}\ncheck: {}", details(&finding), rule.class.name()), LONGEST_TEXT),
     })
 }
 

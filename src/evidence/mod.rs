@@ -19,10 +19,11 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::{Builder, Uuid};
 
-use crate::compliance::{Finding, Published, Report, Severity, Status};
+use crate::compliance::{Class, Finding, Published, Report, Severity, Status};
 use crate::environment::{HardeningProfile, NodeName};
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
+use crate::hardening::Waiver;
 
 pub use pack::{MANIFEST, Manifest, SIGNATURE, Wrong, files_of};
 
@@ -37,6 +38,7 @@ pub struct Subject {
     pub nodes: BTreeMap<NodeName, Machine>,
     /// Every rule of the profile.
     pub rules: Vec<Published>,
+    pub waivers: Vec<Applied>,
     /// What was recorded of images, as the journal has it.
     pub images: Value,
     /// The entries of the last run, as they lie in the journal.
@@ -53,6 +55,16 @@ pub struct Machine {
     pub report: Result<Report, String>,
 }
 
+/// A waiver of the environment file, and what it came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    #[serde(flatten)]
+    pub waiver: Waiver,
+    pub expired: bool,
+    /// Something that it covers fails.
+    pub used: bool,
+}
+
 /// How many rules have each result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Score {
@@ -60,6 +72,8 @@ pub struct Score {
     pub fail: usize,
     /// They fail for a reason that is known.
     pub excepted: usize,
+    /// They fail, and somebody answers for it until a day that is not over.
+    pub waived: usize,
     pub not_applicable: usize,
     pub not_reviewed: usize,
     pub unknown: usize,
@@ -67,13 +81,14 @@ pub struct Score {
 
 impl Score {
     fn add(&mut self, finding: &Finding) {
-        let counter = match (finding.status, &finding.excepted) {
-            (Status::Pass, _) => &mut self.pass,
-            (Status::Fail, Some(_)) => &mut self.excepted,
-            (Status::Fail, None) => &mut self.fail,
-            (Status::NotApplicable, _) => &mut self.not_applicable,
-            (Status::NotReviewed | Status::NotLookedAt, _) => &mut self.not_reviewed,
-            (Status::Unknown, _) => &mut self.unknown,
+        let counter = match finding.status {
+            Status::Pass => &mut self.pass,
+            Status::Fail if finding.excepted.is_some() => &mut self.excepted,
+            Status::Fail if finding.is_waived() => &mut self.waived,
+            Status::Fail => &mut self.fail,
+            Status::NotApplicable => &mut self.not_applicable,
+            Status::NotReviewed | Status::NotLookedAt => &mut self.not_reviewed,
+            Status::Unknown => &mut self.unknown,
         };
         *counter += 1;
     }
@@ -87,6 +102,7 @@ impl Subject {
             observed: observed.to_owned(),
             wanted: rule.about().to_owned(),
             excepted: None,
+            waived: None,
         };
         match self.nodes.get(node).map(|machine| &machine.report) {
             Some(Ok(report)) => match report.findings.get(&rule.id) {
@@ -109,6 +125,17 @@ impl Subject {
             }
         }
         scores
+    }
+
+    /// How many checks are of each class, per severity, and in all under `all`.
+    pub fn classes(&self) -> BTreeMap<&'static str, BTreeMap<&'static str, usize>> {
+        let mut counts = BTreeMap::from([("all", no_classes())]);
+        for rule in &self.rules {
+            for row in ["all"].into_iter().chain(rule.severity.map(Severity::name)) {
+                *counts.entry(row).or_insert_with(no_classes).entry(rule.class.name()).or_default() += 1;
+            }
+        }
+        counts
     }
 
     /// The files of the pack, by name.
@@ -142,8 +169,11 @@ impl Subject {
                     .into_iter()
                     .map(|(severity, score)| (severity.map_or("all", Severity::name), score))
                     .collect();
-                let findings: BTreeMap<&str, Finding> =
-                    self.rules.iter().map(|rule| (rule.id.as_str(), self.finding(node, rule))).collect();
+                let findings: BTreeMap<&str, Told> = self
+                    .rules
+                    .iter()
+                    .map(|rule| (rule.id.as_str(), Told::of(self.finding(node, rule), rule)))
+                    .collect();
                 let told = serde_json::json!({
                     "machine": machine.machine, "address": machine.address, "score": severities, "findings": findings,
                 });
@@ -160,8 +190,31 @@ impl Subject {
             "program": env!("CARGO_PKG_VERSION"),
             "rke2": self.rke2,
             "images": self.images,
+            "classes": self.classes(),
+            "waivers": self.waivers,
             "nodes": nodes,
         })
+    }
+}
+
+fn no_classes() -> BTreeMap<&'static str, usize> {
+    Class::ALL.map(|class| (class.name(), 0)).into_iter().collect()
+}
+
+/// A finding as a program reads it.
+#[derive(Serialize)]
+struct Told {
+    #[serde(flatten)]
+    finding: Finding,
+    /// The status, and what exceptions and waivers make of it.
+    result: &'static str,
+    /// What stands behind the check.
+    class: Class,
+}
+
+impl Told {
+    fn of(finding: Finding, rule: &Published) -> Self {
+        Self { result: finding.word(), finding, class: rule.class }
     }
 }
 

@@ -111,8 +111,9 @@ fn result(subject: &Subject, node: &NodeName) -> Value {
     let observations: Vec<Value> = subject.rules.iter().map(|rule| observation(&ids, rule, &item)).collect();
     let findings: Vec<Value> =
         controls(subject).into_iter().map(|(control, rules)| finding(&ids, control, &rules)).collect();
+    let risks: Vec<Value> = subject.rules.iter().filter_map(|rule| risk(&ids, rule)).collect();
     let selected: Vec<Value> = controls(subject).keys().map(|control| json!({ "control-id": control })).collect();
-    json!({
+    let mut told = json!({
         "uuid": ids.of("result", ""),
         "title": node,
         "description": format!("{} on {node}", benchmark(subject.profile)),
@@ -126,7 +127,28 @@ fn result(subject: &Subject, node: &NodeName) -> Value {
         "reviewed-controls": { "control-selections": [{ "include-controls": selected }] },
         "observations": observations,
         "findings": findings,
-    })
+    });
+    // A list that is there has an entry.
+    if !risks.is_empty() {
+        told["risks"] = json!(risks);
+    }
+    told
+}
+
+/// A rule that fails and is let.
+fn risk(ids: &Ids<'_>, rule: &Published) -> Option<Value> {
+    let finding = ids.subject.finding(ids.node, rule);
+    let waived = finding.waived.as_ref().filter(|_| finding.is_waived())?;
+    Some(json!({
+        "uuid": ids.of("risk", &rule.id),
+        "title": format!("{} is waived", rule.id),
+        "description": rule.about(),
+        "statement": waived.reason,
+        "props": [property("owner", &waived.owner), property("stig-id", &rule.id)],
+        "status": "deviation-approved",
+        "deadline": format!("{}T23:59:59Z", waived.expires),
+        "related-observations": [{ "observation-uuid": ids.of("observation", &rule.id) }],
+    }))
 }
 
 /// One rule on a node.
@@ -136,9 +158,11 @@ fn observation(ids: &Ids<'_>, rule: &Published, item: &str) -> Value {
         property("stig-id", &rule.id),
         property("vuln-id", &rule.group),
         property("result", result_word(finding.status)),
+        property("check", rule.class.name()),
     ];
-    if let Some(reason) = &finding.excepted {
-        properties.push(property("exception", reason));
+    if let Some(reason) = finding.why() {
+        let name = if finding.excepted.is_some() { "exception" } else { "waiver" };
+        properties.push(property(name, &reason));
     }
     json!({
         "uuid": ids.of("observation", &rule.id),

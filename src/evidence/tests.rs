@@ -11,6 +11,7 @@ fn finding(status: Status, excepted: Option<&str>) -> Finding {
         observed: "seen <b>so</b>".to_owned(),
         wanted: "so".to_owned(),
         excepted: excepted.map(str::to_owned),
+        waived: None,
     }
 }
 
@@ -27,6 +28,7 @@ fn subject(findings: &[(&str, Status, Option<&str>)]) -> Subject {
         rke2: "v1.35.4+rke2r1".to_owned(),
         nodes: BTreeMap::from([(NodeName(NODE.to_owned()), machine)]),
         rules: Published::of(HardeningProfile::Stig).expect("read"),
+        waivers: vec![],
         images: Value::Null,
         journal: vec![],
     }
@@ -48,7 +50,7 @@ fn file(subject: &Subject, name: &str) -> Value {
 fn every_rule_is_counted_once_and_no_evidence_is_no_pass() {
     let scores = subject(&FINDINGS).score(&NodeName(NODE.to_owned()));
 
-    let all = Score { pass: 1, fail: 1, excepted: 1, not_applicable: 1, not_reviewed: 440, unknown: 1 };
+    let all = Score { pass: 1, fail: 1, excepted: 1, waived: 0, not_applicable: 1, not_reviewed: 440, unknown: 1 };
     assert_eq!(scores[&None], all);
     let high = Score { pass: 1, fail: 1, not_applicable: 1, not_reviewed: 25, ..Score::default() };
     assert_eq!(scores[&Some(Severity::High)], high);
@@ -118,6 +120,64 @@ fn a_page_shows_what_a_node_said_as_text() {
     assert!(!page.contains("<b>so"));
     assert!(page.contains("(pods need it)"));
     assert_eq!(page.matches("<tr><td>RHEL-09-").count(), 445);
+}
+
+#[test]
+fn a_waived_rule_stays_open_and_is_told_with_its_owner_and_end() {
+    let mut subject = subject(&FINDINGS);
+    let waiver = |expires: &str| crate::hardening::Waiver {
+        rule: "RHEL-09-671010".to_owned(),
+        nodes: vec![],
+        pools: vec!["servers".to_owned()],
+        reason: "converted at the next release".to_owned(),
+        owner: "platform".to_owned(),
+        expires: expires.parse().expect("a day"),
+    };
+    let node = NodeName(NODE.to_owned());
+    let waive = |subject: &mut Subject, today: &str| {
+        let report = subject.nodes.get_mut(&node).expect("the node").report.as_mut().expect("a report");
+        let today = today.parse().expect("a day");
+        let waiver = waiver("2027-03-31");
+        let used = report.waive(&node, crate::wanted::Role::Server, std::slice::from_ref(&waiver), today);
+        subject.waivers = vec![Applied { expired: waiver.has_expired(today), used: used.contains(&0), waiver }];
+    };
+    let told = "waived by platform until 2027-03-31: converted at the next release";
+
+    waive(&mut subject, "2027-03-31");
+    let score = subject.score(&node)[&None];
+    assert_eq!((score.pass, score.fail, score.waived, score.excepted), (1, 0, 1, 1));
+    let checklist = file(&subject, "checklists/server-1.cklb");
+    let rules = checklist["stigs"][0]["rules"].as_array().expect("rules");
+    let rule = rules.iter().find(|rule| rule["rule_version"] == "RHEL-09-671010").expect("the rule");
+    assert_eq!((rule["status"].as_str(), rule["comments"].as_str()), (Some("open"), Some(told)));
+    let results = file(&subject, "oscal/assessment-results.json");
+    let risks = results["assessment-results"]["results"][0]["risks"].as_array().expect("risks").clone();
+    assert_eq!((risks.len(), &risks[0]["status"]), (1, &"deviation-approved".into()));
+    assert_eq!(risks[0]["deadline"], "2027-03-31T23:59:59Z");
+    let results = file(&subject, "results.json");
+    let finding = &results["nodes"][NODE]["findings"]["RHEL-09-671010"];
+    assert_eq!((&finding["status"], &finding["result"]), (&"fail".into(), &"waived".into()));
+    assert_eq!(results["waivers"][0]["used"], true);
+    let files = subject.files().expect("files");
+    assert!(String::from_utf8_lossy(&files["index.html"]).contains(told));
+
+    let mut late = self::subject(&FINDINGS);
+    waive(&mut late, "2027-04-01");
+    let score = late.score(&node)[&None];
+    assert_eq!((score.fail, score.waived), (1, 0), "it has expired");
+    assert!(file(&late, "oscal/assessment-results.json")["assessment-results"]["results"][0].get("risks").is_none());
+}
+
+#[test]
+fn each_class_of_checks_is_counted_per_severity() {
+    let classes = subject(&FINDINGS).classes();
+
+    let sum = |severity: &str| classes[severity].values().sum::<usize>();
+    assert_eq!((sum("all"), sum("high"), sum("medium"), sum("low")), (445, 28, 402, 15));
+    let page = String::from_utf8(subject(&FINDINGS).files().expect("files")["index.html"].clone()).expect("text");
+    let cells: String =
+        Class::ALL.map(|class| format!("<td class=\"number\">{}</td>", classes["all"][class.name()])).concat();
+    assert!(page.contains(&format!("<tr><td>all</td>{cells}</tr>")));
 }
 
 #[test]
