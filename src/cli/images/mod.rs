@@ -1,0 +1,38 @@
+//! `sre-provision images`: which images there are, who vouches for them, who needs them, and what becomes of them.
+
+mod list;
+mod prune;
+mod site;
+mod survey;
+mod verify;
+
+use super::Common;
+use crate::failure::Failure;
+use crate::report::Screen;
+use crate::stop::Stop;
+
+#[derive(Debug, clap::Args)]
+pub struct ImagesArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Show the images of all environments, or of some
+    List(list::List),
+    /// Check what is said of an image: signature, binding, expiry, and what was measured
+    Verify(verify::Verify),
+    /// Remove the images that nothing needs
+    Prune(prune::Prune),
+}
+
+impl ImagesArgs {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
+        match self.what {
+            What::List(command) => command.run(common, screen).await,
+            What::Verify(command) => command.run(common, screen).await,
+            What::Prune(command) => command.run(common, screen, stop).await,
+        }
+    }
+}
