@@ -20,6 +20,8 @@ mod halves;
 mod hardening;
 mod health;
 mod image;
+mod image_check;
+mod image_proof;
 mod infrastructure;
 mod inventory;
 mod joining;

@@ -1,5 +1,6 @@
 //! `sre-provision images`: which images there are, who vouches for them, who needs them, and what becomes of them.
 
+mod build;
 mod list;
 mod prune;
 mod site;
@@ -19,6 +20,8 @@ pub struct ImagesArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    /// Build the images of which an input has moved
+    Build(build::Build),
     /// Show the images of all environments, or of some
     List(list::List),
     /// Check what is said of an image: signature, binding, expiry, and what was measured
@@ -30,6 +33,7 @@ enum What {
 impl ImagesArgs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         match self.what {
+            What::Build(command) => command.run(common, screen, stop).await,
             What::List(command) => command.run(common, screen).await,
             What::Verify(command) => command.run(common, screen).await,
             What::Prune(command) => command.run(common, screen, stop).await,

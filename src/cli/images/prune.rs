@@ -67,7 +67,7 @@ impl Prune {
     async fn prune(&self, sites: &[Site], made: &[Made], screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let now = Timestamp::now();
         let lines = self.decide(sites, made, now).await?;
-        let begun = begun(sites).await?;
+        let begun = begun(sites, &lines).await?;
         let going: Vec<&Line<'_>> = lines.iter().filter(|line| line.fate == Fate::Goes).collect();
         screen.remark(&shown(&lines));
         for (_, one) in &begun {
@@ -176,14 +176,15 @@ fn incomplete(failure: Failure) -> Failure {
     refuse_incomplete(vec![failure.clone()]).err().unwrap_or(failure)
 }
 
-/// What earlier prunes began and did not end, where that is.
-async fn begun(sites: &[Site]) -> Result<Vec<(&Site, Removing)>, Failure> {
+/// What earlier prunes began and did not end, where that is. An image that is still there is judged anew, like any other.
+async fn begun<'a>(sites: &'a [Site], lines: &[Line<'_>]) -> Result<Vec<(&'a Site, Removing)>, Failure> {
     let mut all: Vec<(&Site, Removing)> = Vec::new();
     for site in sites {
         for shelf in &site.shelves {
             for one in shelf.removing().await? {
                 let is_here = one.account == site.account.id && one.region == site.account.region;
-                if is_here && all.iter().all(|(_, known)| *known != one) {
+                let is_there = lines.iter().any(|line| line.entry.id == one.image && line.entry.at == site.at());
+                if is_here && !is_there && all.iter().all(|(_, known)| *known != one) {
                     all.push((site, one));
                 }
             }

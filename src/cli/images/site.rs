@@ -14,7 +14,6 @@ use crate::workspace::Workspace;
 pub struct Site {
     pub cloud: Box<dyn Cloud>,
     pub account: Account,
-    pub platform: Platform,
     /// Where statements about its images may be kept, each once.
     pub shelves: Vec<Shelf>,
     /// Whose statements count: the strictest of its environments'.
@@ -54,7 +53,7 @@ async fn site(common: &Common, workspace: &Workspace, name: &str) -> Result<Opti
     };
     let policy = Policy { keys, score: wanted.require.map_or(0, |require| require.score) };
     let shelves = vec![homes::shelf(workspace, &desk.env).await?];
-    Ok(Some(Site { cloud, account, platform: desk.env.platform, shelves, policy }))
+    Ok(Some(Site { cloud, account, shelves, policy }))
 }
 
 fn add(sites: &mut Vec<Site>, site: Site) {
