@@ -24,9 +24,11 @@ pub use gate::{Fips, Gate, Policy, Profile, Standing};
 pub use hygiene::{LOOK, Trace, packages, traces};
 pub use prune::{Fate, Keep, fates};
 pub use shelf::{Removing, Shelf};
-pub use statement::{Provenance, Statement, content, open, seal};
+pub use statement::{Provenance, Statement, content, open, seal, seal_copy};
 
 /// The digest of the statement about an image, which is kept under it.
 pub const TAG_STATEMENT: &str = "sre:statement";
 /// An image that carries it is never pruned; its value says why.
 pub const TAG_KEEP: &str = "sre:keep";
+/// Which image a copy was made from: `region/id`.
+pub const TAG_COPY_OF: &str = "sre:copy-of";

@@ -90,16 +90,46 @@ pub fn seal(
 ) -> Result<Vec<u8>, Failure> {
     let statement = json!({
         "_type": STATEMENT,
-        "subject": [{
-            "name": image.id,
-            "digest": { "sha256": content(account, image) },
-            "annotations": { "account": account.id, "region": account.region, "disks": image.snapshots,
-                "fingerprint": image.tags.get(TAG_FINGERPRINT) },
-        }],
+        "subject": [subject(account, image)],
         "predicateType": PREDICATE,
         "predicate": predicate(made, gate),
     });
-    let bytes = serde_json_canonicalizer::to_vec(&statement)
+    sealed(key, &statement)
+}
+
+/// The statement about a copy: what was measured on the image that it was copied from, and that it was.
+///
+/// # Errors
+/// The original cannot be read.
+pub fn seal_copy(
+    key: &SigningKey,
+    original: &[u8],
+    (account, copy): (&Account, &FoundImage),
+) -> Result<Vec<u8>, Failure> {
+    let envelope: Envelope = serde_json::from_slice(original).map_err(|error| refused(&error))?;
+    let payload = BASE64_STANDARD.decode(&envelope.payload).map_err(|error| refused(&error))?;
+    let mut statement: Value = serde_json::from_slice(&payload).map_err(|error| refused(&error))?;
+    let mut from = statement["subject"][0].take();
+    from["annotations"]["is"] = json!("the image it was copied from");
+    statement["subject"] = json!([subject(account, copy)]);
+    match statement["predicate"]["buildDefinition"]["resolvedDependencies"].as_array_mut() {
+        Some(dependencies) => dependencies.push(from),
+        None => return Err(refused(&"it does not tell what the image was made of")),
+    }
+    sealed(key, &statement)
+}
+
+fn subject(account: &Account, image: &FoundImage) -> Value {
+    json!({
+        "name": image.id,
+        "digest": { "sha256": content(account, image) },
+        "annotations": { "account": account.id, "region": account.region, "disks": image.snapshots,
+            "fingerprint": image.tags.get(TAG_FINGERPRINT) },
+    })
+}
+
+fn sealed(key: &SigningKey, statement: &Value) -> Result<Vec<u8>, Failure> {
+    let bytes = serde_json_canonicalizer::to_vec(statement)
         .map_err(|error| Failure::bug("a statement is no JSON").because(error))?;
     let sig = key.sign(&encoding(&bytes))?.trim_end().to_owned();
     let envelope = Envelope {
@@ -108,6 +138,10 @@ pub fn seal(
         signatures: vec![Signature { keyid: key.name(), sig }],
     };
     serde_json::to_vec_pretty(&envelope).map_err(|error| Failure::bug("an envelope is no JSON").because(error))
+}
+
+fn refused(cause: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::NotDone, "the statement cannot be read").because(cause.to_string())
 }
 
 fn predicate(made: &Provenance, gate: &Gate) -> Value {
@@ -147,9 +181,6 @@ fn encoding(payload: &[u8]) -> Vec<u8> {
 /// # Errors
 /// Exit 1: none of the keys signed it, or it is no statement about an image that is known.
 pub fn open(bytes: &[u8], keys: Option<&TrustedKeys>) -> Result<Statement, Failure> {
-    let refused = |cause: &dyn std::fmt::Display| {
-        Failure::new(Exit::NotDone, "the statement cannot be read").because(cause.to_string())
-    };
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(|error| refused(&error))?;
     if envelope.kind != PAYLOAD {
         return Err(refused(&format!("it holds `{}`; `{PAYLOAD}` is known", envelope.kind)));

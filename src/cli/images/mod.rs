@@ -1,7 +1,9 @@
 //! `sre-provision images`: which images there are, who vouches for them, who needs them, and what becomes of them.
 
 mod build;
+mod channel;
 mod list;
+mod promote;
 mod prune;
 mod site;
 mod survey;
@@ -26,6 +28,12 @@ enum What {
     List(list::List),
     /// Check what is said of an image: signature, binding, expiry, and what was measured
     Verify(verify::Verify),
+    /// Let a channel lead to an image, which is never rebuilt for it
+    Promote(promote::Promote),
+    /// Let a channel lead to where it led before
+    Rollback(channel::Rollback),
+    /// Show where a channel leads and led
+    Channel(channel::Show),
     /// Remove the images that nothing needs
     Prune(prune::Prune),
 }
@@ -36,6 +44,9 @@ impl ImagesArgs {
             What::Build(command) => command.run(common, screen, stop).await,
             What::List(command) => command.run(common, screen).await,
             What::Verify(command) => command.run(common, screen).await,
+            What::Promote(command) => command.run(common, screen).await,
+            What::Rollback(command) => command.run(common, screen).await,
+            What::Channel(command) => command.run(common, screen).await,
             What::Prune(command) => command.run(common, screen, stop).await,
         }
     }
