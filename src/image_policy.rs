@@ -23,6 +23,9 @@ pub struct Images {
     /// What an image must show before `up` uses it; nothing where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
+    /// The channel that leads to the node image: none is built then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Where statements and channels are kept, for several environments together; in the workspace where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StateBucket>,
@@ -38,6 +41,7 @@ impl Default for Images {
             trust: vec![],
             valid_for: Span(Duration::from_secs(30 * 86_400)),
             require: None,
+            channel: None,
             store: None,
             look_anew: false,
         }

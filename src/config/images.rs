@@ -17,6 +17,7 @@ pub fn check(draft: &mut Draft<'_>) {
         draft.tell("images.sign", "is no `file:PATH`");
     }
     require(draft, &images);
+    channel(draft, &images);
     if let Some(store) = &images.store {
         match draft.platform {
             Some(Platform::Aws) => bucket_place(draft, "images.store", store),
@@ -33,6 +34,18 @@ fn require(draft: &mut Draft<'_>, images: &Images) {
     }
     if require.score > 100 {
         draft.tell("images.require.score", format!("is {}; there are 100 percent", require.score));
+    }
+}
+
+fn channel(draft: &mut Draft<'_>, images: &Images) {
+    let Some(channel) = &images.channel else { return };
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_name = channel.starts_with(|first: char| first.is_ascii_lowercase()) && channel.bytes().all(is_letter);
+    if !is_name || channel.len() > 32 {
+        draft.tell("images.channel", format!("is `{channel}`; a channel has up to 32 lower-case letters, digits and dashes"));
+    }
+    if images.trust.is_empty() {
+        draft.tell("images.channel", "leads to images that others built, and `images.trust` names no key that vouches for them");
     }
 }
 
@@ -55,13 +68,15 @@ mod tests {
 
     #[test]
     fn what_is_required_needs_somebody_who_is_trusted() {
-        let told = problems("  require: {score: 101}\n  valid_for: 0s\n  sign: key.pem\n").join("\n");
+        let told = problems("  require: {score: 101}\n  valid_for: 0s\n  sign: key.pem\n  channel: Stable\n").join("\n");
 
         for line in [
             "wants a statement, and `images.trust` names no key whose statements count",
             "is 101; there are 100 percent",
             "is no time at all",
             "is no `file:PATH`",
+            "is `Stable`; a channel has up to 32 lower-case letters, digits and dashes",
+            "`images.trust` names no key that vouches for them",
         ] {
             assert!(told.contains(line), "{line}: {told}");
         }

@@ -9,7 +9,7 @@ use crate::environment::{Environment, Platform};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::stages::image::{self, Recipe};
-use crate::stages::{Context, Given, Made, Presence, Stage, age};
+use crate::stages::{Context, Given, Made, Presence, Stage, age, promoted};
 use crate::units::Span;
 
 pub struct BaseImageStage;
@@ -28,6 +28,9 @@ impl Stage for BaseImageStage {
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
+        if let Some(channel) = &env.images.channel {
+            return Inputs::new().value("images.channel", channel);
+        }
         Inputs::new()
             .value("image.source", &env.image.source)
             .value("image.fips", &env.image.fips)
@@ -41,6 +44,9 @@ impl Stage for BaseImageStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::BaseImage(image) = recorded else { return Ok(Presence::Gone) };
+        if let Some(channel) = &cx.env.images.channel {
+            return promoted::base_presence(cx, channel, &image.id).await;
+        }
         match image::standing(cx, image).await? {
             Presence::Standing => Ok(newer_source(cx, image).await?.map_or(Presence::Standing, Presence::Outdated)),
             other => Ok(other),
@@ -48,6 +54,9 @@ impl Stage for BaseImageStage {
     }
 
     async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
+        if let Some(channel) = &cx.env.images.channel {
+            return Ok(Artifact::BaseImage(promoted::base(cx, channel).await?).into());
+        }
         let source = source(cx).await?;
         let values = json!({ "lineage": [source] });
         let recipe = Recipe {

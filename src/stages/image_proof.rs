@@ -63,16 +63,20 @@ async fn faults(cx: &Context<'_>, image: &FoundImage) -> Result<Option<Vec<Strin
     if wanted.require.is_none() && !is_asked {
         return Ok(None);
     }
+    Ok(match (stands(cx, image).await?, wanted.require) {
+        (Standing::Proven(_), _) | (Standing::Told(_), None) => None,
+        (other, _) => Some(other.faults()),
+    })
+}
+
+/// Where an image stands by the keys that are trusted and by what is required.
+pub async fn stands(cx: &Context<'_>, image: &FoundImage) -> Result<Standing, Failure> {
     let named = image.tags.get(TAG_STATEMENT).map(String::as_str);
     let kept = match named {
         Some(digest) => cx.shelf.statement(digest).await?,
         None => None,
     };
-    let standing = policy(cx)?.judge(&account(cx), image, named, kept.as_deref(), Timestamp::now());
-    Ok(match (standing, wanted.require) {
-        (Standing::Proven(_), _) | (Standing::Told(_), None) => None,
-        (other, _) => Some(other.faults()),
-    })
+    Ok(policy(cx)?.judge(&account(cx), image, named, kept.as_deref(), Timestamp::now()))
 }
 
 fn policy(cx: &Context<'_>) -> Result<Policy, Failure> {
@@ -84,7 +88,7 @@ fn policy(cx: &Context<'_>) -> Result<Policy, Failure> {
     Ok(Policy { keys, score: wanted.require.map_or(0, |require| require.score) })
 }
 
-fn account(cx: &Context<'_>) -> Account {
+pub fn account(cx: &Context<'_>) -> Account {
     Account { id: cx.identity.account.clone(), region: cx.identity.region.clone(), principal: String::new() }
 }
 

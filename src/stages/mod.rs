@@ -35,6 +35,7 @@ mod node_image;
 mod node_machines;
 mod nodes;
 mod packages;
+mod promoted;
 mod reading;
 mod registration;
 mod servers;

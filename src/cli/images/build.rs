@@ -104,7 +104,11 @@ impl Build {
     ) -> Result<Option<Line>, Failure> {
         let mut desk = Desk::open(common, name).await?;
         let stages = stages(&desk);
-        if stages.is_empty() {
+        if let Some(channel) = desk.env.images.channel.as_ref().filter(|_| !self.all) {
+            return Err(Failure::new(Exit::Usage, format!("no images are built for `{name}`"))
+                .because(format!("its node image is the one that the channel `{channel}` leads to")));
+        }
+        if stages.is_empty() || desk.env.images.channel.is_some() {
             return if self.all { Ok(None) } else { Err(no_images(name)) };
         }
         desk.env.images.look_anew = true;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aws_sdk_ec2::types::{Filter, Image, ImageState};
+use aws_sdk_ec2::types::{Filter, Image, ImageState, ResourceType};
 use aws_sdk_elasticloadbalancingv2::types::Tag;
 
 use super::{Aws, errors, tagged};
@@ -62,6 +62,9 @@ impl Aws {
             Some(there) => there.id,
             None => {
                 let call = self.ec2.copy_image().source_region(region).source_image_id(&image.id).name(&image.name);
+                let kinds = [ResourceType::Image, ResourceType::Snapshot];
+                let marks = kinds.map(|kind| tagged::specification(kind, tags)).to_vec();
+                let call = call.set_tag_specifications(Some(marks));
                 let token = Digest::of_value(&(&image.id, region, &self.wanted.region));
                 let answer = call.client_token(token.as_str()).send().await;
                 answer.map_err(|error| errors::failure(&doing, error))?.image_id.unwrap_or_default()
