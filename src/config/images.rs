@@ -42,10 +42,16 @@ fn channel(draft: &mut Draft<'_>, images: &Images) {
     let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let is_name = channel.starts_with(|first: char| first.is_ascii_lowercase()) && channel.bytes().all(is_letter);
     if !is_name || channel.len() > 32 {
-        draft.tell("images.channel", format!("is `{channel}`; a channel has up to 32 lower-case letters, digits and dashes"));
+        draft.tell(
+            "images.channel",
+            format!("is `{channel}`; a channel has up to 32 lower-case letters, digits and dashes"),
+        );
     }
     if images.trust.is_empty() {
-        draft.tell("images.channel", "leads to images that others built, and `images.trust` names no key that vouches for them");
+        draft.tell(
+            "images.channel",
+            "leads to images that others built, and `images.trust` names no key that vouches for them",
+        );
     }
 }
 
@@ -68,7 +74,8 @@ mod tests {
 
     #[test]
     fn what_is_required_needs_somebody_who_is_trusted() {
-        let told = problems("  require: {score: 101}\n  valid_for: 0s\n  sign: key.pem\n  channel: Stable\n").join("\n");
+        let told =
+            problems("  require: {score: 101}\n  valid_for: 0s\n  sign: key.pem\n  channel: Stable\n").join("\n");
 
         for line in [
             "wants a statement, and `images.trust` names no key whose statements count",

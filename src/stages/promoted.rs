@@ -90,12 +90,7 @@ async fn found(cx: &Context<'_>, channel: &str, target: &Target) -> Result<Found
     })
 }
 
-async fn faults(
-    cx: &Context<'_>,
-    channel: &str,
-    target: &Target,
-    found: &FoundImage,
-) -> Result<Vec<String>, Failure> {
+async fn faults(cx: &Context<'_>, channel: &str, target: &Target, found: &FoundImage) -> Result<Vec<String>, Failure> {
     if content(&image_proof::account(cx), found) != target.content {
         return Ok(vec![format!("it is not what was promoted to {channel}")]);
     }
