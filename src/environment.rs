@@ -16,6 +16,7 @@ use crate::deadlines::Deadlines;
 use crate::failure::Failure;
 pub use crate::hardening::{Hardening, HardeningProfile};
 pub use crate::hosts::Hosts;
+pub use crate::image_policy::Images;
 pub use crate::load_balancer::{LoadBalancer, LoadBalancerKind};
 use crate::rke2_config::Rke2Config;
 use crate::state::{State, StatePlace};
@@ -57,6 +58,9 @@ pub struct Environment {
     pub network: Option<Network>,
     #[serde(default)]
     pub image: Image,
+    /// What must be known of an image before nodes boot from it.
+    #[serde(default)]
+    pub images: Images,
     pub nodes: Nodes,
     #[serde(default)]
     pub load_balancer: LoadBalancer,

@@ -10,7 +10,7 @@
 //!                    ▼          ▼           │
 //!                      stages ──────────────┘
 //!                        │ └─ upkeep, of a cluster that runs
-//!        bundle · tools · cloud · node · rke2 · compliance (─► evidence) · secrets
+//!        bundle · images · tools · cloud · node · rke2 · compliance (─► evidence) · secrets
 //!                        │
 //!          process · objects · workspace
 //! ```
@@ -39,6 +39,7 @@ pub mod fuzz;
 pub mod hardening;
 pub mod hosts;
 pub mod identity;
+pub mod image_policy;
 pub mod load_balancer;
 pub mod refusal;
 pub mod rke2_config;
@@ -59,6 +60,7 @@ pub mod compliance;
 pub mod config;
 pub mod evidence;
 pub mod execute;
+pub mod images;
 pub mod journal;
 pub mod node;
 pub mod objects;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// Each room, and the rooms it may use besides the words. `stages` connects almost everything, `cli` everything.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: [(&str, &[&str]); 20] = [
     ("workspace", &[]),
     ("report", &[]),
     ("cloud", &[]),
@@ -24,7 +24,12 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("compliance", &["node"]),
     ("evidence", &["compliance"]),
     ("bundle", &["tools", "rke2", "workspace"]),
-    ("stages", &["bundle", "tools", "cloud", "node", "rke2", "compliance", "secrets", "workspace", "process"]),
+    // `bundle`: the keys that sign and are trusted; `cloud`: what an image says of itself.
+    ("images", &["bundle", "cloud", "objects"]),
+    (
+        "stages",
+        &["bundle", "images", "tools", "cloud", "node", "rke2", "compliance", "secrets", "workspace", "process"],
+    ),
     ("plan", &["stages", "journal", "workspace"]),
     // `cloud`: what `down` sweeps by tag after the stages; `process`: the book is told of children.
     ("execute", &["plan", "stages", "journal", "cloud", "process"]),
@@ -47,6 +52,7 @@ const EVERY_ROOM: &[&str] = &[
     "rke2",
     "compliance",
     "evidence",
+    "images",
     "stages",
     "plan",
     "execute",

@@ -5,7 +5,9 @@
 use std::path::Path;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use zeroize::Zeroizing;
@@ -49,6 +51,16 @@ impl SigningKey {
         let signature = signature.map_err(|_| Failure::bug("the system gives no random numbers"))?;
         Ok(format!("{}\n", BASE64_STANDARD.encode(signature)))
     }
+
+    /// What its public key is called where keys are named: the first digits of its digest.
+    pub fn name(&self) -> String {
+        name(self.0.public_key().as_ref())
+    }
+}
+
+/// The first digits of a key's digest, as `openssl pkey -pubin -outform DER | sha256sum` gives it.
+fn name(point: &[u8]) -> String {
+    Digest::of(&[&P256_INFO[..], point].concat()).short().to_owned()
 }
 
 /// The public keys whose signature counts.
@@ -89,9 +101,8 @@ impl TrustedKeys {
         }
     }
 
-    /// The first digits of each key's digest, as `openssl pkey -pubin -outform DER | sha256sum` gives it.
     fn names(&self) -> Vec<String> {
-        self.0.iter().map(|point| Digest::of(&[&P256_INFO[..], point].concat()).short().to_owned()).collect()
+        self.0.iter().map(|point| name(point)).collect()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::execute::Book;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::Identity;
+use crate::images::Shelf;
 use crate::journal::{
     Actor, Anchor, Home, Journal, Lease, Memory, SYSLOG, history, tell_file, tell_s3, tell_syslog, usual,
 };
@@ -66,6 +67,8 @@ pub struct Desk {
     pub state: StateDir,
     /// Where all of it is kept.
     pub home: Home,
+    /// Where statements about its images are kept.
+    pub shelf: Shelf,
     pub tools: Tools,
 }
 
@@ -79,10 +82,11 @@ impl Desk {
         }
         let state = workspace.state(name);
         let home = homes::home(&env, state.clone()).await?;
+        let shelf = homes::shelf(&workspace, &env).await?;
         let tools = loaded_tools::tools(&state.loaded(), |set| vcenter::trusting(set, &workspace, &env));
         let tools = tools.with_memory(workspace.tools());
         let asked = env.rke2.version.clone();
-        Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, tools })
+        Ok(Self { platforms: common.platforms.clone(), workspace, env, asked, state, home, shelf, tools })
     }
 
     /// The platform, as far as it answers; fails where it does not or where it is another than the pinned one.

@@ -6,6 +6,7 @@ use crate::config;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
 use crate::identity::Identity;
+use crate::images::Shelf;
 use crate::journal::{Home, Shared, load_identity};
 use crate::objects::{Bucket, Objects, S3Objects};
 use crate::state::StatePlace;
@@ -106,4 +107,12 @@ pub fn moved_to(state: &StateDir) -> Option<String> {
         return None;
     }
     std::fs::read_to_string(state.moved()).ok().map(|place| place.trim().trim_end_matches('/').to_owned())
+}
+
+/// Where statements about the images of an environment and the channels that lead to them are kept.
+pub async fn shelf(workspace: &Workspace, env: &Environment) -> Result<Shelf, Failure> {
+    match (&env.images.store, &env.aws) {
+        (Some(store), Some(aws)) => Ok(Shelf::new(connect(&store.place("images", Some(aws))).await?)),
+        (Some(_), None) | (None, _) => Ok(Shelf::local(&workspace.images())),
+    }
 }

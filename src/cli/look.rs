@@ -116,6 +116,7 @@ impl<'a> Layout<'a> {
             children,
             connections: self.connections,
             reader,
+            shelf: &self.desk.shelf,
             ledger,
             events: self.events,
             stop: self.stop,

@@ -13,6 +13,7 @@ mod evidence;
 mod expiry;
 mod history;
 mod homes;
+mod images;
 mod keys;
 mod kubeconfig;
 mod loaded_tools;
@@ -152,6 +153,8 @@ enum Command {
     Token(token::TokenArgs),
     /// Measure every rule on every node and write it down, signed
     Evidence(evidence::EvidenceArgs),
+    /// Show, check and remove the images that nodes boot from
+    Images(images::ImagesArgs),
     /// Show the logs of a run
     Logs(logs::Logs),
     /// Show what was run, by whom, and what came of it
@@ -209,6 +212,7 @@ async fn dispatch(cli: Cli, screen: Screen, stop: &Stop) -> Result<(), Failure> 
         Command::Certs(command) => command.run(common, screen, stop).await,
         Command::Token(command) => command.run(common, screen, stop).await,
         Command::Evidence(command) => command.run(common, screen, stop).await,
+        Command::Images(command) => command.run(common, screen, stop).await,
         Command::Logs(command) => command.run(common, screen),
         Command::History(command) => command.run(common, screen).await,
         Command::Unlock(command) => command.run(common, screen).await,

@@ -142,7 +142,7 @@ fn known(desk: &Desk, memory: &Memory) -> Result<BTreeSet<String>, Failure> {
     Ok(known)
 }
 
-fn words(value: &Value, into: &mut BTreeSet<String>) {
+pub fn words(value: &Value, into: &mut BTreeSet<String>) {
     match value {
         Value::String(text) => {
             into.insert(text.clone());

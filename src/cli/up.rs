@@ -1,7 +1,7 @@
 //! `sre-provision up`: makes the environment, or goes on where it was stopped.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use serde_json::json;
@@ -51,6 +51,17 @@ pub(super) struct Ready {
     pub journal: Journal,
 }
 
+/// A run that has come to its end.
+pub(super) struct Ended {
+    pub desk: Desk,
+    identity: Identity,
+    pub report: Report,
+    pub run: u32,
+    lasted: Duration,
+    /// What came of telling the end of the journal where the file says.
+    pub anchored: Result<(), Failure>,
+}
+
 impl Up {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let ready = Ready::new(Desk::open(common, &self.environment).await?).await?;
@@ -92,9 +103,10 @@ impl Road {
         }
         ready.desk.home.keep_identity(&ready.identity).await?;
         let (told, going) = ((events, received), (self.command, screen));
-        let report = carry_out(ready, &looked, &stages, &connections, told, going, stop).await;
+        let ended = carry_out(ready, &looked, &stages, &connections, told, going, stop).await;
         connections.close().await;
-        report
+        let ended = ended?;
+        conclude(&ended, screen).and(ended.anchored)
     }
 
     async fn ask(&self, ready: &Ready, looked: &Looked, screen: Screen, stop: &Stop) -> Result<(), Failure> {
@@ -152,7 +164,7 @@ impl Ready {
 
 /// What must be there before anything is made: the tools, Packer's plugins where an image is built, and the way in where
 /// it can be walked already.
-async fn preflight(
+pub(super) async fn preflight(
     ready: &Ready,
     stages: &[Box<dyn Stage>],
     plan: &Plan,
@@ -207,7 +219,11 @@ fn need(nodes: &[WantedNode]) -> Need {
     need
 }
 
-async fn carry_out(
+/// Carries out a plan as a run of its own.
+///
+/// # Errors
+/// The journal could not be written; what came of the stages is in the report.
+pub(super) async fn carry_out(
     ready: Ready,
     looked: &Looked,
     stages: &[Box<dyn Stage>],
@@ -215,7 +231,7 @@ async fn carry_out(
     told: (Events, Received),
     (command, screen): (&str, Screen),
     stop: &Stop,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let Ready { desk, cloud, identity, is_new, secrets, lease, journal } = ready;
     let started = Instant::now();
     let command = format!("{command} {}", desk.env.name);
@@ -247,21 +263,13 @@ async fn carry_out(
     let number = run.number;
     let end = run.close(outcome, why).await?;
     let anchored = desk.anchor(&identity, &end, screen).await;
-    conclude(&desk, &identity, &report, number, started, screen).and(anchored)
+    Ok(Ended { desk, identity, report, run: number, lasted: started.elapsed(), anchored })
 }
 
-/// The closing table, then how it ended.
-fn conclude(
-    desk: &Desk,
-    identity: &Identity,
-    report: &Report,
-    run: u32,
-    started: Instant,
-    screen: Screen,
-) -> Result<(), Failure> {
-    let lines: Vec<StageLine> = report
-        .stages
-        .iter()
+/// The stages of a run, for the closing table.
+pub(super) fn lines(report: &Report) -> Vec<StageLine> {
+    let stages = report.stages.iter();
+    stages
         .map(|(stage, settled)| StageLine {
             stage: *stage,
             outcome: settled.outcome,
@@ -269,11 +277,18 @@ fn conclude(
             took: settled.took,
             summary: settled.summary.clone(),
         })
-        .collect();
+        .collect()
+}
+
+/// The closing table, then how it ended.
+fn conclude(ended: &Ended, screen: Screen) -> Result<(), Failure> {
+    let Ended { desk, identity, report, run, .. } = ended;
+    let run = *run;
+    let lines = lines(report);
     screen.remark(&format!("\n{}\n", closing_table(&lines)));
     match report.failure() {
         None => {
-            let text = arrived(desk, identity, report, started);
+            let text = arrived(desk, identity, report, ended.lasted);
             let health: Option<Health> = report.given.get(Kind::Health).ok();
             screen.result(&text, &json!({ "event": "up", "run": run, "stages": lines, "health": health }));
             Ok(())
@@ -291,14 +306,14 @@ fn conclude(
     }
 }
 
-fn arrived(desk: &Desk, identity: &Identity, report: &Report, started: Instant) -> String {
+fn arrived(desk: &Desk, identity: &Identity, report: &Report, lasted: Duration) -> String {
     let name = &desk.env.name;
     let mut text = format!("{name} is up");
     if let Ok(health) = report.given.get::<Health>(Kind::Health) {
         text.push_str(&format!(" · {} servers, {} agents", health.servers, health.agents));
-        text.push_str(&format!(" · {}\n  api         {}", took(started.elapsed()), health.api));
+        text.push_str(&format!(" · {}\n  api         {}", took(lasted), health.api));
     } else {
-        text.push_str(&format!(" · {}", took(started.elapsed())));
+        text.push_str(&format!(" · {}", took(lasted)));
     }
     let kubeconfig = desk.state.kubeconfig();
     text.push_str(&format!("\n  kubeconfig  {}", desk.workspace.shown(&kubeconfig).display()));

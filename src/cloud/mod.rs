@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::environment;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 
 pub use hosts::{Existing, is_same_account};
 #[cfg(feature = "crash-points")]
@@ -281,6 +281,15 @@ pub trait Cloud: Send + Sync {
     /// Images of this account with all these tags, newest first.
     async fn own_images(&self, tags: &Tags) -> Result<Vec<FoundImage>, Failure>;
     async fn tag(&self, ids: &[String], tags: &Tags) -> Result<(), Failure>;
+    /// The copy here of an image of this account in another region, with its name and these tags: found by its name, or
+    /// made; waits until it can be used.
+    ///
+    /// # Errors
+    /// Exit 2 on a platform that has no regions.
+    async fn copy_of(&self, image: &FoundImage, region: &str, tags: &Tags) -> Result<FoundImage, Failure> {
+        let failure = Failure::new(Exit::Usage, format!("image `{}` of {region} cannot be copied", image.id));
+        Err(failure.because(format!("{} are only set on images of a platform with regions", tags.len())))
+    }
 
     /// The build network of this owner tag: found, completed or made.
     async fn build_network(&self, tags: &Tags, admit: &[String]) -> Result<BuildNetwork, Failure>;

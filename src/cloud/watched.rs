@@ -58,6 +58,10 @@ impl Cloud for Watched {
         watched!("tag", about, self.0.tag(ids, tags))
     }
 
+    async fn copy_of(&self, image: &FoundImage, region: &str, tags: &Tags) -> Result<FoundImage, Failure> {
+        watched!("copy-image", image.name.clone(), self.0.copy_of(image, region, tags))
+    }
+
     async fn build_network(&self, tags: &Tags, admit: &[String]) -> Result<BuildNetwork, Failure> {
         watched!("build-network", build(tags), self.0.build_network(tags, admit))
     }

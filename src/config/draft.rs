@@ -12,8 +12,8 @@ use crate::config::document::Node;
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
-    Access, Agents, Aws, EnvironmentClass, Hardening, Hosts, Image, LoadBalancer, Network, Platform, Rke2, Servers,
-    Vsphere,
+    Access, Agents, Aws, EnvironmentClass, Hardening, Hosts, Image, Images, LoadBalancer, Network, Platform, Rke2,
+    Servers, Vsphere,
 };
 use crate::state::State;
 use crate::units::Span;
@@ -31,6 +31,7 @@ pub struct Draft<'a> {
     pub vsphere: Option<Vsphere>,
     pub network: Option<Network>,
     pub image: Option<Image>,
+    pub images: Option<Images>,
     pub servers: Option<Servers>,
     pub agents: BTreeMap<String, Option<Agents>>,
     pub load_balancer: Option<LoadBalancer>,
@@ -57,6 +58,7 @@ impl<'a> Draft<'a> {
             vsphere: part(&value["vsphere"]),
             network: part(&value["network"]),
             image: defaulted(root, "image", value),
+            images: defaulted(root, "images", value),
             servers: part(&value["nodes"]["servers"]),
             agents: pools.into_iter().flatten().map(|(name, pool)| (name.clone(), part(pool))).collect(),
             load_balancer: defaulted(root, "load_balancer", value),

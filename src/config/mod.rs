@@ -15,6 +15,7 @@ mod forms;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod hosts;
+mod images;
 mod loaded;
 mod problem;
 mod rke2_rules;

@@ -4,7 +4,7 @@ use ipnet::Ipv4Net;
 
 use crate::artifact::Kind;
 use crate::config::draft::Draft;
-use crate::config::{aws, forms, hosts, rke2_rules, vsphere, waivers};
+use crate::config::{aws, forms, hosts, images, rke2_rules, vsphere, waivers};
 use crate::environment::{Access, EnvironmentClass, LoadBalancerKind, Network, Platform, Rke2, Servers, Via};
 use crate::state::StateBucket;
 use crate::units::ByteSize;
@@ -21,6 +21,7 @@ pub fn check(draft: &mut Draft<'_>) {
     aws::check(draft);
     network(draft);
     image(draft);
+    images::check(draft);
     servers(draft);
     agents(draft);
     room(draft);
@@ -347,7 +348,7 @@ fn state(draft: &mut Draft<'_>) {
     }
 }
 
-fn bucket_place(draft: &mut Draft<'_>, path: &str, s3: &StateBucket) {
+pub fn bucket_place(draft: &mut Draft<'_>, path: &str, s3: &StateBucket) {
     let forms = [
         ("bucket", forms::bucket(&s3.bucket)),
         ("prefix", s3.prefix.as_deref().and_then(forms::prefix)),

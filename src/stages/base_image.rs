@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::artifact::{Artifact, Kind};
+use crate::artifact::{Artifact, Image, Kind};
 use crate::environment::{Environment, Platform};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::stages::image::{self, Recipe};
-use crate::stages::{Context, Given, Made, Presence, Stage, age};
+use crate::stages::{Context, Given, Made, Presence, Stage, age, promoted};
 use crate::units::Span;
 
 pub struct BaseImageStage;
@@ -28,6 +28,9 @@ impl Stage for BaseImageStage {
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
+        if let Some(channel) = &env.images.channel {
+            return Inputs::new().value("images.channel", channel);
+        }
         Inputs::new()
             .value("image.source", &env.image.source)
             .value("image.fips", &env.image.fips)
@@ -41,10 +44,19 @@ impl Stage for BaseImageStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::BaseImage(image) = recorded else { return Ok(Presence::Gone) };
-        image::standing(cx, image).await
+        if let Some(channel) = &cx.env.images.channel {
+            return promoted::base_presence(cx, channel, &image.id).await;
+        }
+        match image::standing(cx, image).await? {
+            Presence::Standing => Ok(newer_source(cx, image).await?.map_or(Presence::Standing, Presence::Outdated)),
+            other => Ok(other),
+        }
     }
 
     async fn make(&self, _: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
+        if let Some(channel) = &cx.env.images.channel {
+            return Ok(Artifact::BaseImage(promoted::base(cx, channel).await?).into());
+        }
         let source = source(cx).await?;
         let values = json!({ "lineage": [source] });
         let recipe = Recipe {
@@ -64,6 +76,17 @@ impl Stage for BaseImageStage {
     }
 }
 
+/// That the source has a newer image than the one this stems from; only looked at where everything is looked up anew.
+async fn newer_source(cx: &Context<'_>, image: &Image) -> Result<Option<String>, Failure> {
+    if !cx.env.images.look_anew {
+        return Ok(None);
+    }
+    let wanted = &cx.env.image.source;
+    let newest = cx.cloud.source_image(&wanted.owner, &wanted.name).await?;
+    let newer = newest.filter(|newest| newest.id != image.parent);
+    Ok(newer.map(|newer| format!("source image: `{}` instead of `{}`", newer.id, image.parent)))
+}
+
 /// The id of the source image: the newest of its owner at the first look. One that is published later is taken when
 /// `image.source` changes or the look is longer ago than `image.max_age`, so that an image that is made anew because of
 /// its age starts from what is new.
@@ -71,7 +94,8 @@ async fn source(cx: &Context<'_>) -> Result<String, Failure> {
     let wanted = &cx.env.image.source;
     let asked = serde_json::to_value(wanted).unwrap_or(Value::Null);
     let now = Timestamp::now();
-    if let Some(id) = cx.ledger.fact(SOURCE).and_then(|fact| remembered(&fact, &asked, cx.env.image.max_age, now)) {
+    let fact = cx.ledger.fact(SOURCE).filter(|_| !cx.env.images.look_anew);
+    if let Some(id) = fact.and_then(|fact| remembered(&fact, &asked, cx.env.image.max_age, now)) {
         return Ok(id);
     }
     let found = cx.cloud.source_image(&wanted.owner, &wanted.name).await?.ok_or_else(|| {

@@ -15,6 +15,7 @@ use crate::event::{Events, NodeState, Outcome};
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs, Reading};
 use crate::identity::Identity;
+use crate::images::Shelf;
 use crate::node::{Connections, Wait};
 use crate::process::Children;
 use crate::secrets::Secrets;
@@ -121,6 +122,8 @@ pub struct Context<'a> {
     pub children: &'a Children,
     pub connections: &'a Connections,
     pub reader: &'a Reader<'a>,
+    /// Where statements about images are kept.
+    pub shelf: &'a Shelf,
     pub ledger: &'a dyn Ledger,
     pub events: &'a Events,
     pub stop: &'a Stop,

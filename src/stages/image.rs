@@ -4,26 +4,22 @@
 //! built its state tag says `building`; it says `ready` after a machine of it was looked at over a pinned connection.
 //! One that is older than `image.max_age` is as if it were not there.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::artifact::{Image, Reach};
-use crate::cloud::{BuildNetwork, FoundImage, FoundMachine, MachineState, NewMachine, Tags};
-use crate::failure::{Exit, Failure};
-use crate::fingerprint::{Digest, Inputs};
+use crate::artifact::Image;
+use crate::cloud::{BuildNetwork, FoundImage, Tags};
+use crate::failure::Failure;
+use crate::fingerprint::{Digest, Inputs, Reading};
 use crate::identity::{
     TAG_BUILD, TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_PARENT, TAG_RKE2, TAG_STATE,
 };
-use crate::node::Look;
-use crate::stages::console::{BOOT, pinned_keys};
 use crate::stages::infrastructure::{own, tool_cx};
 use crate::stages::neighbour::{self, Wanted};
-use crate::stages::{Context, Presence, Step, age, build_place, jump};
+use crate::stages::{Context, Presence, Step, age, build_place, image_check, image_proof, jump};
 use crate::tools::packer;
 
-const READY: &str = "ready";
+pub const READY: &str = "ready";
 const BUILDING: &str = "building";
 
 /// How one of the images is made.
@@ -50,9 +46,10 @@ pub async fn standing(cx: &Context<'_>, image: &Image) -> Result<Presence, Failu
             Presence::Foreign(format!("image `{}` does not carry the fingerprint it was built for", image.id))
         }
         Some(found) if !found.usable => Presence::Gone,
-        Some(found) => {
-            age::outdated(&found, cx.env.image.max_age, Timestamp::now()).map_or(Presence::Standing, Presence::Outdated)
-        }
+        Some(found) => match age::outdated(&found, cx.env.image.max_age, Timestamp::now()) {
+            Some(why) => Presence::Outdated(why),
+            None => image_proof::presence(cx, &found).await?,
+        },
     })
 }
 
@@ -64,7 +61,12 @@ pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failu
     let found = find(cx, recipe, &fingerprint).await?;
     let (old, young): (Vec<_>, Vec<_>) =
         found.into_iter().partition(|image| age::outdated(image, cx.env.image.max_age, Timestamp::now()).is_some());
-    if let Some(ready) = young.iter().find(|image| image.tags.get(TAG_STATE).is_some_and(|state| state == READY)) {
+    let ready = young.iter().find(|image| image.tags.get(TAG_STATE).is_some_and(|state| state == READY));
+    let unproven = match ready {
+        Some(ready) => image_proof::must_be_looked_at(cx, ready).await?,
+        None => false,
+    };
+    if let Some(ready) = ready.filter(|_| !unproven) {
         cx.progress(format!("found {}", ready.id));
         cx.found_done(&["build", "check"], &ready.id).await?;
         // A run that was killed after it had called the image ready could not sweep any more.
@@ -73,8 +75,9 @@ pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failu
         }
         return Ok(artifact(ready.id.clone(), ready.name.clone(), fingerprint, recipe));
     }
-    let name = name(recipe, &fingerprint, old.first());
-    let result = build_and_check(cx, recipe, &name, &fingerprint, young.first()).await;
+    let there = ready.or(young.first());
+    let name = there.map_or_else(|| name(recipe, &fingerprint, old.first()), |image| image.name.clone());
+    let result = build_and_check(cx, recipe, &name, (&fingerprint, &reading), there).await;
     // What was temporary goes away whatever came of it; what could not be removed now is found by its tag later.
     let swept = sweep(cx, recipe).await;
     let id = result?;
@@ -123,7 +126,7 @@ async fn build_and_check(
     cx: &Context<'_>,
     recipe: &Recipe<'_>,
     name: &str,
-    fingerprint: &Digest,
+    (fingerprint, reading): (&Digest, &Reading),
     unchecked: Option<&FoundImage>,
 ) -> Result<String, Failure> {
     let begun = cx.children.running()?.contains(&slot(recipe));
@@ -148,7 +151,8 @@ async fn build_and_check(
         }
     };
     let step = Step::new("check", made_of.value("image", &id), format!("{TAG_BUILD}={}", recipe.which));
-    cx.step(step, async |_: &String| Ok(false), async || check(cx, recipe, fingerprint, &id, &network).await).await
+    let look = async || image_check::check(cx, recipe, (fingerprint, reading), &id, &network).await;
+    cx.step(step, async |_: &String| Ok(false), look).await
 }
 
 fn slot(recipe: &Recipe<'_>) -> String {
@@ -156,7 +160,7 @@ fn slot(recipe: &Recipe<'_>) -> String {
 }
 
 /// The tags of what a build makes for a while.
-fn build_tags(cx: &Context<'_>, recipe: &Recipe<'_>) -> Tags {
+pub fn build_tags(cx: &Context<'_>, recipe: &Recipe<'_>) -> Tags {
     let mut tags = cx.identity.tags();
     tags.insert(TAG_BUILD.to_owned(), recipe.which.to_owned());
     tags
@@ -231,140 +235,6 @@ async fn build(
     Ok(packer::build(&tool_cx(cx), &build).await?.image_id)
 }
 
-/// Boots one machine from the image, looks at it, and says in the image's tags that it may be used.
-async fn check(
-    cx: &Context<'_>,
-    recipe: &Recipe<'_>,
-    fingerprint: &Digest,
-    id: &str,
-    network: &BuildNetwork,
-) -> Result<String, Failure> {
-    cx.progress(format!("booting {id} once"));
-    let machine = start(cx, recipe, id, network).await?;
-    let reach = reach(cx, recipe, &machine, network).await?;
-    let jump = jump::to(cx, network)?;
-    let connection = cx.connections.open(&format!("{}-image", recipe.which), &reach, jump.as_ref()).await?;
-    cx.progress(format!("looking at {id}"));
-    let output = connection.run(LOOK, true).await?;
-    judge(recipe, fingerprint, cx.env.image.fips, id, &output.stdout, &output.stderr)?;
-    drop(connection);
-    cx.cloud.tag(&[id.to_owned()], &Tags::from([(TAG_STATE.to_owned(), READY.to_owned())])).await?;
-    Ok(id.to_owned())
-}
-
-/// What is asked of a machine of a new image; each answer on a line of its own. The image's own files answer, nothing
-/// that we brought along.
-const LOOK: &str = r"
-cloud-init status --wait >/dev/null 2>&1; echo cloud-init=$(cloud-init status 2>/dev/null | sed -n 's/^status: //p')
-echo fips=$(cat /proc/sys/crypto/fips_enabled 2>/dev/null)
-echo rke2=$(/usr/local/bin/rke2 --version 2>/dev/null | sed -n '1s/^rke2 version \([^ ]*\).*/\1/p')
-echo joined=$(ls -d /var/lib/rancher/rke2/server/tls /var/lib/rancher/rke2/agent/client-ca.crt 2>/dev/null | wc -l)
-echo manifest=$(tr -d '\n' </etc/sre-image.json)
-";
-
-fn judge(
-    recipe: &Recipe<'_>,
-    fingerprint: &Digest,
-    fips: bool,
-    id: &str,
-    stdout: &str,
-    stderr: &str,
-) -> Result<(), Failure> {
-    let answer = |name: &str| {
-        stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default().trim().to_owned()
-    };
-    let manifest: Value = serde_json::from_str(&answer("manifest")).unwrap_or(Value::Null);
-    let mut wrong = Vec::new();
-    if manifest["fingerprint"] != fingerprint.as_str() {
-        wrong.push(format!(
-            "/etc/sre-image.json names the fingerprint {}, expected {fingerprint}",
-            manifest["fingerprint"]
-        ));
-    }
-    if fips && answer("fips") != "1" {
-        wrong.push("the kernel is not in FIPS mode".to_owned());
-    }
-    if let Some(version) = recipe.rke2.filter(|version| answer("rke2") != **version) {
-        wrong.push(format!("`rke2 --version` says `{}`, expected `{version}`", answer("rke2")));
-    }
-    if answer("joined") != "0" {
-        wrong.push("it carries the state of a cluster".to_owned());
-    }
-    if answer("cloud-init") != "done" {
-        wrong.push(format!("cloud-init ended as `{}`", answer("cloud-init")));
-    }
-    if wrong.is_empty() {
-        return Ok(());
-    }
-    let failure = Failure::new(Exit::NotDone, format!("image `{id}` booted and is not what was built"))
-        .hint(format!("deregister image `{id}`, and `up` builds it anew"));
-    let failure = wrong.into_iter().fold(failure, Failure::because);
-    Err(if stderr.trim().is_empty() { failure } else { failure.because(stderr.trim()) })
-}
-
-async fn start(
-    cx: &Context<'_>,
-    recipe: &Recipe<'_>,
-    id: &str,
-    network: &BuildNetwork,
-) -> Result<FoundMachine, Failure> {
-    let machine = NewMachine {
-        // Of this attempt alone: what an earlier one started is swept, and its token would give that machine back.
-        token: format!("check-{}", uuid::Uuid::new_v4()),
-        image: id.to_owned(),
-        size: cx.env.image.build.size.clone(),
-        disk_gib: cx.env.image.build.disk.gib(),
-        subnet: network.subnet.clone(),
-        security_group: network.security_group.clone(),
-        public_address: network.public,
-        public_key: cx.secrets.ssh_key()?.public,
-        user: recipe.user.to_owned(),
-        tags: build_tags(cx, recipe),
-    };
-    let started = cx.cloud.start_machine(&machine).await?;
-    let tell = |text: &str| cx.progress(format!("{}: {text}", started.id));
-    let what = format!("machine `{}` of image `{id}` does not run", started.id);
-    let wait = cx.wait(BOOT, &tell);
-    wait.until(&what, Exit::Platform, Duration::from_secs(1), || async {
-        Ok(match cx.cloud.machine(&started.id).await? {
-            // Where the machine itself tells its address, that is a while after it runs.
-            Some(found) if found.state == MachineState::Running && at(&found, network).is_some() => Look::Done(found),
-            Some(found) if found.state == MachineState::Gone => {
-                return Err(Failure::new(Exit::Platform, format!("{what}: the platform ended it")));
-            }
-            Some(_) | None => Look::NotYet("starting".to_owned()),
-        })
-    })
-    .await
-}
-
-/// Where the machine is reached.
-fn at(machine: &FoundMachine, network: &BuildNetwork) -> Option<String> {
-    if network.public { machine.public_address.clone() } else { machine.private_address.clone() }
-}
-
-/// The way to the machine, with the host keys that it wrote to its console.
-async fn reach(
-    cx: &Context<'_>,
-    recipe: &Recipe<'_>,
-    machine: &FoundMachine,
-    network: &BuildNetwork,
-) -> Result<Reach, Failure> {
-    let address = at(machine, network).ok_or_else(|| {
-        Failure::new(Exit::Platform, format!("machine `{}` has no address to be reached at", machine.id))
-    })?;
-    let host_keys = pinned_keys(cx, &machine.id).await?;
-    Ok(Reach {
-        machine: machine.id.clone(),
-        role: None,
-        address,
-        port: 22,
-        user: recipe.user.to_owned(),
-        host_keys,
-        jump: None,
-    })
-}
-
 /// Removes everything temporary of this recipe's builds.
 async fn sweep(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<(), Failure> {
     remove_all(cx, &build_filter(cx, recipe)).await
@@ -393,7 +263,6 @@ async fn remove_all(cx: &Context<'_>, tags: &Tags) -> Result<(), Failure> {
     }
     Ok(())
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -408,15 +277,6 @@ mod tests {
             rke2: Some("v1.35.4+rke2r1"),
             user: "rocky",
         }
-    }
-
-    fn judged(fips: bool, stdout: &str) -> Result<(), Failure> {
-        judge(&recipe(), &Digest::of(b"image"), fips, "ami-1", stdout, "")
-    }
-
-    fn good() -> String {
-        let print = Digest::of(b"image");
-        format!("cloud-init=done\nfips=1\nrke2=v1.35.4+rke2r1\njoined=0\nmanifest={{\"fingerprint\":\"{print}\"}}\n")
     }
 
     #[test]
@@ -434,34 +294,5 @@ mod tests {
 
         assert_eq!(name(&recipe(), &print, None), format!("sre-node-{}", print.short()));
         assert_eq!(name(&recipe(), &print, Some(&old)), format!("sre-node-{}-after-300e55ab2b6caa82a", print.short()));
-    }
-
-    #[test]
-    fn an_image_that_boots_as_what_was_built_is_accepted() {
-        assert_eq!(judged(true, &good()).map_err(|failure| failure.to_string()), Ok(()));
-    }
-
-    #[test]
-    fn everything_that_is_wrong_with_an_image_is_told_at_once() {
-        let said = good().replace("fips=1", "fips=0").replace("joined=0", "joined=2").replace("v1.35.4", "v1.34.4");
-
-        let failure = judged(true, &said).expect_err("refused");
-
-        assert_eq!(failure.what(), "image `ami-1` booted and is not what was built");
-        assert_eq!(
-            failure.causes(),
-            [
-                "the kernel is not in FIPS mode",
-                "`rke2 --version` says `v1.34.4+rke2r1`, expected `v1.35.4+rke2r1`",
-                "it carries the state of a cluster"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_machine_that_says_nothing_is_no_proof() {
-        let failure = judged(false, "").expect_err("refused");
-
-        assert_eq!(failure.causes().len(), 4, "{:?}", failure.causes());
     }
 }

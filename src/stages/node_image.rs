@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
 use crate::rke2;
 use crate::stages::image::{self, Recipe};
-use crate::stages::{Context, Given, Made, Presence, Stage};
+use crate::stages::{Context, Given, Made, Presence, Stage, promoted};
 
 pub struct NodeImageStage;
 
@@ -19,11 +19,14 @@ impl Stage for NodeImageStage {
         Kind::NodeImage
     }
 
-    fn needs(&self, _: &Environment) -> Vec<Kind> {
-        vec![Kind::BaseImage, Kind::Bundle]
+    fn needs(&self, env: &Environment) -> Vec<Kind> {
+        if env.images.channel.is_some() { vec![] } else { vec![Kind::BaseImage, Kind::Bundle] }
     }
 
     fn inputs(&self, env: &Environment) -> Inputs {
+        if let Some(channel) = &env.images.channel {
+            return Inputs::new().value("images.channel", channel);
+        }
         Inputs::new()
             .value("image.fips", &env.image.fips)
             .tree("packer/node")
@@ -35,10 +38,16 @@ impl Stage for NodeImageStage {
 
     async fn probe(&self, recorded: &Artifact, cx: &Context<'_>) -> Result<Presence, Failure> {
         let Artifact::NodeImage(image) = recorded else { return Ok(Presence::Gone) };
-        image::standing(cx, image).await
+        match &cx.env.images.channel {
+            Some(channel) => promoted::presence(cx, channel, &image.id).await,
+            None => image::standing(cx, image).await,
+        }
     }
 
     async fn make(&self, given: &Given, cx: &Context<'_>) -> Result<Made, Failure> {
+        if let Some(channel) = &cx.env.images.channel {
+            return Ok(Artifact::NodeImage(promoted::image(cx, channel).await?).into());
+        }
         let base = match given.artifact(Kind::BaseImage) {
             Some(Artifact::BaseImage(base)) => base.clone(),
             Some(_) | None => return Err(Failure::bug("node-image was not given a base image")),

@@ -147,6 +147,11 @@ impl Workspace {
         self.store().join("blobs")
     }
 
+    /// What is known of images, and which of them channels lead to.
+    pub fn images(&self) -> PathBuf {
+        self.store().join("images")
+    }
+
     /// What the programs we drive said of themselves.
     pub fn tools(&self) -> PathBuf {
         self.store().join("tools.json")

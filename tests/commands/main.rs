@@ -12,6 +12,7 @@ mod day2;
 mod down;
 mod expiry;
 mod history;
+mod images;
 mod kubeconfig;
 mod logs;
 mod nodes;

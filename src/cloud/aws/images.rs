@@ -1,15 +1,21 @@
 //! Images: whose, which, and what they are made of.
 
-use aws_sdk_ec2::types::{Filter, Image, ImageState};
+use std::time::{Duration, Instant};
+
+use aws_sdk_ec2::types::{Filter, Image, ImageState, ResourceType};
 use aws_sdk_elasticloadbalancingv2::types::Tag;
 
 use super::{Aws, errors, tagged};
 use crate::cloud::{FoundImage, Tags};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::fingerprint::Digest;
 
 /// How many things one call takes: CreateTags of EC2, and AddTags of Elastic Load Balancing.
 const TAGGED_AT_ONCE: usize = 500;
 const BALANCERS_TAGGED_AT_ONCE: usize = 20;
+/// How long a copy between regions may take, and how often it is asked for.
+const COPY_LIMIT: Duration = Duration::from_hours(2);
+const PAUSE: Duration = Duration::from_secs(5);
 
 impl Aws {
     pub(super) async fn newest_image(&self, owner: &str, name: &str) -> Result<Option<FoundImage>, Failure> {
@@ -45,6 +51,40 @@ impl Aws {
             Ok(answer) => Ok(answer.images.unwrap_or_default().into_iter().next()),
             Err(error) if errors::is_gone(&error) => Ok(None),
             Err(error) => Err(errors::failure(format!("looking for image `{id}`"), error)),
+        }
+    }
+
+    /// Copies an image of another region to here, unless one of its name is here already: names are unique in a region.
+    pub(super) async fn copied(&self, image: &FoundImage, region: &str, tags: &Tags) -> Result<FoundImage, Failure> {
+        let doing = format!("copying image `{}` from {region}", image.id);
+        let named = vec![tagged::filter("name", &image.name)];
+        let id = match self.images("self", named, &doing).await?.into_iter().next() {
+            Some(there) => there.id,
+            None => {
+                let call = self.ec2.copy_image().source_region(region).source_image_id(&image.id).name(&image.name);
+                let kinds = [ResourceType::Image, ResourceType::Snapshot];
+                let marks = kinds.map(|kind| tagged::specification(kind, tags)).to_vec();
+                let call = call.set_tag_specifications(Some(marks));
+                let token = Digest::of_value(&(&image.id, region, &self.wanted.region));
+                let answer = call.client_token(token.as_str()).send().await;
+                answer.map_err(|error| errors::failure(&doing, error))?.image_id.unwrap_or_default()
+            }
+        };
+        let until = Instant::now() + COPY_LIMIT;
+        loop {
+            match self.raw_image(&id).await? {
+                Some(copy) if copy.state == Some(ImageState::Available) => {
+                    let copy = read(&copy);
+                    self.add_tags(&[vec![id], copy.snapshots.clone()].concat(), tags).await?;
+                    return Ok(FoundImage { tags: tags.clone(), ..copy });
+                }
+                Some(copy) if copy.state != Some(ImageState::Failed) && Instant::now() < until => {}
+                _ => {
+                    let what = format!("{doing}: `{id}` came to nothing");
+                    return Err(Failure::new(Exit::Platform, what).hint("deregister it, then promote again"));
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

@@ -171,6 +171,10 @@ impl Cloud for Aws {
         self.add_tags(ids, tags).await
     }
 
+    async fn copy_of(&self, image: &FoundImage, region: &str, tags: &Tags) -> Result<FoundImage, Failure> {
+        self.copied(image, region, tags).await
+    }
+
     async fn build_network(&self, tags: &Tags, admit: &[String]) -> Result<BuildNetwork, Failure> {
         self.whole_build_network(tags, admit).await
     }
