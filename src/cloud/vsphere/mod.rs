@@ -34,7 +34,8 @@ use crate::cloud::{
 use crate::environment;
 use crate::failure::Failure;
 use crate::identity::{
-    TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_NODE, TAG_PARENT, TAG_RKE2, TAG_STATE,
+    TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_FINGERPRINT, TAG_IMAGE, TAG_NAME, TAG_NODE,
+    TAG_PARENT, TAG_RKE2, TAG_STATE,
 };
 
 pub use preflight::PRIVILEGES;
@@ -44,8 +45,20 @@ pub use soap::Credentials;
 pub const TAG_MADE_OF: &str = "sre:made-of";
 
 /// Every attribute that is set somewhere, for who defines them beforehand.
-pub const ATTRIBUTES: [&str; 9] =
-    [TAG_ENVIRONMENT, TAG_FINGERPRINT, TAG_IMAGE, TAG_MADE_OF, TAG_NAME, TAG_NODE, TAG_PARENT, TAG_RKE2, TAG_STATE];
+pub const ATTRIBUTES: [&str; 12] = [
+    TAG_CLASS,
+    TAG_CREATED_BY,
+    TAG_ENVIRONMENT,
+    TAG_EXPIRES,
+    TAG_FINGERPRINT,
+    TAG_IMAGE,
+    TAG_MADE_OF,
+    TAG_NAME,
+    TAG_NODE,
+    TAG_PARENT,
+    TAG_RKE2,
+    TAG_STATE,
+];
 
 /// One datacenter of a vCenter.
 #[derive(Debug)]
