@@ -1,5 +1,5 @@
-"""Killed before an intent, after it, in the middle and before the outcome, in every stage of `up` on vSphere that comes before
-the nodes are reached, and in every stage of `down`; each time it goes on, makes nothing twice and leaves nothing.
+"""Killed before an intent, after it, in the middle and before the outcome, in every stage of `up` on vSphere that asks the
+vCenter and comes before the nodes are reached, and in those of `down`; each time it goes on, makes nothing twice and leaves nothing.
 
 `tests/crash-vsphere` runs it: the program has crash points then. A vCenter of the lab cannot be saved, so that each case
 begins with nothing, and ends so; what comes after the nodes is on every platform the same, and `tests/crash-lab` kills it on
@@ -18,8 +18,8 @@ from world import NAME, Blow, entries_of
 MINUTES = float(os.environ.get("SRE_E2E_MINUTES", "60"))
 IMAGES = ("base-image", "node-image")
 PLACES = {
-    "up": ["nodes", "network", "load-balancer", "bundle", *IMAGES],
-    "down": ["nodes", "network", "load-balancer", "bundle"],
+    "up": ["nodes", "network", "load-balancer", *IMAGES],
+    "down": ["nodes", "network"],
 }
 CASES = [
     (command, place, moment, blow)
