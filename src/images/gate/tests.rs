@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -13,16 +13,18 @@ use crate::cloud::Tags;
 use crate::identity::{TAG_FINGERPRINT, TAG_IMAGE, TAG_PARENT};
 use crate::images::{Provenance, seal};
 
+/// What the public key of a P-256 pair begins with.
+const SPKI: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
+
 /// A key pair: the one that signs, and who trusts it.
 fn keys(dir: &Path) -> (SigningKey, TrustedKeys) {
-    let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).expect("a key");
-    let pem = |label: &str, der: &[u8]| {
-        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", BASE64_STANDARD.encode(der))
-    };
-    std::fs::write(dir.join("key"), pem("PRIVATE KEY", pair.to_pkcs8v1().expect("PKCS#8").as_ref())).expect("written");
-    std::fs::write(dir.join("pub"), pem("PUBLIC KEY", pair.public_key().as_der().expect("DER").as_ref()))
-        .expect("written");
-    let trusted = TrustedKeys::read(&["file:pub".to_owned()], dir).expect("a public key");
+    let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).expect("a key");
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, key.as_ref()).expect("a key");
+    let text = BASE64_STANDARD.encode(key.as_ref());
+    let text = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(dir.join("key"), text).expect("written");
+    let public = [&hex::decode(SPKI).expect("hex"), pair.public_key().as_ref()].concat();
+    let trusted = TrustedKeys::read(&[BASE64_STANDARD.encode(public)], dir).expect("a public key");
     (SigningKey::read("file:key", dir).expect("a private key"), trusted)
 }
 
