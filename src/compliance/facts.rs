@@ -82,13 +82,7 @@ pub(super) fn fact(seen: &Seen<'_>, fact: Fact) -> Verdict {
         }
         Fact::SelinuxEnforces => told(seen, "selinux", "Enforcing"),
         Fact::AuditRulesLoaded => audit_rules_loaded(seen),
-        Fact::RepositoriesSigned => {
-            let is_checked = |line: &&&str| line.split_once('=').is_some_and(|(_, value)| value.trim() == "1");
-            match seen.all("repository").iter().find(|line| !is_checked(line)) {
-                Some(line) => (Status::Fail, (*line).to_owned(), "gpgcheck=1".to_owned()),
-                None => (Status::Pass, "no other `gpgcheck`".to_owned(), "gpgcheck=1".to_owned()),
-            }
-        }
+        Fact::RepositoriesSigned => repositories_signed(seen),
     })
 }
 
@@ -203,6 +197,30 @@ fn sudoers_without(seen: &Seen<'_>, word: &str) -> Verdict {
     }
 }
 
+/// A repository that does not say counts as dnf's own configuration says.
+fn repositories_signed(seen: &Seen<'_>) -> Verdict {
+    let is_on = |line: &str| {
+        let (_, value) = line.split_once('=')?;
+        Some(["1", "true", "yes"].contains(&value.trim().to_lowercase().as_str()))
+    };
+    let usual = seen.all("repository-default").iter().rev().find_map(|line| is_on(line)).unwrap_or(false);
+    let mut repositories: Vec<(&str, Option<bool>)> = vec![];
+    for line in seen.all("repository") {
+        if line.starts_with('[') {
+            repositories.push((line, None));
+        } else if let Some(last) = repositories.last_mut() {
+            last.1 = is_on(line);
+        }
+    }
+    let unsigned: Vec<&str> =
+        repositories.iter().filter(|(_, checks)| !checks.unwrap_or(usual)).map(|(name, _)| *name).collect();
+    if repositories.is_empty() {
+        silent("/etc/yum.repos.d")
+    } else {
+        named(&unsigned, "/etc/yum.repos.d without gpgcheck")
+    }
+}
+
 /// The kernel writes rules in words of its own, so they are counted: as many as the files have.
 fn audit_rules_loaded(seen: &Seen<'_>) -> Verdict {
     let is_rule = |line: &&&str| line.starts_with("-a ") || line.starts_with("-w ") || line.starts_with("-A ");
@@ -231,7 +249,8 @@ mod tests {
     const GOOD: &str = "system yes\nwhole-walk 0\npasswd root:0:0:/root:/bin/bash\npasswd ops:1000:1000:/home/ops:/bin/bash\n\
         group root:0\ngroup ops:1000\nshadow root:locked::99999\nshadow ops:$6$:1:60\nhome 1000 /home/ops\n\
         sudoers Defaults use_pty\ndefault-target multi-user.target\ncpu nx\ncmdline ro\nselinux Enforcing\n\
-        audit-rule -a always,exit -S x\naudit-rule -e 2\naudit-loaded -a always,exit -S x\n";
+        audit-rule -a always,exit -S x\naudit-rule -e 2\naudit-loaded -a always,exit -S x\n\
+        repository-default gpgcheck=1\nrepository [baseos]\nrepository gpgcheck=1\nrepository [appstream]\n";
     const ALL: [Fact; 21] = [
         Fact::UniqueUids,
         Fact::UniqueGids,
@@ -295,7 +314,7 @@ mod tests {
             (Fact::NoExecute, worse("cmdline ro", "cmdline ro noexec=off")),
             (Fact::SelinuxEnforces, worse("selinux Enforcing", "selinux Permissive")),
             (Fact::AuditRulesLoaded, worse("audit-loaded -a always,exit -S x", "audit-loaded No rules")),
-            (Fact::RepositoriesSigned, more("repository gpgcheck = 0")),
+            (Fact::RepositoriesSigned, worse("repository gpgcheck=1", "repository gpgcheck = 0")),
         ];
 
         assert_eq!(broken.len(), ALL.len());
@@ -305,11 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_that_does_not_say_counts_as_the_configuration_of_dnf() {
+        let of = |from: &str, to: &str| status(&GOOD.replace(from, to), Fact::RepositoriesSigned);
+
+        assert_eq!(of("repository-default gpgcheck=1", "repository-default gpgcheck=0"), Status::Fail);
+        assert_eq!(of("repository-default gpgcheck=1\n", ""), Status::Fail);
+    }
+
+    #[test]
     fn what_was_not_read_is_no_pass() {
         for of in ALL {
             let nothing = status("system yes\n", of);
-            let is_told = matches!(nothing, Status::Unknown | Status::Fail) || of == Fact::RepositoriesSigned;
-            assert!(is_told, "{of:?}: {nothing:?}");
+            assert!(matches!(nothing, Status::Unknown | Status::Fail), "{of:?}: {nothing:?}");
             assert_eq!(status("", of), Status::NotLookedAt, "{of:?}");
         }
     }

@@ -226,7 +226,7 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
         }
         Single::AuditFrozen => last_audit_option(seen, "-e", "-e 2"),
         Single::NoEmptyPasswords => no_empty_passwords(seen),
-        Single::Faillock(stack) => pam(seen, stack, &|line| line.contains("pam_faillock.so")),
+        Single::Faillock(stack) => faillock(seen, stack),
         Single::PasswordRounds(stack) => pam(seen, stack, &has_rounds),
         Single::IdleShell => idle_shell(seen),
         Single::UmaskOfBash => umask(seen, "/etc/bashrc"),
@@ -303,6 +303,22 @@ fn pam(seen: &Seen<'_>, stack: Stack, good: &dyn Fn(&str) -> bool) -> Verdict {
             None => (Status::Fail, format!("{name} has no such line"), String::new()),
         },
     }
+}
+
+/// Each of the three places where it must stand, or a failed try is not counted, or not heeded.
+fn faillock(seen: &Seen<'_>, stack: Stack) -> Verdict {
+    for (kind, word) in [("auth", "preauth"), ("auth", "authfail"), ("account", "")] {
+        let is_it = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_told = word.is_empty() || words.contains(&word);
+            words.first() == Some(&kind) && words.contains(&"pam_faillock.so") && is_told
+        };
+        let (status, _, _) = pam(seen, stack, &is_it);
+        if status != Status::Pass {
+            return (status, format!("no line has `{kind}` and `pam_faillock.so {word}`"), String::new());
+        }
+    }
+    (Status::Pass, "preauth, authfail and account".to_owned(), String::new())
 }
 
 fn no_empty_passwords(seen: &Seen<'_>) -> Verdict {
@@ -453,6 +469,23 @@ mod tests {
         assert_eq!(check("audit-rule -e 2\naudit-rule -a always,exit -S x\n").0, Status::Pass);
         assert_eq!(check("audit-rule -e 2\naudit-rule -e 1\n"), (Status::Fail, "-e 1".to_owned()));
         assert_eq!(check(""), (Status::Fail, "no rule sets `-e`".to_owned()));
+    }
+
+    #[test]
+    fn lockout_wants_each_of_its_three_lines() {
+        let lines = [
+            "auth required pam_faillock.so preauth silent",
+            "auth required pam_faillock.so authfail",
+            "account required pam_faillock.so",
+        ];
+        let of = |left_out: usize| {
+            let kept = lines.iter().enumerate().filter(|(at, _)| *at != left_out);
+            let text: String = kept.map(|(_, line)| format!("system-auth {line}\n")).collect();
+            judge_one(Check::Single(Single::Faillock(Stack::System)), &text).0
+        };
+
+        assert_eq!([of(0), of(1), of(2), of(3)], [Status::Fail, Status::Fail, Status::Fail, Status::Pass]);
+        assert_eq!(judge_one(Check::Single(Single::Faillock(Stack::System)), "").0, Status::Unknown);
     }
 
     #[test]

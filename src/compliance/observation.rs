@@ -83,7 +83,8 @@ awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc
   [ -z "$home" ] || stat -c 'home %g %n' "$home" 2>/dev/null
 done
 some /etc/sudoers /etc/sudoers.d/* | lines sudoers
-some /etc/yum.repos.d/*.repo | grep -i '^[[:space:]]*gpgcheck' | sed 's/^/repository /'
+some /etc/yum.repos.d/*.repo | grep -i -E '^[[:space:]]*(\[|gpgcheck)' | sed 's/^[[:space:]]*/repository /'
+some /etc/dnf/dnf.conf | grep -i '^[[:space:]]*gpgcheck' | sed 's/^[[:space:]]*/repository-default /'
 for root in $(local_roots); do
   find "$root" -xdev -ignore_readdir_race \( -path /var/lib/rancher -o -path /var/lib/kubelet -o -path /run/k3s -o -path /proc \) \
     -prune -o \( \( -nouser -printf 'unowned %p\n' \) , \( -nogroup -printf 'ungrouped %p\n' \) , \

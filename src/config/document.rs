@@ -54,12 +54,16 @@ impl Node {
     /// list entries from 0.
     pub fn place_of(&self, path: &[&str]) -> Place {
         let Some((first, rest)) = path.split_first() else { return self.place };
-        let below = match &self.value {
-            Value::Map(_) => self.entry(first).map(|entry| &entry.value),
-            Value::List(items) => first.parse::<usize>().ok().and_then(|index| items.get(index)),
+        self.below(first).map_or(self.place, |node| node.place_of(rest))
+    }
+
+    /// What is under a key, or the list entry of this number.
+    pub fn below(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Map(_) => self.entry(key).map(|entry| &entry.value),
+            Value::List(items) => key.parse::<usize>().ok().and_then(|index| items.get(index)),
             Value::Scalar { .. } => None,
-        };
-        below.map_or(self.place, |node| node.place_of(rest))
+        }
     }
 }
 

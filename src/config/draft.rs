@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::audit::Audit;
-use crate::config::document::Node;
+use crate::config::document::{Node, Value};
 use crate::config::problem::Problem;
 use crate::deadlines::Deadlines;
 use crate::environment::{
@@ -79,10 +79,18 @@ impl<'a> Draft<'a> {
         node.is_some_and(|node| !node.is_null())
     }
 
+    /// Whether there is a list at this path, and nothing in it.
+    pub fn has_empty_list(&self, path: &str) -> bool {
+        let mut node = Some(self.root);
+        for key in keys(path) {
+            node = node.and_then(|node| node.below(key));
+        }
+        matches!(node.map(|node| &node.value), Some(Value::List(items)) if items.is_empty())
+    }
+
     /// Tells what is wrong at a path such as `nodes.agents.general.taints[1]`.
     pub fn tell(&mut self, path: &str, reason: impl Into<String>) {
-        let keys: Vec<&str> = path.split(['.', '[']).map(|part| part.trim_end_matches(']')).collect();
-        self.problems.push(Problem::new(self.root.place_of(&keys), path, reason));
+        self.problems.push(Problem::new(self.root.place_of(&keys(path)), path, reason));
     }
 
     /// Tells what is wrong at a key that may itself hold dots, such as a label.
@@ -95,6 +103,10 @@ impl<'a> Draft<'a> {
     pub fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
+}
+
+fn keys(path: &str) -> Vec<&str> {
+    path.split(['.', '[']).map(|part| part.trim_end_matches(']')).collect()
 }
 
 fn part<T: DeserializeOwned>(value: &Json) -> Option<T> {

@@ -20,6 +20,11 @@ pub fn check(draft: &mut Draft<'_>) {
             let reason = format!("is `{pool}`, which is no pool; there are {}", known.join(", "));
             draft.tell(&format!("{}[{number}]", at("pools")), reason);
         }
+        for key in ["nodes", "pools"] {
+            if draft.has_empty_list(&at(key)) {
+                draft.tell(&at(key), "is empty; leave it out for a waiver of every node");
+            }
+        }
         for (key, text) in [("reason", &waiver.reason), ("owner", &waiver.owner)] {
             if text.trim().is_empty() {
                 draft.tell(&at(key), "says nothing");
@@ -81,6 +86,11 @@ mod tests {
                 "3:7 hardening.waivers[2].owner is missing",
                 "4:60 hardening.waivers[3].expires is `31.3.2027` is no day of the calendar; write it like `2027-03-31`",
             ]
+        );
+        let waiver = "    - {rule: RHEL-09-412035, reason: r, owner: o, expires: 2027-03-31, nodes: []}\n";
+        assert_eq!(
+            problems(waiver),
+            ["1:79 hardening.waivers[0].nodes is empty; leave it out for a waiver of every node"]
         );
         let whole: Vec<&str> = waivers.lines().collect();
         let told = problems(&format!("{}\n{}\n{}\n", whole[0], whole[1], whole[4]));

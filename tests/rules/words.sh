@@ -85,7 +85,8 @@ unmounted() { while grep -q " $1 " /proc/self/mountinfo; do umount -l "$1"; done
 audited() { grep -qxF -- "$1" /etc/audit/rules.d/50-rules.rules || printf '%s\n' "$1" >>/etc/audit/rules.d/50-rules.rules; }
 unaudited() { grep -vxF -- "$1" /etc/audit/rules.d/50-rules.rules >"$CASES/left" || [ $? = 1 ] && cat "$CASES/left" >/etc/audit/rules.d/50-rules.rules; }
 loaded() { cat /etc/audit/rules.d/*.rules | grep -E '^-[awA] ' >"$CASES/loaded"; }
-stack() { printf '%s\n' 'auth required pam_faillock.so preauth silent' 'password required pam_pwquality.so' \
+stack() { printf '%s\n' 'auth required pam_faillock.so preauth silent' 'auth required pam_faillock.so authfail' \
+  'account required pam_faillock.so' 'password required pam_pwquality.so' \
   'password sufficient pam_unix.so sha512 shadow rounds=100000 use_authtok' >"/etc/pam.d/$1"; }
 edit() { sed -i "$2" "$1"; }
 
