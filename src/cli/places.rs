@@ -47,7 +47,7 @@ impl Place {
 #[derive(PartialEq)]
 enum Leads {
     Aws(Aws),
-    Vsphere(Vsphere),
+    Vsphere(Box<Vsphere>),
 }
 
 impl Leads {
@@ -65,7 +65,7 @@ pub async fn of(workspace: &Workspace, platforms: &Reached) -> Result<(Vec<Place
     for name in workspace.environments()? {
         match config::load(workspace, &name) {
             Ok(env) => {
-                let found = env.aws.map(Leads::Aws).or(env.vsphere.map(Leads::Vsphere));
+                let found = env.aws.map(Leads::Aws).or(env.vsphere.map(|section| Leads::Vsphere(Box::new(section))));
                 leads.extend(found.filter(|one| !leads.contains(one)));
             }
             Err(failure) => unread.push(failure),
