@@ -17,7 +17,7 @@ const PARTLY: [(&[&str], &str); 12] = [
     (&["RHEL-09-255064", "RHEL-09-255070"], "what the client of SSH offers"),
     (&["RHEL-09-255065", "RHEL-09-255075"], "whether the list is exactly the one that is prescribed"),
     (&["CIS-5.1.5"], "the key exchange"),
-    (&["RHEL-09-255115", "CIS-5.1.1"], "the drop-in files of sshd"),
+    (&["RHEL-09-255105", "RHEL-09-255110", "RHEL-09-255115", "CIS-5.1.1"], "the drop-in files of sshd"),
     (&["CIS-5.4.1.1"], "the passwords that there are"),
     (&["CIS-5.4.1.4", "CIS-5.4.3.3"], "the other files that set it"),
     (&["CIS-2.1.2", "CIS-2.1.11", "CIS-2.1.12", "CIS-6.2.2.1.4"], "the other unit of the service"),

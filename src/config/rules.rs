@@ -245,7 +245,7 @@ fn servers(draft: &mut Draft<'_>) {
 fn agents(draft: &mut Draft<'_>) {
     for (name, pool) in draft.agents.clone() {
         let path = format!("nodes.agents.{name}");
-        if matches!(name.as_str(), "server" | "agent" | "jump" | "node") {
+        if matches!(name.as_str(), "server" | "servers" | "agent" | "jump" | "node") {
             draft.tell(&path, format!("`{name}` is the name of something else; give the pool another"));
         } else if let Some(wrong) = forms::label(&name, 50) {
             draft.tell(&path, wrong);
