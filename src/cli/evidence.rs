@@ -86,7 +86,7 @@ async fn take(
     let key = SigningKey::read(sign, Path::new("."))?;
     let taken = Timestamp::now();
     let usual = || common.open().map(|workspace| workspace.root().join("evidence").join(place(environment, taken)));
-    let to = to.map_or_else(usual, |to| whole(&to))?;
+    let to = to.map_or_else(usual, |to| super::whole(&to))?;
     if to.exists() {
         return Err(Failure::new(Exit::Usage, format!("`{}` exists", to.display()))
             .hint("name a directory that does not exist yet with `--to`"));
@@ -127,11 +127,6 @@ fn expired(subject: &Subject) -> Result<(), Failure> {
 
 fn place(environment: &str, taken: Timestamp) -> String {
     format!("{environment}-{}", taken.strftime("%Y%m%dT%H%M%SZ"))
-}
-
-fn whole(dir: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(dir)
-        .map_err(|error| Failure::new(Exit::Usage, format!("`{}` is no place", dir.display())).because(error))
 }
 
 /// Looks at every node, all at once.

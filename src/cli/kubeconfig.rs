@@ -43,10 +43,7 @@ impl Kubeconfig {
             return self.merge_into(&usual_file()?, &sealed, screen);
         }
         let path = match &self.to {
-            // As a whole, since the line to type holds in every directory.
-            Some(to) => std::path::absolute(to).map_err(|error| {
-                Failure::new(Exit::Usage, format!("`{}` is no place for a file", to.display())).because(error)
-            })?,
+            Some(to) => super::whole(to)?,
             None => {
                 // On a machine that shares the state it need not be there yet.
                 desk.state.create()?;

@@ -228,6 +228,12 @@ fn usage(refusal: &clap::Error) -> u8 {
     if refusal.use_stderr() { Exit::Usage as u8 } else { 0 }
 }
 
+/// A path as a whole: the directory above it is asked for, and what is told of it holds in every directory.
+fn whole(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(Exit::Usage, format!("`{}` is no place", path.display())).because(error))
+}
+
 impl Common {
     fn screen(&self) -> Screen {
         let format = if self.output == "json" { Format::Json } else { Format::Human };

@@ -9,7 +9,7 @@ use super::Common;
 use super::desk::Desk;
 use super::operation::{inspect, nothing_open, operate, ready};
 use super::up::Ready;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::report::{Screen, moment, table};
 use crate::stages::Context;
 use crate::stop::Stop;
@@ -59,11 +59,7 @@ impl SnapshotArgs {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         match &self.deed {
             Deed::Save { environment, name, to } => {
-                let to = to
-                    .as_ref()
-                    .map(std::path::absolute)
-                    .transpose()
-                    .map_err(|error| Failure::new(Exit::Usage, "`--to` is no place for a file").because(error))?;
+                let to = to.as_ref().map(|to| super::whole(to)).transpose()?;
                 let command = format!("snapshot save {environment}");
                 let ready = free(common, environment).await?;
                 let work = async |cx: &Context<'_>| save_snapshot(&Fleet::of(cx)?, name, to.as_deref()).await;

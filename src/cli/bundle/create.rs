@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::collect::{Collection, Found};
-use super::{apart, shown, whole};
+use super::{apart, shown};
 use crate::bundle::{Have, Made, Manifest, Order, Release, SigningKey, create};
 use crate::cli::Common;
 use crate::cli::ask::ask;
@@ -65,7 +65,7 @@ impl Create {
         let rke2 = Release { version: desk.env.rke2.version.clone(), cni: desk.env.rke2.cni };
         let (line, without): (_, BTreeSet<String>) = (desk.env.name.clone(), self.without.iter().cloned().collect());
         let have = self.have.as_deref().map(Have::read).transpose()?.unwrap_or_default().chunks;
-        let (to, stop) = (whole(&self.to)?, stop.clone());
+        let (to, stop) = (crate::cli::whole(&self.to)?, stop.clone());
         let made = apart(move || {
             let order = Order { to: &to, split, have, stop: &stop };
             let describe = |files| Manifest { without, images, ..Manifest::new(&line, version, rke2, files) };

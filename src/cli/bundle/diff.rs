@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{apart, shown, whole};
+use super::{apart, shown};
 use crate::bundle::Order;
 use crate::bundle::{Have, Opened, missing, supplement};
+use crate::cli::whole;
 use crate::failure::Failure;
 use crate::report::Screen;
 use crate::stop::Stop;

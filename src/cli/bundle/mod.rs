@@ -72,13 +72,6 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Se
     done.map_err(|error| Failure::bug("a bundle could not be worked on").because(error))?
 }
 
-/// A directory that may have to be made: as a whole path, since it is made durable in the one above it.
-fn whole(dir: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(dir).map_err(|error| {
-        Failure::new(Exit::Usage, format!("`{}` is no place for a bundle", dir.display())).because(error)
-    })
-}
-
 /// A size for people.
 fn shown(bytes: u64) -> String {
     match bytes {
