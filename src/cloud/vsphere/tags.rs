@@ -1,6 +1,8 @@
 //! Tags of the vCenter, which only its REST service knows: an environment's are in a category of its own, whose name bears
 //! its short id. They tell the same as its custom attributes do, and are asked for only where the file wants them.
 
+use std::collections::BTreeSet;
+
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -53,6 +55,17 @@ impl Vsphere {
         Ok(found)
     }
 
+    /// How many of these machines and folders there are: what was removed may be told as a carrier for a while.
+    async fn standing(&self, carriers: Vec<String>) -> Result<usize, Failure> {
+        if carriers.is_empty() {
+            return Ok(0);
+        }
+        let mut there: BTreeSet<String> =
+            self.all_machines().await?.into_iter().map(|seen| seen.reference.id).collect();
+        there.extend(self.every("Folder", &["name"]).await?.into_iter().map(|folder| folder.reference.id));
+        Ok(carriers.iter().filter(|id| there.contains(*id)).count())
+    }
+
     /// The name of a category, if there is one of it.
     pub(super) async fn category(&self, name: &str) -> Result<Option<String>, Failure> {
         let session = self.service.rest().await?;
@@ -85,7 +98,7 @@ impl Vsphere {
     pub(super) async fn remove_tag(&self, thing: &Thing) -> Result<(), Failure> {
         let session = self.service.rest().await?;
         let (what, held) = match thing.kind {
-            ThingKind::Tag => ("tag", session.carriers(&thing.id).await?.len()),
+            ThingKind::Tag => ("tag", self.standing(session.carriers(&thing.id).await?).await?),
             _ => ("category", session.tags_in(&thing.id).await?.len()),
         };
         if held > 0 {
