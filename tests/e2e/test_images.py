@@ -280,13 +280,13 @@ class Images(unittest.TestCase):
         )
         nowhere = self.world.run("images", "channel", "wide")
         wide = self.images("promote", self.second["node"], "--to", "wide", "--region", OTHER_REGION, "--sign", sign)
+        there = json.loads(inside("planted_images", "show", OTHER_REGION))
         again = self.images("promote", self.second["node"], "--to", "wide", "--region", OTHER_REGION, "--sign", sign)
 
         self.assertEqual(unsigned.code, 2, unsigned.said)
         self.assertEqual((strange.code, nowhere.code), (1, 1), strange.said + nowhere.said)
         self.assertIn("the signature is wrong", strange.said)
         [copy] = [target for place, target in wide["images"].items() if place.endswith(OTHER_REGION)]
-        there = json.loads(inside("planted_images", "show", OTHER_REGION))
         self.assertEqual(list(there), [copy["id"]])
         self.assertEqual(there[copy["id"]]["tags"]["sre:copy-of"], f"us-east-1/{self.second['node']}")
         self.assertEqual(there[copy["id"]]["tags"]["sre:statement"], copy["statement"])
