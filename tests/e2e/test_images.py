@@ -221,23 +221,6 @@ class Images(unittest.TestCase):
         self.assertRegex(poor.said, r"\d+ % of profile `stig` passed, 100 % are required")
         self.assertEqual((self.world.machines(), inside("own_images")), ([], before))
 
-    def test_09b_a_first_up_that_could_not_sign_builds_nothing(self):
-        asked = self.world.file.read_text()
-        role = self.world.assets / "ansible/roles/os_hardening/tasks/main.yml"
-        tasks = role.read_text()
-        self.addCleanup(self.world.file.write_text, asked)
-        self.addCleanup(role.write_text, tasks)
-        before = inside("own_images")
-
-        self.world.file.write_text(asked.replace("  sign: file:keys/sign.pem\n", ""))
-        role.write_text(tasks + "# never built\n")
-        refused = self.world.run("images", "build", NAME, "--yes")
-
-        self.assertEqual(refused.code, 1, refused.said)
-        self.assertIn("is not what `images.require` of `gold` wants", refused.said)
-        self.assertIn("`images.sign` names no key that could sign one", refused.said)
-        self.assertEqual(inside("own_images"), before)
-
     def test_10_a_changed_role_makes_both_anew(self):
         [line] = self.told(self.first)["environments"]
         role = self.world.assets / "ansible/roles/os_hardening/tasks/main.yml"
@@ -354,6 +337,23 @@ class Images(unittest.TestCase):
         self.assertEqual(set(gone) & set(json.loads(inside("planted_images", "snapshots"))), set())
         self.assertEqual(len(half) - len(after), rest["removed"])
         self.assertEqual(self.removing(), [])
+
+    def test_15_a_first_up_that_could_not_sign_builds_nothing(self):
+        asked = self.world.file.read_text()
+        role = self.world.assets / "ansible/roles/os_hardening/tasks/main.yml"
+        tasks = role.read_text()
+        self.addCleanup(self.world.file.write_text, asked)
+        self.addCleanup(role.write_text, tasks)
+        before = inside("own_images")
+
+        self.world.file.write_text(asked.replace("  sign: file:keys/sign.pem\n", ""))
+        role.write_text(tasks + "# never built\n")
+        refused = self.world.run("images", "build", NAME, "--yes")
+
+        self.assertEqual(refused.code, 1, refused.said)
+        self.assertIn("is not what `images.require` of `gold` wants", refused.said)
+        self.assertIn("`images.sign` names no key that could sign one", refused.said)
+        self.assertEqual(inside("own_images"), before)
 
     def removing(self) -> list:
         return list((self.world.workspace / ".sre-provision/store/images/removing").glob("*.json"))
