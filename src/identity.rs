@@ -32,6 +32,8 @@ pub const TAG_BUILD: &str = "sre:build";
 pub const TAG_PARENT: &str = "sre:parent";
 /// The RKE2 release in an image.
 pub const TAG_RKE2: &str = "sre:rke2";
+/// Which image a copy was made from: `region/id`.
+pub const TAG_COPY_OF: &str = "sre:copy-of";
 /// `building`, then `ready` once the finished image was booted and checked.
 pub const TAG_STATE: &str = "sre:state";
 

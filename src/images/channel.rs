@@ -51,10 +51,12 @@ impl Channel {
         self.moves.last()
     }
 
-    /// Where it led before it came to where it is: the last step whose images are others.
+    /// Where it led before it came to where it is: the last step all of whose images are others. One that led to the same
+    /// image in fewer regions is none.
     pub fn before(&self) -> Option<&Move> {
         let now = self.now()?;
-        self.moves.iter().rev().find(|one| one.images != now.images)
+        let ids: Vec<&str> = now.images.values().map(|target| target.id.as_str()).collect();
+        self.moves.iter().rev().find(|one| one.images.values().all(|target| !ids.contains(&target.id.as_str())))
     }
 
     /// The ids that it leads to or led to just before, and may be rolled back to.
@@ -170,6 +172,24 @@ mod tests {
         assert_eq!(channel.moves.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(channel.needed(), ["ami-2", "ami-1"]);
         assert_eq!(shelf.channels().await.expect("read"), [channel]);
+    }
+
+    #[tokio::test]
+    async fn what_led_to_the_same_image_in_fewer_regions_or_by_another_statement_is_not_gone_back_to() {
+        let shelf = Shelf::new(Arc::new(MemoryObjects::default()));
+        let mut wide = step("ami-2");
+        wide.images.extend(step("ami-9").images.into_values().map(|target| ("1/us-west-2".to_owned(), target)));
+        let mut signed = wide.clone();
+        signed.images.values_mut().for_each(|target| target.statement = Some("anew".to_owned()));
+        for step in [step("ami-1"), step("ami-2"), wide, signed] {
+            let seen = shelf.channel("stable").await.expect("read");
+            shelf.move_channel(&seen, step).await.expect("moved");
+        }
+
+        let channel = shelf.channel("stable").await.expect("read");
+
+        assert_eq!(channel.before().map(|one| one.number), Some(1));
+        assert_eq!(channel.needed(), ["ami-2", "ami-9", "ami-1"]);
     }
 
     #[tokio::test]

@@ -75,6 +75,9 @@ impl Gate {
             let name = self.profile.as_ref().map_or("none", |profile| profile.name.as_str());
             faults.push(format!("{percent} % of profile `{name}` passed, {score} % are required"));
         }
+        if self.packages == 0 {
+            faults.push("it tells of no package".to_owned());
+        }
         faults.extend(self.hygiene.iter().filter(|trace| !trace.is_clean()).map(ToString::to_string));
         faults
     }

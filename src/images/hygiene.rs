@@ -38,7 +38,8 @@ const KINDS: [(&str, &str); 7] = [
     ("history", "shell histories"),
 ];
 
-/// What is asked of the machine, as root: one line for each thing that is there, and `end yes` when all was looked at.
+/// What is asked of the machine, as root: one line for each thing that is there, and `end yes` when all was looked at:
+/// a manager of packages that fails ends it before.
 pub const LOOK: &str = r#"
 now=$(date +%s); up=$(ps -o etimes= -p 1 | tr -d ' '); boot=@$((now - up - 5))
 while IFS=: read -r name _ uid _ _ home _; do
@@ -54,8 +55,8 @@ sed -n 's/^\([^:]*\):\([^!*:][^:]*\):.*/password \1/p; s/^\([^:]*\)::.*/password
 find /etc/ssh -name 'ssh_host_*_key' ! -newermt "$boot" -printf 'host-key %p\n'
 find /etc/machine-id ! -newermt "$boot" -size +0 -printf 'machine-id %p\n'
 find /var/log -type f -size +0 ! -newermt "$boot" -printf 'log %p\n'
-if command -v rpm >/dev/null; then rpm -qa --qf 'rpm %{NAME} %{EPOCHNUM}:%{VERSION}-%{RELEASE} %{ARCH}\n'; fi
-if command -v dpkg-query >/dev/null; then dpkg-query -W -f 'deb ${Package} ${Version} ${Architecture}\n'; fi
+if command -v rpm >/dev/null; then rpm -qa --qf 'rpm %{NAME} %{EPOCHNUM}:%{VERSION}-%{RELEASE} %{ARCH}\n' || exit 1; fi
+if command -v dpkg-query >/dev/null; then dpkg-query -W -f 'deb ${Package} ${Version} ${Architecture}\n' || exit 1; fi
 echo 'end yes'
 "#;
 

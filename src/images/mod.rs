@@ -30,5 +30,3 @@ pub use statement::{Provenance, Statement, content, open, seal, seal_copy};
 pub const TAG_STATEMENT: &str = "sre:statement";
 /// An image that carries it is never pruned; its value says why.
 pub const TAG_KEEP: &str = "sre:keep";
-/// Which image a copy was made from: `region/id`.
-pub const TAG_COPY_OF: &str = "sre:copy-of";

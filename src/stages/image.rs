@@ -77,6 +77,7 @@ pub async fn image(cx: &Context<'_>, recipe: &Recipe<'_>) -> Result<Image, Failu
     }
     let there = ready.or(young.first());
     let name = there.map_or_else(|| name(recipe, &fingerprint, old.first()), |image| image.name.clone());
+    image_proof::refuse_unsigned(cx.env, &name)?;
     let result = build_and_check(cx, recipe, &name, (&fingerprint, &reading), there).await;
     // What was temporary goes away whatever came of it; what could not be removed now is found by its tag later.
     let swept = sweep(cx, recipe).await;

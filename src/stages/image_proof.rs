@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::bundle::{SigningKey, TrustedKeys};
 use crate::cloud::{Account, FoundImage};
 use crate::compliance::{Catalogue, Depth, Status};
-use crate::environment::HardeningProfile;
+use crate::environment::{Environment, HardeningProfile};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::{Digest, Reading};
 use crate::images::{
@@ -47,12 +47,25 @@ pub async fn must_be_looked_at(cx: &Context<'_>, image: &FoundImage) -> Result<b
     if cx.env.images.sign.is_some() {
         return Ok(true);
     }
-    Err(insufficient(cx, &image.id, faults)
+    Err(insufficient(cx.env, &image.id, faults)
         .hint(format!("sre-provision images build {} --sign file:KEY   looks at it and signs", cx.env.name)))
 }
 
-fn insufficient(cx: &Context<'_>, image: &str, faults: Vec<String>) -> Failure {
-    let what = format!("image `{image}` is not what `images.require` of `{}` wants", cx.env.name);
+/// A new image would have no statement, because there is no key to sign one with.
+///
+/// # Errors
+/// Exit 1: `images.require` wants one.
+pub fn refuse_unsigned(env: &Environment, image: &str) -> Result<(), Failure> {
+    if env.images.require.is_none() || env.images.sign.is_some() {
+        return Ok(());
+    }
+    Err(insufficient(env, image, Standing::Absent.faults())
+        .because("`images.sign` names no key that could sign one")
+        .hint(format!("sre-provision images build {} --sign file:KEY   builds it, looks at it and signs", env.name)))
+}
+
+fn insufficient(env: &Environment, image: &str, faults: Vec<String>) -> Failure {
+    let what = format!("image `{image}` is not what `images.require` of `{}` wants", env.name);
     faults.into_iter().fold(Failure::new(Exit::NotDone, what), Failure::because)
 }
 
@@ -105,6 +118,7 @@ pub async fn prove(
     machine: &str,
     connection: &Connection,
 ) -> Result<Option<Digest>, Failure> {
+    refuse_unsigned(cx.env, id)?;
     let Some(reference) = &cx.env.images.sign else { return Ok(None) };
     let key = SigningKey::read(reference, cx.workspace.root())?;
     cx.progress(format!("measuring {id}"));
@@ -117,7 +131,7 @@ pub async fn prove(
         let now = Timestamp::now();
         let standing = policy(cx)?.judge(&account(cx), &image, Some(digest.as_str()), Some(&bytes), now);
         if !matches!(standing, Standing::Proven(_)) {
-            return Err(insufficient(cx, id, standing.faults())
+            return Err(insufficient(cx.env, id, standing.faults())
                 .hint(format!("what was measured is in `{}statements/{digest}.json`", cx.shelf.place())));
         }
     }
@@ -196,5 +210,31 @@ fn provenance(cx: &Context<'_>, recipe: &Recipe<'_>, reading: &Reading) -> Prove
         inputs: reading.0.clone(),
         files: files.collect::<BTreeMap<_, _>>(),
         tools: tools.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::image_policy::{Images, Require};
+
+    const DEV: &str = include_str!("../../environments/dev.yaml");
+
+    fn refused(sign: Option<&str>, require: Option<Require>) -> Option<Failure> {
+        let images = Images { sign: sign.map(str::to_owned), require, ..Images::default() };
+        let env = Environment { images, ..config::read("environments/dev.yaml", "dev", DEV).expect("valid") };
+        refuse_unsigned(&env, "sre-node-9c41").err()
+    }
+
+    #[test]
+    fn where_a_statement_is_required_and_no_key_could_sign_one_nothing_is_built() {
+        let failure = refused(None, Some(Require { score: 90 })).expect("refused");
+
+        assert_eq!(failure.exit(), Exit::NotDone);
+        assert_eq!(failure.what(), "image `sre-node-9c41` is not what `images.require` of `dev` wants");
+        assert_eq!(failure.causes(), ["it has no statement", "`images.sign` names no key that could sign one"]);
+        assert!(refused(Some("file:key"), Some(Require::default())).is_none());
+        assert!(refused(None, None).is_none());
     }
 }

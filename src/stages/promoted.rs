@@ -5,10 +5,11 @@
 
 use crate::artifact::Image;
 use crate::cloud::FoundImage;
+use crate::environment::{Environment, HardeningProfile};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::identity::{TAG_FINGERPRINT, TAG_PARENT, TAG_RKE2};
-use crate::images::{Standing, Target, content};
+use crate::images::{Gate, Standing, Target, content};
 use crate::stages::{Context, Presence, image_proof};
 
 /// Whether a recorded node image is still the one that the channel leads to.
@@ -94,13 +95,82 @@ async fn faults(cx: &Context<'_>, channel: &str, target: &Target, found: &FoundI
     if content(&image_proof::account(cx), found) != target.content {
         return Ok(vec![format!("it is not what was promoted to {channel}")]);
     }
-    let mut faults = match image_proof::stands(cx, found).await? {
-        Standing::Proven(_) => vec![],
+    Ok(match image_proof::stands(cx, found).await? {
+        Standing::Proven(gate) => unfit(&gate, cx.env),
         other => other.faults(),
-    };
-    let (has, wants) = (found.tags.get(TAG_RKE2).cloned().unwrap_or_default(), &cx.env.rke2.version);
-    if has != *wants {
+    })
+}
+
+/// What was measured for the environment that built the image, and is not what this one wants.
+fn unfit(gate: &Gate, env: &Environment) -> Vec<String> {
+    let mut faults = Vec::new();
+    if env.image.fips && !gate.fips.kernel {
+        faults.push("its kernel is not in FIPS mode, and `image.fips` wants it".to_owned());
+    }
+    let has = gate.profile.as_ref().map_or(HardeningProfile::None.name(), |profile| profile.name.as_str());
+    let wants = env.hardening.profile.name();
+    if has != wants {
+        faults.push(format!("it has the profile `{has}`, and `hardening.profile` is {wants}"));
+    }
+    let (has, wants) = (gate.rke2.as_deref().unwrap_or_default(), &env.rke2.version);
+    if has != wants {
         faults.push(format!("it has RKE2 `{has}`, and `rke2.version` is {wants}"));
     }
-    Ok(faults)
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::images::{Fips, Profile};
+
+    const DEV: &str = include_str!("../../environments/dev.yaml");
+
+    fn gate(kernel: bool, profile: Option<&str>, rke2: &str) -> Gate {
+        Gate {
+            measured: jiff::Timestamp::UNIX_EPOCH,
+            expires: jiff::Timestamp::MAX,
+            machine: "i-1".to_owned(),
+            // The environment that built it did not ask for FIPS.
+            fips: Fips { wanted: false, kernel },
+            profile: profile.map(|name| Profile { name: name.to_owned(), pass: 1, ..Profile::default() }),
+            hygiene: vec![],
+            rke2: Some(rke2.to_owned()),
+            packages: 1,
+            bill: Digest::of(b"bill"),
+        }
+    }
+
+    fn environment() -> Environment {
+        let mut env = config::read("environments/dev.yaml", "dev", DEV).expect("valid");
+        env.image.fips = true;
+        env.hardening.profile = HardeningProfile::Stig;
+        env
+    }
+
+    #[test]
+    fn an_image_that_was_measured_as_this_environment_wants_it_is_used() {
+        let env = environment();
+
+        assert_eq!(unfit(&gate(true, Some("stig"), &env.rke2.version), &env), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_its_builder_did_not_want_does_not_count_for_an_environment_that_wants_it() {
+        let env = environment();
+
+        assert_eq!(
+            unfit(&gate(false, Some("cis"), "v1.1.1+rke2r1"), &env),
+            [
+                "its kernel is not in FIPS mode, and `image.fips` wants it".to_owned(),
+                "it has the profile `cis`, and `hardening.profile` is stig".to_owned(),
+                format!("it has RKE2 `v1.1.1+rke2r1`, and `rke2.version` is {}", env.rke2.version),
+            ]
+        );
+        assert_eq!(
+            unfit(&gate(true, None, &env.rke2.version), &env),
+            ["it has the profile `none`, and `hardening.profile` is stig"]
+        );
+    }
 }

@@ -256,13 +256,20 @@ class Images(unittest.TestCase):
 
     def test_12_a_copy_in_another_region_is_held_against_its_original_and_has_a_statement_of_its_own(self):
         sign = f"file:{self.world.workspace}/keys/sign.pem"
+        stranger = f"file:{self.world.workspace}/keys/stranger.pem"
         unsigned = self.world.run("images", "promote", self.second["node"], "--to", "wide", "--region", OTHER_REGION)
+        strange = self.world.run(
+            "images", "promote", self.second["node"], "--to", "wide", "--region", OTHER_REGION, "--sign", stranger
+        )
+        nowhere = self.world.run("images", "channel", "wide")
         wide = self.images("promote", self.second["node"], "--to", "wide", "--region", OTHER_REGION, "--sign", sign)
+        there = json.loads(inside("planted_images", "show", OTHER_REGION))
         again = self.images("promote", self.second["node"], "--to", "wide", "--region", OTHER_REGION, "--sign", sign)
 
         self.assertEqual(unsigned.code, 2, unsigned.said)
+        self.assertEqual((strange.code, nowhere.code), (1, 1), strange.said + nowhere.said)
+        self.assertIn("the signature is wrong", strange.said)
         [copy] = [target for place, target in wide["images"].items() if place.endswith(OTHER_REGION)]
-        there = json.loads(inside("planted_images", "show", OTHER_REGION))
         self.assertEqual(list(there), [copy["id"]])
         self.assertEqual(there[copy["id"]]["tags"]["sre:copy-of"], f"us-east-1/{self.second['node']}")
         self.assertEqual(there[copy["id"]]["tags"]["sre:statement"], copy["statement"])
@@ -292,7 +299,7 @@ class Images(unittest.TestCase):
         self.assertEqual(young["removed"], 0)
         self.assertEqual(inside("own_images"), before)
 
-    def test_14_prune_takes_what_nothing_needs_and_goes_on_where_it_was_killed(self):
+    def test_14_prune_takes_what_nothing_needs_and_goes_on_where_it_was_broken_off(self):
         planted = self.planted["images"]
         state = self.world.state / "tofu/nodes/terraform.tfstate"
         state.parent.mkdir(parents=True, exist_ok=True)
@@ -302,11 +309,12 @@ class Images(unittest.TestCase):
         before = json.loads(inside("planted_images", "show", "us-east-1"))
 
         shown = self.images("prune", "--dry-run", "--min-age", "0s", "--keep", "0")
-        running = self.world.start("images", "prune", "--yes", "--min-age", "0s", "--keep", "0")
-        running.wait_until_said("removing ami-")
-        running.process.kill()
-        self.world.ended(running)
+        lab("fault", "api", "DeleteSnapshot", "error=InternalError", "status=500", "count=20")
+        broken = self.world.run("images", "prune", "--yes", "--min-age", "0s", "--keep", "0")
+        lab("fault", "clear")
         half = json.loads(inside("planted_images", "show", "us-east-1"))
+        begun = [json.loads(path.read_text()) for path in self.removing()]
+        left = set(json.loads(inside("planted_images", "snapshots")))
         rest = self.images("prune", "--yes", "--min-age", "0s", "--keep", "0")
         after = json.loads(inside("planted_images", "show", "us-east-1"))
 
@@ -316,13 +324,39 @@ class Images(unittest.TestCase):
         self.assertEqual({image for image, fate in fates.items() if fate == "stays"}, kept)
         self.assertEqual({image for image, fate in fates.items() if fate == "goes"}, set(before) - kept)
         self.assertEqual(len(set(before) - kept), 6)
+        # The first image is gone and its snapshot is not; what was begun is written down.
+        [one] = begun
+        self.assertEqual(broken.code, 6, broken.said)
+        self.assertEqual(set(before) - set(half), {one["image"]})
+        self.assertEqual(one["snapshots"], before[one["image"]]["snapshots"])
+        self.assertLessEqual(set(one["snapshots"]), left)
         self.assertLessEqual(set(kept), set(half))
         self.assertEqual(set(after), kept)
         self.assertTrue(all(image["whole"] for image in after.values()), after)
         gone = [disk for image, told in before.items() if image not in kept for disk in told["snapshots"]]
         self.assertEqual(set(gone) & set(json.loads(inside("planted_images", "snapshots"))), set())
         self.assertEqual(len(half) - len(after), rest["removed"])
-        self.assertEqual(list((self.world.workspace / ".sre-provision/store/images/removing").glob("*.json")), [])
+        self.assertEqual(self.removing(), [])
+
+    def test_15_a_first_up_that_could_not_sign_builds_nothing(self):
+        asked = self.world.file.read_text()
+        role = self.world.assets / "ansible/roles/os_hardening/tasks/main.yml"
+        tasks = role.read_text()
+        self.addCleanup(self.world.file.write_text, asked)
+        self.addCleanup(role.write_text, tasks)
+        before = inside("own_images")
+
+        self.world.file.write_text(asked.replace("  sign: file:keys/sign.pem\n", ""))
+        role.write_text(tasks + "# never built\n")
+        refused = self.world.run("images", "build", NAME, "--yes")
+
+        self.assertEqual(refused.code, 1, refused.said)
+        self.assertIn("is not what `images.require` of `gold` wants", refused.said)
+        self.assertIn("`images.sign` names no key that could sign one", refused.said)
+        self.assertEqual(inside("own_images"), before)
+
+    def removing(self) -> list:
+        return list((self.world.workspace / ".sre-provision/store/images/removing").glob("*.json"))
 
     def ids(self, built: dict) -> list[str]:
         return [built["base"], built["node"]]

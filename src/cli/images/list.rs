@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::site::{meant, sites};
-use super::survey::{add_uses, images, made};
+use super::survey::{add_uses, channels, images, made};
 use crate::cli::Common;
 use crate::failure::Failure;
 use crate::images::{Entry, Gate, Use};
@@ -24,8 +24,9 @@ impl List {
         let now = Timestamp::now();
         let (sites, mut unread) = sites(common, &workspace, &names).await;
         let mut entries = Vec::new();
+        let channels = channels(&sites).await?;
         for site in &sites {
-            match images(site, now).await {
+            match images(site, &channels, now).await {
                 Ok(found) => entries.extend(found),
                 Err(failure) => unread.push(failure.of(&site.account.region)),
             }

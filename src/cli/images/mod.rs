@@ -44,7 +44,7 @@ impl ImagesArgs {
             What::Build(command) => command.run(common, screen, stop).await,
             What::List(command) => command.run(common, screen).await,
             What::Verify(command) => command.run(common, screen).await,
-            What::Promote(command) => command.run(common, screen).await,
+            What::Promote(command) => command.run(common, screen, stop).await,
             What::Rollback(command) => command.run(common, screen).await,
             What::Channel(command) => command.run(common, screen).await,
             What::Prune(command) => command.run(common, screen, stop).await,

@@ -19,9 +19,10 @@ use crate::cloud::{Account, FoundImage, Tags};
 use crate::environment::Aws;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
-use crate::identity::{TAG_FINGERPRINT, TAG_IMAGE, TAG_STATE};
-use crate::images::{Move, Shelf, Standing, TAG_COPY_OF, TAG_STATEMENT, Target, check_channel, content, seal_copy};
+use crate::identity::{TAG_COPY_OF, TAG_FINGERPRINT, TAG_IMAGE, TAG_STATE};
+use crate::images::{Move, Shelf, Standing, TAG_STATEMENT, Target, check_channel, content, seal_copy};
 use crate::report::Screen;
+use crate::stop::{Level, Stop};
 
 #[derive(Debug, clap::Args)]
 pub struct Promote {
@@ -48,7 +49,7 @@ pub struct Promote {
 }
 
 impl Promote {
-    pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
+    pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         check_channel(&self.to)?;
         let workspace = common.open()?;
         let (mut sites, unread) = sites(common, &workspace, &meant(&workspace, &self.environment)?).await;
@@ -65,7 +66,8 @@ impl Promote {
         let seen = shelf.channel(&self.to).await?;
         let mut images = BTreeMap::from([target(&site.account, &image)]);
         for region in self.region.iter().filter(|region| **region != site.account.region) {
-            let (account, copy) = self.copy(common, (site, shelf), &image, &statement, region, screen).await?;
+            let (account, copy) =
+                self.copy(common, (site, shelf), (&image, &statement), region, (screen, stop)).await?;
             images.extend([target(&account, &copy)]);
         }
         let fingerprint = image.tags.get(TAG_FINGERPRINT).cloned().unwrap_or_default();
@@ -130,10 +132,9 @@ impl Promote {
         &self,
         common: &Common,
         (site, shelf): (&Site, &Shelf),
-        image: &FoundImage,
-        statement: &[u8],
+        (image, statement): (&FoundImage, &[u8]),
         region: &str,
-        screen: Screen,
+        (screen, stop): (Screen, &Stop),
     ) -> Result<(Account, FoundImage), Failure> {
         let key = self.sign.as_ref().ok_or_else(|| {
             Failure::new(Exit::Usage, format!("nothing can be promoted to {region} without a key"))
@@ -150,9 +151,17 @@ impl Promote {
         let mut tags = image.tags.clone();
         tags.remove(TAG_STATEMENT);
         tags.insert(TAG_COPY_OF.to_owned(), format!("{}/{}", site.account.region, image.id));
-        let mut copy = cloud.copy_of(image, &site.account.region, &tags).await.map_err(|failure| failure.of(region))?;
+        let mut copy = tokio::select! {
+            copy = cloud.copy_of(image, &site.account.region, &tags) => copy.map_err(|failure| failure.of(region))?,
+            () = stop.reached(Level::Finish) => {
+                return Err(Failure::cancelled(format!("images promote: stopped while {} was copied to {region}", image.id))
+                    .because(format!("`{}` leads to where it led; the copy goes on, and the next promote takes it", self.to)));
+            }
+        };
         same(image, &copy).map_err(|failure| failure.of(region))?;
-        let digest = shelf.keep_statement(&seal_copy(&key, statement, (&account, &copy))?).await?;
+        let sealed = seal_copy(&key, statement, (&account, &copy))?;
+        believed(site, &account, &copy, &sealed).map_err(|failure| failure.of(region))?;
+        let digest = shelf.keep_statement(&sealed).await?;
         let named = Tags::from([(TAG_STATEMENT.to_owned(), digest.to_string())]);
         cloud.tag(std::slice::from_ref(&copy.id), &named).await?;
         copy.tags.extend(named);
@@ -178,6 +187,21 @@ fn same(image: &FoundImage, copy: &FoundImage) -> Result<(), Failure> {
     }
     let failure = Failure::new(Exit::Unhealthy, format!("image `{}` is no copy of `{}`", copy.id, image.id));
     Err(wrong.into_iter().fold(failure, Failure::because).hint("deregister it, then promote again"))
+}
+
+/// # Errors
+/// Exit 1: the statement about a copy is none that those who take the image from the channel would believe.
+fn believed(site: &Site, account: &Account, copy: &FoundImage, sealed: &[u8]) -> Result<(), Failure> {
+    let digest = Digest::of(sealed);
+    match site.policy.judge(account, copy, Some(digest.as_str()), Some(sealed), Timestamp::now()) {
+        Standing::Proven(_) => Ok(()),
+        standing => {
+            let failure =
+                Failure::new(Exit::NotDone, format!("the statement about the copy `{}` would not hold", copy.id));
+            let failure = standing.faults().into_iter().fold(failure, Failure::because);
+            Err(failure.hint("sign with a key that is trusted: `--sign file:KEY`"))
+        }
+    }
 }
 
 fn target(account: &Account, image: &FoundImage) -> (String, Target) {

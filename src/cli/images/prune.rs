@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::list::data;
 use super::site::{Site, sites};
-use super::survey::{Made, add_uses, images, made};
+use super::survey::{Made, add_uses, channels, images, made};
 use crate::cli::Common;
 use crate::cli::ask::ask;
 use crate::cli::desk::actor;
@@ -58,16 +58,13 @@ impl Prune {
         refuse_incomplete(strangers(&sites, &environments).await?)?;
         let leases = hold(&environments).await?;
         let result = self.prune(&sites, &environments, screen, stop).await;
-        for lease in leases {
-            lease.give_back().await?;
-        }
-        result
+        result.and(give_back(leases).await)
     }
 
     async fn prune(&self, sites: &[Site], made: &[Made], screen: Screen, stop: &Stop) -> Result<(), Failure> {
         let now = Timestamp::now();
         let lines = self.decide(sites, made, now).await?;
-        let begun = begun(sites, &lines).await?;
+        let begun = begun(sites, self.dry_run).await?;
         let going: Vec<&Line<'_>> = lines.iter().filter(|line| line.fate == Fate::Goes).collect();
         screen.remark(&shown(&lines));
         for (_, one) in &begun {
@@ -82,15 +79,22 @@ impl Prune {
         for (site, one) in &begun {
             finish(site, one).await?;
         }
+        let mut removed = 0;
         for line in &going {
             if stop.is_asked() {
                 return Err(Failure::cancelled("images prune: stopped between two images"));
             }
+            let again = self.decide(sites, made, now).await?;
+            if let Some(why) = stays(&again, line) {
+                screen.remark(&format!("{} stays after all: {why}", line.entry.id));
+                continue;
+            }
             screen.remark(&format!("removing {}", line.entry.id));
             remove(line).await?;
+            removed += 1;
         }
-        let text = format!("{} images removed, {} stay", going.len(), lines.len() - going.len());
-        screen.result(&text, &told(&lines, going.len(), now));
+        let text = format!("{removed} images removed, {} stay", lines.len() - removed);
+        screen.result(&text, &told(&lines, removed, now));
         Ok(())
     }
 
@@ -98,8 +102,9 @@ impl Prune {
     /// Something that could need an image cannot be read.
     async fn decide<'a>(&self, sites: &'a [Site], made: &[Made], now: Timestamp) -> Result<Vec<Line<'a>>, Failure> {
         let mut lines = Vec::new();
+        let channels = channels(sites).await.map_err(incomplete)?;
         for site in sites {
-            let mut entries = images(site, now).await.map_err(incomplete)?;
+            let mut entries = images(site, &channels, now).await.map_err(incomplete)?;
             for one in made {
                 one.home.bring_roots(one.identity.id).await.map_err(incomplete)?;
                 add_uses(&mut entries, one).await.map_err(incomplete)?;
@@ -134,14 +139,33 @@ async fn hold(environments: &[Made]) -> Result<Vec<Lease>, Failure> {
         match one.home.lease(actor()).await {
             Ok(lease) => leases.push(lease),
             Err(failure) => {
-                for lease in leases {
-                    lease.give_back().await?;
-                }
+                // What holds us up is told, whatever becomes of the others.
+                drop(give_back(leases).await);
                 return Err(failure.because("nothing was removed: a run may be about to use any image"));
             }
         }
     }
     Ok(leases)
+}
+
+/// Gives all of them back, also where one cannot be.
+async fn give_back(leases: Vec<Lease>) -> Result<(), Failure> {
+    let mut result = Ok(());
+    for lease in leases {
+        result = result.and(lease.give_back().await);
+    }
+    result
+}
+
+/// Why an image that was to go stays, by what was decided on it later: something needs it since, or it is gone.
+fn stays(again: &[Line<'_>], line: &Line<'_>) -> Option<String> {
+    match again.iter().find(|other| other.entry.at == line.entry.at && other.entry.id == line.entry.id) {
+        None => Some("somebody else has removed it".to_owned()),
+        Some(other) => match &other.fate {
+            Fate::Goes => None,
+            Fate::Stays { why } => Some(why.join(", ")),
+        },
+    }
 }
 
 /// Environments that the platform knows and this workspace does not: what they need cannot be read. One of which nothing
@@ -176,16 +200,21 @@ fn incomplete(failure: Failure) -> Failure {
     refuse_incomplete(vec![failure.clone()]).err().unwrap_or(failure)
 }
 
-/// What earlier prunes began and did not end, where that is. An image that is still there is judged anew, like any other.
-async fn begun<'a>(sites: &'a [Site], lines: &[Line<'_>]) -> Result<Vec<(&'a Site, Removing)>, Failure> {
+/// What earlier prunes began and did not end, where that is: their images are gone, their snapshots may be left. An image
+/// that is still there, or there again, is judged anew like any other.
+async fn begun(sites: &[Site], dry_run: bool) -> Result<Vec<(&Site, Removing)>, Failure> {
     let mut all: Vec<(&Site, Removing)> = Vec::new();
     for site in sites {
         for shelf in &site.shelves {
             for one in shelf.removing().await? {
                 let is_here = one.account == site.account.id && one.region == site.account.region;
-                let is_there = lines.iter().any(|line| line.entry.id == one.image && line.entry.at == site.at());
-                if is_here && !is_there && all.iter().all(|(_, known)| *known != one) {
-                    all.push((site, one));
+                if !is_here || all.iter().any(|(_, known)| *known == one) {
+                    continue;
+                }
+                match site.cloud.image(&one.image).await? {
+                    None => all.push((site, one)),
+                    Some(_) if dry_run => {}
+                    Some(_) => shelf.end_removing(&one).await?,
                 }
             }
         }

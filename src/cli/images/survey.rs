@@ -13,7 +13,7 @@ use crate::cli::removal::words;
 use crate::cloud::{FoundImage, Tags};
 use crate::failure::{Exit, Failure};
 use crate::identity::{Identity, TAG_NAME, TAG_NODE};
-use crate::images::{Channel, Entry, Standing, TAG_STATEMENT, Use, lineage};
+use crate::images::{Channel, Entry, Shelf, Standing, TAG_STATEMENT, Use, lineage};
 use crate::journal::{Home, Memory, load_identity};
 use crate::workspace::Workspace;
 
@@ -61,18 +61,17 @@ pub async fn made(workspace: &Workspace) -> Result<(Vec<Made>, Vec<Failure>), Fa
 /// The images of a place, newest first, and where they stand.
 ///
 /// # Errors
-/// The platform does not answer, or a channel cannot be read.
-pub async fn images(site: &Site, now: Timestamp) -> Result<Vec<Entry>, Failure> {
+/// The platform does not answer, or a statement cannot be read.
+pub async fn images(site: &Site, channels: &[Channel], now: Timestamp) -> Result<Vec<Entry>, Failure> {
     let found = site.cloud.own_images(&Tags::new()).await?;
     let by_id: BTreeMap<&str, &FoundImage> = found.iter().map(|image| (image.id.as_str(), image)).collect();
     let mut uses = machines(site).await?;
-    let channels = channels(site).await?;
     let mut entries = Vec::new();
     for image in &found {
         let Some(mut entry) = Entry::of(site.at(), image, lineage(image, &by_id)) else { continue };
         entry.standing = standing(site, image, now).await?;
         entry.uses.extend(uses.remove(&image.id).unwrap_or_default());
-        for channel in &channels {
+        for channel in channels {
             if channel.now().is_some_and(|now| now.images.values().any(|target| target.id == image.id)) {
                 entry.channels.push(channel.name.clone());
             }
@@ -96,9 +95,19 @@ async fn machines(site: &Site) -> Result<Uses, Failure> {
     Ok(uses)
 }
 
-async fn channels(site: &Site) -> Result<Vec<Channel>, Failure> {
+/// The channels of all these places: one that is kept for an environment of one region leads to copies in others, too.
+///
+/// # Errors
+/// One cannot be read.
+pub async fn channels(sites: &[Site]) -> Result<Vec<Channel>, Failure> {
+    let mut shelves: Vec<&Shelf> = Vec::new();
+    for shelf in sites.iter().flat_map(|site| &site.shelves) {
+        if shelves.iter().all(|known| known.place() != shelf.place()) {
+            shelves.push(shelf);
+        }
+    }
     let mut all = Vec::new();
-    for shelf in &site.shelves {
+    for shelf in shelves {
         all.extend(shelf.channels().await?);
     }
     Ok(all)

@@ -144,13 +144,18 @@ fn no_byte_of_a_statement_can_be_changed() {
 fn what_was_measured_must_be_enough() {
     let world = World::new();
     let dirty = Trace { what: "passwords".to_owned(), found: vec!["root".to_owned()] };
-    let poor = Gate { fips: Fips { wanted: true, kernel: false }, hygiene: vec![dirty], ..gate() };
+    let poor = Gate { fips: Fips { wanted: true, kernel: false }, hygiene: vec![dirty], packages: 0, ..gate() };
 
     let told = world.judged(&image("ami-1"), &world.sealed(&poor), 91, NOW).faults();
 
     assert_eq!(
         told,
-        ["the kernel is not in FIPS mode", "90 % of profile `stig` passed, 91 % are required", "passwords in it: root"]
+        [
+            "the kernel is not in FIPS mode",
+            "90 % of profile `stig` passed, 91 % are required",
+            "it tells of no package",
+            "passwords in it: root"
+        ]
     );
 }
 
