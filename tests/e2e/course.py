@@ -5,6 +5,7 @@ A place is a stage (`network`) or a step that is struck by itself (`servers/serv
 """
 
 import json
+import unittest
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -132,3 +133,21 @@ def times_of_tools(entries: list[dict]) -> dict[str, float]:
 
 def seconds_between(first: dict, last: dict) -> float:
     return (datetime.fromisoformat(last["time"]) - datetime.fromisoformat(first["time"])).total_seconds()
+
+
+def methods_of_cases(cls: type[unittest.TestCase], cases: list[tuple[str, str, str, Blow]]):
+    """Gives a class a method for each case, such as `test_up_network_middle_killed`, and the module a `load_tests` that keeps
+    their order."""
+    names = []
+    for command, place, moment, blow in cases:
+        words = f"test_{command}_{place}_{moment}_{'group_killed' if blow == Blow.KILL_GROUP else 'killed'}"
+        names.append(words.replace("/", "_").replace("-", "_"))
+    for name, one in zip(names, cases, strict=True):
+        setattr(cls, name, lambda self, one=one: self.case(*one))
+
+    def load_tests(_loader: unittest.TestLoader, found: unittest.TestSuite, _pattern: str | None) -> unittest.TestSuite:
+        """The cases that were asked for, in their order."""
+        tests = [test for suite in found for test in suite]
+        return unittest.TestSuite(sorted(tests, key=lambda test: names.index(test.id().rsplit(".", 1)[-1])))
+
+    return load_tests

@@ -10,7 +10,7 @@ import os
 import time
 import unittest
 
-from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course
+from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course, methods_of_cases
 from striking import STAGES, Striking
 from world import NAME, SCRATCH, Blow, World, inventory, left_behind
 
@@ -98,20 +98,7 @@ class CrashLab(Striking):
         self.assertEqual([], self.world.left_here(self.world.put_away()))
 
 
-def named(command: str, place: str, moment: str, blow: Blow) -> str:
-    words = f"test_{command}_{place}_{moment}_{'group_killed' if blow == Blow.KILL_GROUP else 'killed'}"
-    return words.replace("/", "_").replace("-", "_")
-
-
-NAMES = [named(*one) for one in CASES]
-for name, one in zip(NAMES, CASES, strict=True):
-    setattr(CrashLab, name, lambda self, one=one: self.case(*one))
-
-
-def load_tests(_loader: unittest.TestLoader, found: unittest.TestSuite, _pattern: str | None) -> unittest.TestSuite:
-    """The cases that were asked for, in their order."""
-    tests = [test for suite in found for test in suite]
-    return unittest.TestSuite(sorted(tests, key=lambda test: NAMES.index(test.id().rsplit(".", 1)[-1])))
+load_tests = methods_of_cases(CrashLab, CASES)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import time
 import unittest
 from collections import Counter
 
-from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course, times_of_tools
+from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course, methods_of_cases, times_of_tools
 from vcenter import On, held, nodes
 from world import NAME, Blow, entries_of
 
@@ -143,20 +143,7 @@ def shape(name: str) -> str:
     return name
 
 
-def named(command: str, place: str, moment: str, blow: Blow) -> str:
-    words = f"test_{command}_{place}_{moment}_{'group_killed' if blow == Blow.KILL_GROUP else 'killed'}"
-    return words.replace("-", "_")
-
-
-NAMES = [named(*one) for one in CASES]
-for name, one in zip(NAMES, CASES, strict=True):
-    setattr(CrashVsphere, name, lambda self, one=one: self.case(*one))
-
-
-def load_tests(_loader: unittest.TestLoader, found: unittest.TestSuite, _pattern: str | None) -> unittest.TestSuite:
-    """The cases that were asked for, in their order."""
-    tests = [test for suite in found for test in suite]
-    return unittest.TestSuite(sorted(tests, key=lambda test: NAMES.index(test.id().rsplit(".", 1)[-1])))
+load_tests = methods_of_cases(CrashVsphere, CASES)
 
 
 if __name__ == "__main__":
