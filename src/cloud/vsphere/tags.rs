@@ -36,19 +36,14 @@ impl Vsphere {
             Err(failure) => return Err(failure),
         };
         let mut found = Tagged::default();
-        for category in texts(&session.ask(Method::GET, "/category", None).await?) {
-            let known = session.ask(Method::GET, &format!("/category/id:{category}"), None).await?;
-            let name = known["name"].as_str().unwrap_or_default().to_owned();
+        for (category, name) in session.categories().await? {
             if !is_of(&name, &short) {
                 continue;
             }
-            for tag in session.tags_in(&category).await? {
-                let known = session.ask(Method::GET, &format!("/tag/id:{tag}"), None).await?;
-                // Somebody else may have put a tag of their own there: then the category stays.
-                if known["name"].as_str() == Some(id) {
-                    found.carriers.extend(session.carriers(&tag).await?);
-                    found.things.push(thing(ThingKind::Tag, tag, &name));
-                }
+            // Somebody else may have put a tag of their own there: then the category stays.
+            if let Some(tag) = session.tag(&category, id).await? {
+                found.carriers.extend(session.carriers(&tag).await?);
+                found.things.push(thing(ThingKind::Tag, tag, &name));
             }
             found.things.push(thing(ThingKind::TagCategory, category, &name));
         }
@@ -68,14 +63,8 @@ impl Vsphere {
 
     /// The name of a category, if there is one of it.
     pub(super) async fn category(&self, name: &str) -> Result<Option<String>, Failure> {
-        let session = self.service.rest().await?;
-        for category in texts(&session.ask(Method::GET, "/category", None).await?) {
-            let known = session.ask(Method::GET, &format!("/category/id:{category}"), None).await?;
-            if known["name"].as_str() == Some(name) {
-                return Ok(Some(name.to_owned()));
-            }
-        }
-        Ok(None)
+        let categories = self.service.rest().await?.categories().await?;
+        Ok(categories.into_iter().find(|(_, known)| known == name).map(|(_, known)| known))
     }
 
     /// A tag in a category, in the form in which the provider imports it.
@@ -84,14 +73,11 @@ impl Vsphere {
             return Ok(None);
         }
         let session = self.service.rest().await?;
-        let known = session.ask(Method::GET, &format!("/category/id:{category}"), None).await?;
-        for tag in session.tags_in(category).await? {
-            let told = session.ask(Method::GET, &format!("/tag/id:{tag}"), None).await?;
-            if told["name"].as_str() == Some(name) {
-                return Ok(Some(json!({ "category_name": known["name"], "tag_name": name }).to_string()));
-            }
+        if session.tag(category, name).await?.is_none() {
+            return Ok(None);
         }
-        Ok(None)
+        let known = session.name("category", category).await?;
+        Ok(Some(json!({ "category_name": known, "tag_name": name }).to_string()))
     }
 
     /// Removes a tag that nothing carries any more, or a category without a tag; one that is gone is fine.
@@ -130,6 +116,32 @@ impl<'a> Rest<'a> {
             }
             (status, value) => Err(refused("opening a session for tags", status, &value)),
         }
+    }
+
+    /// Every category, by id and name.
+    async fn categories(&self) -> Result<Vec<(String, String)>, Failure> {
+        let mut found = Vec::new();
+        for id in texts(&self.ask(Method::GET, "/category", None).await?) {
+            let name = self.name("category", &id).await?;
+            found.push((id, name));
+        }
+        Ok(found)
+    }
+
+    /// The tag of this name in a category.
+    async fn tag(&self, category: &str, name: &str) -> Result<Option<String>, Failure> {
+        for tag in self.tags_in(category).await? {
+            if self.name("tag", &tag).await? == name {
+                return Ok(Some(tag));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The name of a tag or category; empty where it is gone.
+    async fn name(&self, what: &str, id: &str) -> Result<String, Failure> {
+        let known = self.ask(Method::GET, &format!("/{what}/id:{id}"), None).await?;
+        Ok(known["name"].as_str().unwrap_or_default().to_owned())
     }
 
     async fn tags_in(&self, category: &str) -> Result<Vec<String>, Failure> {
