@@ -264,11 +264,13 @@ async fn remove_all(cx: &Context<'_>, tags: &Tags) -> Result<(), Failure> {
     }
     Ok(())
 }
+
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn recipe() -> Recipe<'static> {
+    /// A node image's, without inputs.
+    pub fn recipe() -> Recipe<'static> {
         Recipe {
             which: "node",
             inputs: Inputs::new(),

@@ -155,22 +155,11 @@ async fn reach(
         jump: None,
     })
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fingerprint::Inputs;
-
-    fn recipe() -> Recipe<'static> {
-        Recipe {
-            which: "node",
-            inputs: Inputs::new(),
-            parent: "ami-base",
-            lineage: vec![],
-            values: Value::Null,
-            rke2: Some("v1.35.4+rke2r1"),
-            user: "rocky",
-        }
-    }
+    use crate::stages::image::tests::recipe;
 
     fn judged(fips: bool, stdout: &str) -> Result<(), Failure> {
         judge(&recipe(), &Digest::of(b"image"), fips, "ami-1", stdout, "")
