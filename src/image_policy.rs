@@ -48,6 +48,12 @@ impl Default for Images {
     }
 }
 
+/// Whether a channel may be called this.
+pub fn is_channel(name: &str) -> bool {
+    let is_sign = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    name.len() <= 32 && name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(is_sign)
+}
+
 /// What the statement about an image must say, beside that it is signed by a trusted key, is about this very image and has
 /// not expired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

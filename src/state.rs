@@ -44,11 +44,16 @@ impl StateBucket {
 
 /// The partition that a region lies in, by how its name begins.
 pub fn partition_of(region: &str) -> &'static str {
-    match region {
-        region if region.starts_with("us-gov-") => "aws-us-gov",
-        region if region.starts_with("cn-") => "aws-cn",
-        _ => "aws",
-    }
+    let homes = [
+        ("us-gov-", "aws-us-gov"),
+        ("cn-", "aws-cn"),
+        ("us-isob-", "aws-iso-b"),
+        ("us-isof-", "aws-iso-f"),
+        ("eu-isoe-", "aws-iso-e"),
+        ("us-iso-", "aws-iso"),
+        ("eusc-", "aws-eusc"),
+    ];
+    homes.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
 }
 
 /// A place in S3, with nothing left to be looked up.
@@ -73,5 +78,13 @@ mod tests {
 
         assert_eq!((place.prefix.as_str(), place.region.as_str()), ("dc", "us-gov-west-1"));
         assert_eq!(place.partition, "aws-us-gov");
+    }
+
+    #[test]
+    fn each_region_has_its_partition() {
+        let homes =
+            ["eu-central-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "us-isob-east-1"].map(partition_of);
+
+        assert_eq!(homes, ["aws", "aws-us-gov", "aws-cn", "aws-iso", "aws-iso-b"]);
     }
 }

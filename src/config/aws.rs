@@ -3,6 +3,7 @@
 use crate::config::draft::Draft;
 use crate::config::{forms, rules};
 use crate::environment::Aws;
+use crate::state::partition_of;
 
 /// What must be told where machines are made.
 pub fn made(draft: &mut Draft<'_>) {
@@ -32,7 +33,7 @@ pub fn check(draft: &mut Draft<'_>) {
     match forms::region(&region) {
         Some(wrong) => draft.tell("aws.region", wrong),
         None => {
-            let home = forms::partition_of(&region);
+            let home = partition_of(&region);
             if partition != home {
                 draft.tell("aws.partition", format!("is `{partition}`, but `{region}` lies in `{home}`"));
             }

@@ -96,20 +96,6 @@ pub fn region(text: &str) -> Option<String> {
     (!good).then(|| format!("is `{text}`; a region such as `eu-central-1` is wanted"))
 }
 
-/// The partition that a region lies in.
-pub fn partition_of(region: &str) -> &'static str {
-    let homes = [
-        ("us-gov-", "aws-us-gov"),
-        ("cn-", "aws-cn"),
-        ("us-isob-", "aws-iso-b"),
-        ("us-isof-", "aws-iso-f"),
-        ("eu-isoe-", "aws-iso-e"),
-        ("us-iso-", "aws-iso"),
-        ("eusc-", "aws-eusc"),
-    ];
-    homes.iter().find(|(prefix, _)| region.starts_with(prefix)).map_or("aws", |(_, partition)| partition)
-}
-
 pub fn account(text: &str) -> Option<String> {
     let good = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
     (!good).then(|| format!("is `{text}`; the 12 digits of an account are wanted"))
@@ -288,13 +274,5 @@ mod tests {
             host_key("nonsense").expect("refused"),
             "is no public key; write it like `ecdsa-sha2-nistp256 AAAA…`"
         );
-    }
-
-    #[test]
-    fn each_region_has_its_partition() {
-        let homes =
-            ["eu-central-1", "us-gov-west-1", "cn-north-1", "us-iso-east-1", "us-isob-east-1"].map(partition_of);
-
-        assert_eq!(homes, ["aws", "aws-us-gov", "aws-cn", "aws-iso", "aws-iso-b"]);
     }
 }

@@ -3,6 +3,7 @@
 use crate::config::draft::Draft;
 use crate::config::rules::bucket_place;
 use crate::environment::{Images, Platform};
+use crate::image_policy::is_channel;
 
 pub fn check(draft: &mut Draft<'_>) {
     let Some(images) = draft.images.clone() else { return };
@@ -39,9 +40,7 @@ fn require(draft: &mut Draft<'_>, images: &Images) {
 
 fn channel(draft: &mut Draft<'_>, images: &Images) {
     let Some(channel) = &images.channel else { return };
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_name = channel.starts_with(|first: char| first.is_ascii_lowercase()) && channel.bytes().all(is_letter);
-    if !is_name || channel.len() > 32 {
+    if !is_channel(channel) {
         draft.tell(
             "images.channel",
             format!("is `{channel}`; a channel has up to 32 lower-case letters, digits and dashes"),

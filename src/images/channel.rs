@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::shelf::Shelf;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Digest;
+use crate::image_policy::is_channel;
 
 /// An image that a channel leads to, in one account and region.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,11 +70,7 @@ impl Channel {
 /// # Errors
 /// Exit 2: it cannot be the name of a channel.
 pub fn check_channel(name: &str) -> Result<(), Failure> {
-    let is_name = !name.is_empty()
-        && name.len() <= 32
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if is_name {
+    if is_channel(name) {
         return Ok(());
     }
     Err(Failure::new(Exit::Usage, format!("`{name}` cannot be the name of a channel"))

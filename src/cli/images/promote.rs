@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::site::{Site, meant, sites};
+use super::site::{Site, judging};
 use super::survey::standing;
 use crate::bundle::SigningKey;
 use crate::cli::Common;
-use crate::cli::bundle::trusted;
 use crate::cli::desk::actor;
 use crate::cloud::{Account, FoundImage, Tags};
 use crate::environment::Aws;
@@ -22,6 +21,7 @@ use crate::fingerprint::Digest;
 use crate::identity::{TAG_COPY_OF, TAG_FINGERPRINT, TAG_IMAGE, TAG_STATE};
 use crate::images::{Move, Shelf, Standing, TAG_STATEMENT, Target, check_channel, content, seal_copy};
 use crate::report::Screen;
+use crate::state::partition_of;
 use crate::stop::{Level, Stop};
 
 #[derive(Debug, clap::Args)]
@@ -52,14 +52,7 @@ impl Promote {
     pub async fn run(self, common: &Common, screen: Screen, stop: &Stop) -> Result<(), Failure> {
         check_channel(&self.to)?;
         let workspace = common.open()?;
-        let (mut sites, unread) = sites(common, &workspace, &meant(&workspace, &self.environment)?).await;
-        if let Some(failure) = unread.into_iter().next() {
-            return Err(failure);
-        }
-        if !self.trust.is_empty() {
-            let keys = trusted(common, &self.trust, None)?;
-            sites.iter_mut().for_each(|site| site.policy.keys = Some(keys.clone()));
-        }
+        let sites = judging(common, &workspace, &self.environment, &self.trust).await?;
         let (site, image) = self.found(&sites).await?;
         let statement = self.admit(site, &image).await?;
         let shelf = site.shelves.first().ok_or_else(|| Failure::bug("a site without a shelf"))?;
@@ -142,7 +135,7 @@ impl Promote {
                 .hint("name the key that signs it with `--sign file:KEY`")
         })?;
         let key = SigningKey::read(key, Path::new("."))?;
-        let partition = if region.starts_with("us-gov-") { "aws-us-gov" } else { "aws" };
+        let partition = partition_of(region);
         let aws =
             Aws { region: region.to_owned(), partition: partition.to_owned(), account: Some(site.account.id.clone()) };
         let cloud = common.platforms.aws(&aws).await.map_err(|failure| failure.of(region))?;

@@ -1,6 +1,9 @@
 //! The accounts and regions, or datacenters, that environments lead to, and what of images is kept there.
 
+use std::path::PathBuf;
+
 use crate::bundle::TrustedKeys;
+use crate::cli::bundle::trusted;
 use crate::cli::desk::Desk;
 use crate::cli::{Common, homes};
 use crate::cloud::{Account, Cloud};
@@ -37,6 +40,28 @@ pub async fn sites(common: &Common, workspace: &Workspace, names: &[String]) -> 
         }
     }
     (sites, unread)
+}
+
+/// The places of these environments, all of them read, with the keys whose statements count: those that are named, and else
+/// those of the files.
+///
+/// # Errors
+/// The first that could not be read or reached, and a key that cannot be.
+pub async fn judging(
+    common: &Common,
+    workspace: &Workspace,
+    named: &[String],
+    trust: &[PathBuf],
+) -> Result<Vec<Site>, Failure> {
+    let (mut sites, unread) = sites(common, workspace, &meant(workspace, named)?).await;
+    if let Some(failure) = unread.into_iter().next() {
+        return Err(failure);
+    }
+    if !trust.is_empty() {
+        let keys = trusted(common, trust, None)?;
+        sites.iter_mut().for_each(|site| site.policy.keys = Some(keys.clone()));
+    }
+    Ok(sites)
 }
 
 /// The place of one environment; `None` on a platform without images.

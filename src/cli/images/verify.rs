@@ -6,10 +6,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::list::measured;
-use super::site::{Site, meant, sites};
+use super::site::{Site, judging};
 use super::survey::standing;
 use crate::cli::Common;
-use crate::cli::bundle::trusted;
 use crate::cloud::{FoundImage, Tags};
 use crate::failure::{Exit, Failure};
 use crate::identity::TAG_IMAGE;
@@ -38,14 +37,7 @@ struct Line {
 impl Verify {
     pub async fn run(self, common: &Common, screen: Screen) -> Result<(), Failure> {
         let workspace = common.open()?;
-        let (mut sites, unread) = sites(common, &workspace, &meant(&workspace, &self.environment)?).await;
-        if let Some(failure) = unread.into_iter().next() {
-            return Err(failure);
-        }
-        if !self.trust.is_empty() {
-            let keys = trusted(common, &self.trust, None)?;
-            sites.iter_mut().for_each(|site| site.policy.keys = Some(keys.clone()));
-        }
+        let sites = judging(common, &workspace, &self.environment, &self.trust).await?;
         let mut lines = Vec::new();
         for site in &sites {
             lines.extend(self.lines(site).await?);
