@@ -131,7 +131,7 @@ impl Desk {
     pub async fn recorded_identity(&self) -> Result<Option<Identity>, Failure> {
         let recorded = self.home.identity().await?;
         match recorded.as_ref().filter(|identity| identity.name != self.env.name) {
-            Some(other) => Err(copied(&self.env.name, &other.name, &self.state)),
+            Some(other) => Err(homes::copied(&self.env.name, &other.name, &self.state)),
             None => Ok(recorded),
         }
     }
@@ -384,13 +384,6 @@ fn of_class(identity: Identity, env: &Environment, now: Timestamp) -> Identity {
 fn end(env: &Environment, begun: Timestamp) -> Option<Timestamp> {
     let span = env.expires_after.filter(|_| env.class == EnvironmentClass::Ephemeral)?;
     begun.checked_add(span.0).ok()
-}
-
-fn copied(name: &str, other: &str, state: &StateDir) -> Failure {
-    let dir = state.identity().parent().map(|dir| dir.display().to_string()).unwrap_or_default();
-    Failure::new(Exit::NotDone, format!("`{name}` has the state of `{other}`"))
-        .because(format!("`{dir}` is a copy, and everything that it tells of belongs to `{other}`"))
-        .hint(format!("bring back the state of `{name}`, or move `{dir}` away"))
 }
 
 pub fn wrong_target(name: &str, what: &str, pinned: &str, found: &str) -> Failure {

@@ -116,3 +116,11 @@ pub async fn shelf(workspace: &Workspace, env: &Environment) -> Result<Shelf, Fa
         (Some(_), None) | (None, _) => Ok(Shelf::local(&workspace.images())),
     }
 }
+
+/// Why a state is not that of the environment it lies under.
+pub fn copied(name: &str, other: &str, state: &StateDir) -> Failure {
+    let dir = state.identity().parent().map(|dir| dir.display().to_string()).unwrap_or_default();
+    Failure::new(Exit::NotDone, format!("`{name}` has the state of `{other}`"))
+        .because(format!("`{dir}` is a copy, and everything that it tells of belongs to `{other}`"))
+        .hint(format!("bring back the state of `{name}`, or move `{dir}` away"))
+}
