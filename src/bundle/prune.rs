@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
+use crate::bundle::create::{Order, stopped};
 use crate::bundle::record::{HEADER, Header};
 use crate::bundle::volume::{scan, volume_name, volumes_in};
 use crate::failure::{Exit, Failure};
@@ -17,10 +17,14 @@ use crate::workspace::{Disk, Growing, put_in_place, remove, require_space};
 /// its own copy stays as it is. Blocks the thread.
 ///
 /// # Errors
-/// The file system refuses. Every volume is then as it was, or without them.
-pub fn prune(disk: &dyn Disk, dir: &Path, unused: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, Failure> {
+/// The file system refuses, or it was stopped. Every volume is then as it was, or without them.
+pub fn prune(disk: &dyn Disk, order: &Order<'_>, unused: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, Failure> {
+    let dir = order.to;
     let mut gone = BTreeSet::new();
     for number in volumes_in(dir)? {
+        if order.stop.is_asked() {
+            return Err(stopped());
+        }
         let path = dir.join(volume_name(number));
         let refused = |error: std::io::Error| {
             Failure::new(Exit::NotDone, format!("cannot read `{}`", path.display())).because(error)

@@ -16,7 +16,7 @@ use super::run::Run;
 use crate::artifact::{Health, Kind};
 use crate::cloud::{Cloud, Need};
 use crate::decision::{Plan, Verdict};
-use crate::environment::Via;
+use crate::environment::{Role, Via};
 use crate::event::{Events, Outcome, Received};
 use crate::execute::{Report, World, up};
 use crate::failure::{Exit, Failure};
@@ -199,8 +199,10 @@ async fn room(ready: &Ready, plan: &Plan) -> Result<(), Failure> {
     let there = ready.cloud.machines(&tag_of(ready.identity.id)).await?;
     let is_there = |name: &str| there.iter().any(|machine| machine.tags.get(TAG_NODE).is_some_and(|node| node == name));
     let mut new = ready.desk.env.wanted_nodes();
+    let kept_apart = new.iter().filter(|node| node.role == Role::Server).count() > 1;
     new.retain(|node| !is_there(&node.name.0));
-    ready.cloud.room(&need(&new)).await.map_err(|failure| failure.of("nodes"))
+    let need = Need { kept_apart, ..need(&new) };
+    ready.cloud.room(&need).await.map_err(|failure| failure.of("nodes"))
 }
 
 /// What these nodes take, where their sizes tell it.

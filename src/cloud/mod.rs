@@ -97,6 +97,8 @@ pub struct Need {
     /// Of the largest one: a single host must have as much.
     pub most_cpus: u32,
     pub most_memory_gib: u64,
+    /// Whether a rule of the platform is to keep the servers apart.
+    pub kept_apart: bool,
 }
 
 /// Where images are built.
@@ -271,7 +273,7 @@ pub trait Cloud: Send + Sync {
     /// Whether there is room for these machines, as far as the platform can tell before they are made.
     ///
     /// # Errors
-    /// Exit 6, with what there is and what is needed.
+    /// Exit 6, with what there is and what is needed; exit 4 where this account may not place them so.
     async fn room(&self, need: &Need) -> Result<(), Failure>;
 
     /// The newest usable image of this owner whose name matches (`*` allowed).

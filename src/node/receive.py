@@ -19,6 +19,10 @@ import threading
 import time
 
 BLOCK = 1 << 20
+# What is read, looked at and written in one go: so little that it is still in the processor's cache.
+PIECE = 1 << 17
+# What the pipe from sshd is to hold, so that many of its writes are read at once; fcntl's name for it is of Python 3.10.
+PIPE, SET_PIPE_SIZE = 1 << 20, 1031
 # How often it is said how much is here.
 TELL = 4 << 20
 # Seconds without a byte after which a sender is taken for gone.
@@ -137,11 +141,16 @@ class File:
             write(self.fd, data, index * BLOCK)
         if index == self.hashed:
             self.whole.update(data)
+        self.mark(index)
+
+    def mark(self, index):
+        """From now on the block is here; the digest of the whole has gone past it if it had come so far."""
+        if index == self.hashed:
             self.hashed += 1
         with self.changed:
             self.have[index] = True
             self.changed.notify_all()
-        self.tell(len(data))
+        self.tell(self.length(index))
 
     def tell(self, more):
         self.got += more
@@ -165,17 +174,24 @@ class File:
 
     def take(self, stream):
         """Reads what is lacking, in order; ends with the file under its name."""
+        room = memoryview(bytearray(PIECE))
         for index in self.lacking():
-            data = b""
-            while len(data) < self.length(index):
+            block = hashlib.sha256()
+            place, end = index * BLOCK, index * BLOCK + self.length(index)
+            while place < end:
                 signal.alarm(SILENCE)
-                more = stream.read1(self.length(index) - len(data))
-                if not more:
+                piece = room[: stream.readinto1(room[: end - place])]
+                if not piece:
                     raise SystemExit("the sender is gone")
-                data += more
-            if self.blocks and digest_of(data) != self.blocks[index]:
-                raise Other(f"block {index} has the digest {digest_of(data)}")
-            self.put(index, data)
+                if self.blocks:
+                    block.update(piece)
+                if index == self.hashed:
+                    self.whole.update(piece)
+                write(self.fd, piece, place)
+                place += len(piece)
+            if self.blocks and block.hexdigest() != self.blocks[index]:
+                raise Other(f"block {index} has the digest {block.hexdigest()}")
+            self.mark(index)
         signal.alarm(0)
         self.finish()
 
@@ -192,6 +208,23 @@ class File:
     def drop(self):
         if self.fd is not None and os.path.lexists(self.partial):
             os.unlink(self.partial)
+
+
+def widen(fd):
+    try:
+        fcntl.fcntl(fd, SET_PIPE_SIZE, PIPE)
+    except OSError:
+        # It is no pipe, or this user has used up what pipes may hold: it works as it is.
+        return
+
+
+def drain(stream, length):
+    room = memoryview(bytearray(PIECE))
+    while length:
+        more = stream.readinto1(room[:length])
+        if not more:
+            raise SystemExit("the sender is gone")
+        length -= more
 
 
 def write(fd, data, place):
@@ -291,6 +324,7 @@ def pull(file, order):
 
 
 def main():
+    widen(sys.stdin.fileno())
     stream = sys.stdin.buffer
     first = json.loads(stream.readline())
     file = File(first["path"], first["size"], first["digest"], first["mode"])
@@ -299,7 +333,7 @@ def main():
         for line in iter(stream.readline, b""):
             order = json.loads(line)
             if order["do"] == "probe":
-                stream.read(order["bytes"])
+                drain(stream, order["bytes"])
                 say("probed")
             elif order["do"] == "blocks":
                 file.keep(order["digests"])

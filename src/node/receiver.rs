@@ -3,21 +3,26 @@
 //! The program is `receive.py`. It comes over stdin with each file and is gone with the session, so nothing of ours
 //! stays on a node. Orders and answers are lines of JSON; bytes follow the order that announces them.
 
+use std::fs::File;
 use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use openssh::{Child, ChildStdin, ChildStdout, Session};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::sync::SemaphorePermit;
 
 use crate::failure::{Exit, Failure};
 use crate::node::connection::{Connection, Output};
-use crate::node::shipment::{BLOCK, Shipment, unreadable};
+use crate::node::shipment::{Shipment, unreadable};
 
 const PROGRAM: &str = include_str!("receive.py");
 /// Runs the program that stands, after a line with its length, on stdin.
@@ -31,6 +36,9 @@ const RUN: &str = "import sys; exec(sys.stdin.buffer.read(int(sys.stdin.buffer.r
 const LOOKING: Duration = Duration::from_secs(300);
 /// What the pipe to ssh holds.
 const PIPE: usize = 1 << 20;
+/// What one thread puts into the pipe before it is let go, and how long it waits for room.
+const STEP: u64 = 8 << 20;
+const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// A longer answer is none.
 const LONGEST: u64 = 1 << 20;
 
@@ -266,26 +274,45 @@ async fn until_end(stdout: &mut BufReader<ChildStdout>, heard: Heard<'_>) -> Res
 async fn send(shipment: &Shipment, stdin: Option<&mut ChildStdin>, ranges: &[(u64, u64)]) -> Result<(), Failure> {
     let Some(stdin) = stdin else { return Ok(()) };
     let failed = |error| unreadable(&shipment.local, &error);
-    let mut file = tokio::fs::File::open(&shipment.local).await.map_err(failed)?;
-    let mut buffer = vec![0; usize::try_from(BLOCK).unwrap_or_default()];
+    let file = Arc::new(tokio::fs::File::open(&shipment.local).await.map_err(failed)?.into_std().await);
+    let pipe = Arc::new(stdin.as_fd().try_clone_to_owned().map_err(failed)?);
     for (start, end) in ranges {
-        file.seek(std::io::SeekFrom::Start(*start)).await.map_err(failed)?;
-        let mut left = end - start;
-        while left > 0 {
-            let most = usize::try_from(left.min(BLOCK)).unwrap_or_default();
-            let piece = buffer.get_mut(..most).unwrap_or_default();
-            let read = file.read(piece).await.map_err(failed)?;
-            let bytes = piece.get(..read).unwrap_or_default();
-            if read == 0 {
-                return Err(failed(ErrorKind::UnexpectedEof.into()));
+        let mut place = *start;
+        while place < *end {
+            let (from, to, most) = (Arc::clone(&file), Arc::clone(&pipe), (end - place).min(STEP));
+            // Not here: the bytes may have to come from a disk, and the pipe may be full.
+            let moved = tokio::task::spawn_blocking(move || put(&from, &to, place, most)).await;
+            match moved.map_err(std::io::Error::other).flatten() {
+                Ok(more) => place += more,
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(failed(error)),
             }
-            if stdin.write_all(bytes).await.is_err() {
-                return Ok(());
-            }
-            left -= read as u64;
         }
     }
     Ok(())
+}
+
+/// Has the kernel put bytes of the file into the pipe, which does not block, until there are so many or nobody took any
+/// for a while; gives how many.
+fn put(file: &File, pipe: &OwnedFd, mut place: u64, most: u64) -> std::io::Result<u64> {
+    let (start, end) = (place, place + most);
+    while place < end {
+        let left = usize::try_from(end - place).unwrap_or(usize::MAX);
+        match splice(file, Some(&mut place), pipe, None, left, SpliceFlags::NONBLOCK) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let mut room = [PollFd::new(pipe, PollFlags::OUT)];
+                match poll(&mut room, Some(&PATIENCE)) {
+                    Ok(0) => break,
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(place - start)
 }
 
 fn no_room(name: &str, remote: &str, size: u64, free: u64) -> Failure {

@@ -29,11 +29,11 @@ use crate::node::transfer::{Sent, direct};
 
 /// The kubelet's: see above.
 const DOOR: u16 = 10250;
-/// What is sent to measure the way, to all nodes together beyond the first MiB to each; it is thrown away there. The
-/// second round, over a way that is warm, only when the first was quick.
+/// What is sent to measure the way, to all nodes together and at least a MiB to each; it is thrown away there. Each round
+/// only when the one before was quick: over a fast way the turns of so few bytes take longer than the bytes.
 const PROBE: u64 = 1 << 20;
-const LONG_PROBE: u64 = 16 << 20;
-const QUICK: Duration = Duration::from_secs(2);
+const PROBES: [u64; 3] = [PROBE, 16 << 20, 64 << 20];
+const QUICK: Duration = Duration::from_millis(500);
 /// Below this, what could be saved is not worth a look.
 const WORTH_A_LOOK: u64 = 64 << 20;
 /// Passing on saves at least so much of the time, else it is not worth a door.
@@ -264,16 +264,17 @@ async fn straight(
 /// that is lost meanwhile is lost for the file as well.
 async fn measure(arrivals: &mut [Result<Arrival<'_>, Failure>], lacking: u64) -> Option<f64> {
     // Bytes that a link cannot squeeze: they have to take as long as a release does.
-    let mut noise = vec![0; usize::try_from(LONG_PROBE).ok()?];
+    let to_each = PROBES.map(|bytes| (bytes / lacking.max(1)).max(PROBE));
+    let mut noise = vec![0; usize::try_from(to_each.into_iter().max()?).ok()?];
     rand::fill(&mut noise).ok()?;
     let mut rate = None;
-    for bytes in [PROBE, (LONG_PROBE / lacking.max(1)).max(PROBE)] {
+    for bytes in to_each {
         let noise = noise.get(..usize::try_from(bytes).ok()?)?;
         let started = Instant::now();
         let sent = join_all(arrivals.iter_mut().map(|arrival| probe(arrival, noise))).await;
         let took = started.elapsed();
         rate = Some(sent.iter().sum::<u64>() as f64 / took.as_secs_f64().max(1e-6)).filter(|rate| *rate > 0.0);
-        if took > QUICK {
+        if took > QUICK || rate.is_some_and(|rate| rate >= FAST) {
             break;
         }
     }

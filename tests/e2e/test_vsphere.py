@@ -55,7 +55,7 @@ class AskedFirst(Case):
         self.world.write("  folder: sre", "  tags: true\n  folder: sre")
         tagged = self.world.up()
 
-        self.refused(without, 4, "lacks 1 privileges", "^on the vCenter: Global.ManageCustomFields$")
+        self.refused(without, 4, "lacks 1 privilege ", "^on the vCenter: Global.ManageCustomFields$")
         self.refused(tagged, 4, "lacks 2 privileges", "Global.ManageCustomFields, InventoryService.Tagging.CreateTag$")
 
     def test_a_datacenter_that_is_not_there_is_told_with_its_key(self):
@@ -74,6 +74,24 @@ class AskedFirst(Case):
         self.refused(ended, 4, "lacks 3 privileges", hint="docs/vsphere.md")
         self.assertIn("on the folder: Folder.Create, VirtualMachine.Provisioning.Clone", ended.said)
         self.assertIn("on the network: Network.Assign", ended.said)
+
+    def test_what_the_file_wants_beyond_that_is_asked_for_too(self):
+        more = "  storage_policy: nowhere\n  hardware_version: 19\n  folder: sre"
+        self.world.write("  folder: sre", more)
+        fault("refuse", "VirtualMachine.Config.UpgradeVirtualHardware", "StorageProfile.View", "Host.Inventory.EditCluster")
+        lacking = self.world.up()
+        fault("clear")
+        unknown = self.world.up()
+        self.world.write("count: 1\n    size: 2x8   ", "count: 3\n    size: 2x8   ")
+        fault("refuse", "Host.Inventory.EditCluster")
+        apart = self.world.up()
+
+        self.refused(lacking, 4, "lacks 2 privileges")
+        self.assertIn("on the folder: VirtualMachine.Config.UpgradeVirtualHardware", lacking.said)
+        self.assertIn("on the vCenter: StorageProfile.View", lacking.said)
+        what = "^vsphere.storage_policy: the vCenter has no storage policy `nowhere`$"
+        self.refused(unknown, 3, what, "`vSAN Default Storage Policy`", "^correct `vsphere.storage_policy`")
+        self.refused(apart, 4, "^nodes: this account lacks 1 privilege ", "^on the cluster: Host.Inventory.EditCluster$")
 
     def test_a_certificate_of_another_authority_is_refused(self):
         made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]

@@ -12,6 +12,7 @@ mod attributes;
 mod inventory;
 mod machines;
 pub mod metadata;
+mod policies;
 mod preflight;
 mod room;
 mod rules;

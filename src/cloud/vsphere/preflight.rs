@@ -36,6 +36,15 @@ pub const PRIVILEGES: [(&str, &[&str]); 4] = [
     ("network", &["Network.Assign"]),
 ];
 
+/// On the folder, where `vsphere.hardware_version` raises that of the template.
+pub const TO_RAISE: [&str; 1] = ["VirtualMachine.Config.UpgradeVirtualHardware"];
+
+/// On the cluster, where a rule keeps several servers apart.
+const TO_KEEP_APART: [&str; 1] = ["Host.Inventory.EditCluster"];
+
+/// On the vCenter, to see `vsphere.storage_policy`.
+pub const TO_SEE_POLICIES: [&str; 1] = ["StorageProfile.View"];
+
 /// On the vCenter, as long as one of our custom attributes is not defined there.
 pub const TO_DEFINE: [&str; 1] = ["Global.ManageCustomFields"];
 
@@ -71,16 +80,43 @@ impl Vsphere {
         let mut on_all: Vec<&str> = vec![];
         on_all.extend(TO_DEFINE.iter().filter(|_| !fields.has_all(&ATTRIBUTES)));
         on_all.extend(TO_TAG.iter().filter(|_| self.wanted.tags));
-        let of = |what: &str| PRIVILEGES.iter().find(|(of, _)| *of == what).map_or(vec![], |(_, all)| all.to_vec());
+        on_all.extend(TO_SEE_POLICIES.iter().filter(|_| self.wanted.storage_policy.is_some()));
+        let of = |what: &str| {
+            let listed = PRIVILEGES.iter().filter(|(of, _)| *of == what).flat_map(|(_, all)| *all);
+            let raising = TO_RAISE.iter().filter(|_| what == "folder" && self.wanted.hardware_version.is_some());
+            listed.chain(raising).copied().collect::<Vec<&str>>()
+        };
         let mut wanted: Vec<(&str, Reference, Vec<&str>)> =
             objects.into_iter().map(|(what, object)| (what, object, of(what))).collect();
         wanted.push(("vCenter", content.root.clone(), on_all));
         self.check_privileges(&wanted).await?;
+        self.check_policy().await?;
         Ok(Account {
             id: content.id.clone(),
             region: self.wanted.datacenter.clone(),
             principal: self.service.user().to_owned(),
         })
+    }
+
+    /// Whether this account may have a rule of the cluster keep servers apart.
+    pub(super) async fn check_rule(&self) -> Result<(), Failure> {
+        match self.cluster().await? {
+            Some(cluster) => self.check_privileges(&[("cluster", cluster, TO_KEEP_APART.to_vec())]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the storage policy is there that the file names.
+    async fn check_policy(&self) -> Result<(), Failure> {
+        let Some(wanted) = &self.wanted.storage_policy else { return Ok(()) };
+        let policies = self.policies().await?;
+        if policies.contains(wanted) {
+            return Ok(());
+        }
+        let key = "vsphere.storage_policy";
+        Err(Failure::new(Exit::Environment, format!("{key}: the vCenter has no storage policy `{wanted}`"))
+            .because(format!("this account sees {}", listed(&policies)))
+            .hint(format!("correct `{key}`, or give the account the right to see it")))
     }
 
     /// Tells every privilege that the account lacks at once, by object.
@@ -106,6 +142,13 @@ impl Vsphere {
     }
 }
 
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "none".to_owned(),
+        _ => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    }
+}
+
 /// The privileges that are not granted, of one answer.
 fn lacked(answer: &Element) -> Vec<String> {
     let told: BTreeMap<String, bool> = answer
@@ -121,9 +164,12 @@ fn refused(lacking: &[(&str, Vec<String>)]) -> Result<(), Failure> {
         return Ok(());
     }
     let count: usize = lacking.iter().map(|(_, lacks)| lacks.len()).sum();
-    let failure = Failure::new(Exit::Missing, format!("this account lacks {count} privileges in the vCenter"))
-        .class(Class::NeedsPerson)
-        .hint("give them to its role, on the object that is named and below: docs/vsphere.md");
+    let failure = Failure::new(
+        Exit::Missing,
+        format!("this account lacks {count} privilege{} in the vCenter", if count == 1 { "" } else { "s" }),
+    )
+    .class(Class::NeedsPerson)
+    .hint("give them to its role, on the object that is named and below: docs/vsphere.md");
     Err(lacking
         .iter()
         .fold(failure, |failure, (what, lacks)| failure.because(format!("on the {what}: {}", lacks.join(", ")))))

@@ -49,6 +49,9 @@ impl Vsphere {
         if need.machines == 0 {
             return Ok(());
         }
+        if need.kept_apart {
+            self.check_rule().await?;
+        }
         let store = self.datastore().await?;
         let paths = ["summary.accessible", "summary.maintenanceMode", "summary.capacity", "summary.freeSpace"];
         let store = self.properties(&[store], &paths).await?.first().map(Store::read).unwrap_or_default();
@@ -187,7 +190,15 @@ mod tests {
     use super::*;
     use crate::cloud::vsphere::xml;
 
-    const NEED: Need = Need { machines: 4, cpus: 14, memory_gib: 56, disk_gib: 400, most_cpus: 8, most_memory_gib: 32 };
+    const NEED: Need = Need {
+        machines: 4,
+        cpus: 14,
+        memory_gib: 56,
+        disk_gib: 400,
+        most_cpus: 8,
+        most_memory_gib: 32,
+        kept_apart: false,
+    };
     const STORE: Store = Store { usable: true, free_gib: 400, size_gib: 1000 };
 
     fn host(usable: bool) -> Host {

@@ -15,8 +15,48 @@ use super::xml::{self, Element, escaped};
 use crate::failure::{Class, Exit, Failure, deepest};
 use crate::secret::Secret;
 
-/// The version of the API that is spoken: what is asked for is in every vCenter since.
-const ACTION: &str = "urn:vim25/6.7";
+/// A service of the vCenter, in the version that is spoken: what is asked for is in every vCenter since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Api {
+    /// The vCenter itself.
+    Vim,
+    /// Its storage policies; who asks is told in the envelope.
+    Policies,
+}
+
+impl Api {
+    fn path(self) -> &'static str {
+        match self {
+            Self::Vim => "/sdk",
+            Self::Policies => "/pbm",
+        }
+    }
+
+    fn namespace(self) -> &'static str {
+        match self {
+            Self::Vim => "urn:vim25",
+            Self::Policies => "urn:pbm",
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self::Vim => "urn:vim25/6.7",
+            Self::Policies => "urn:pbm/2.0",
+        }
+    }
+
+    /// What stands before the body, of the session with this cookie.
+    fn header(self, cookie: Option<&str>) -> String {
+        match (self, cookie.and_then(|cookie| cookie.split_once('='))) {
+            (Self::Policies, Some((_, session))) => format!(
+                "<soapenv:Header><vcSessionCookie>{}</vcSessionCookie></soapenv:Header>",
+                escaped(session.trim_matches('"'))
+            ),
+            _ => String::new(),
+        }
+    }
+}
 
 /// Who we are there.
 #[derive(Clone, Debug)]
@@ -145,12 +185,13 @@ impl Refused {
 /// One vCenter.
 #[derive(Debug)]
 pub struct Service {
-    url: String,
     server: String,
     http: Client,
     credentials: Credentials,
     /// The cookie of the session.
     session: Mutex<Option<String>>,
+    /// The id of the session with the REST service.
+    rest_session: tokio::sync::Mutex<Option<String>>,
 }
 
 impl Service {
@@ -177,8 +218,13 @@ impl Service {
         let http = builder
             .build()
             .map_err(|error| Failure::new(Exit::Missing, "no client for a vCenter").because(deepest(&error)))?;
-        let url = format!("https://{server}/sdk");
-        Ok(Self { url, server: server.to_owned(), http, credentials, session: Mutex::new(None) })
+        Ok(Self {
+            server: server.to_owned(),
+            http,
+            credentials,
+            session: Mutex::new(None),
+            rest_session: tokio::sync::Mutex::new(None),
+        })
     }
 
     pub fn user(&self) -> &str {
@@ -189,9 +235,13 @@ impl Service {
         &self.credentials
     }
 
-    /// The REST service, with a session of its own.
+    /// The REST service, in a session that is opened when it is first asked for.
     pub async fn rest(&self) -> Result<Rest<'_>, Failure> {
         Rest::begun(self).await
+    }
+
+    pub async fn rest_session(&self) -> tokio::sync::MutexGuard<'_, Option<String>> {
+        self.rest_session.lock().await
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -216,13 +266,18 @@ impl Service {
 
     /// Calls a method of `this` with these arguments, written as XML; gives the response.
     pub async fn call(&self, method: &str, this: &Reference, arguments: &str) -> Result<Element, Refused> {
+        self.call_at(Api::Vim, method, this, arguments).await
+    }
+
+    /// As [`call`](Self::call), of this service.
+    pub async fn call_at(&self, api: Api, method: &str, this: &Reference, arguments: &str) -> Result<Element, Refused> {
         if self.cookie().is_none() {
             self.log_in().await?;
         }
-        match self.ask(method, this, arguments).await {
+        match self.ask_at(api, method, this, arguments).await {
             Err(refused) if refused.is("NotAuthenticated") => {
                 self.log_in().await?;
-                self.ask(method, this, arguments).await
+                self.ask_at(api, method, this, arguments).await
             }
             answer => answer,
         }
@@ -241,16 +296,23 @@ impl Service {
 
     /// As [`call`](Self::call), whoever we are.
     pub async fn ask(&self, method: &str, this: &Reference, arguments: &str) -> Result<Element, Refused> {
+        self.ask_at(Api::Vim, method, this, arguments).await
+    }
+
+    async fn ask_at(&self, api: Api, method: &str, this: &Reference, arguments: &str) -> Result<Element, Refused> {
+        let cookie = self.cookie();
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
              <soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\" \
              xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\" xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\
-             <soapenv:Body><{method} xmlns=\"urn:vim25\">{}{arguments}</{method}></soapenv:Body></soapenv:Envelope>",
+             {}<soapenv:Body><{method} xmlns=\"{}\">{}{arguments}</{method}></soapenv:Body></soapenv:Envelope>",
+            api.header(cookie.as_deref()),
+            api.namespace(),
             this.written("_this")
         );
-        let mut request = self.http.post(&self.url).header(CONTENT_TYPE, "text/xml; charset=utf-8");
-        request = request.header("SOAPAction", ACTION).body(body);
-        if let Some(cookie) = self.cookie() {
+        let mut request = self.request(Method::POST, api.path()).header(CONTENT_TYPE, "text/xml; charset=utf-8");
+        request = request.header("SOAPAction", api.action()).body(body);
+        if let Some(cookie) = cookie {
             request = request.header(COOKIE, cookie);
         }
         let answer = request.send().await.map_err(|error| Refused::Failure(self.no_answer(&error)))?;
@@ -328,6 +390,15 @@ mod tests {
             refused.cause(),
             "NoPermission: Permission to perform this operation was denied. (VirtualMachine.Provisioning.Clone)"
         );
+    }
+
+    #[test]
+    fn the_storage_policy_service_is_told_the_session_in_the_envelope() {
+        assert_eq!(
+            Api::Policies.header(Some("vmware_soap_session=\"a1-b2\"")),
+            "<soapenv:Header><vcSessionCookie>a1-b2</vcSessionCookie></soapenv:Header>"
+        );
+        assert_eq!(Api::Vim.header(Some("vmware_soap_session=\"a1-b2\"")), "");
     }
 
     #[test]

@@ -97,22 +97,32 @@ impl Vsphere {
     }
 }
 
-/// The REST service with a session of its own.
+/// The REST service, in the session that is kept for it.
 pub struct Rest<'a> {
     service: &'a Service,
-    session: String,
 }
 
 impl<'a> Rest<'a> {
+    /// Opens a session unless one is kept.
     pub async fn begun(service: &'a Service) -> Result<Self, Failure> {
-        let credentials = service.credentials();
-        let request = service.request(Method::POST, "/rest/com/vmware/cis/session");
+        let rest = Self { service };
+        rest.session().await?;
+        Ok(rest)
+    }
+
+    async fn session(&self) -> Result<String, Failure> {
+        let mut kept = self.service.rest_session().await;
+        if let Some(session) = &*kept {
+            return Ok(session.clone());
+        }
+        let credentials = self.service.credentials();
+        let request = self.service.request(Method::POST, "/rest/com/vmware/cis/session");
         let request = request.basic_auth(&credentials.user, credentials.password.expose_str());
-        let answer = service.sent(request).await?;
-        match (answer.status(), service.json(answer).await?) {
+        let answer = self.service.sent(request).await?;
+        match (answer.status(), self.service.json(answer).await?) {
             (StatusCode::OK, value) => {
                 let session = value["value"].as_str().or(value.as_str()).unwrap_or_default().to_owned();
-                Ok(Self { service, session })
+                Ok(kept.insert(session).clone())
             }
             (status, value) => Err(refused("opening a session for tags", status, &value)),
         }
@@ -156,22 +166,33 @@ impl<'a> Rest<'a> {
         Ok(carriers.as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()).map(str::to_owned).collect())
     }
 
-    /// The value of an answer; `Null` of what is gone.
+    /// The value of an answer; `Null` of what is gone. A session that the vCenter has forgotten is opened anew, once.
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let doing = format!("{method} {path}");
-        let mut request = self.service.request(method, &format!("{TAGGING}{path}"));
-        request = request.header("vmware-api-session-id", &self.session);
+        let (mut status, mut value) = self.answered(&method, path, body.as_ref()).await?;
+        if status == StatusCode::UNAUTHORIZED {
+            *self.service.rest_session().await = None;
+            (status, value) = self.answered(&method, path, body.as_ref()).await?;
+        }
+        match status {
+            StatusCode::NOT_FOUND if path.contains("/id:") => Ok(Value::Null),
+            _ if status.is_success() => Ok(if value["value"].is_null() { value } else { value["value"].clone() }),
+            _ => Err(refused(&format!("asking for tags ({method} {path})"), status, &value)),
+        }
+    }
+
+    async fn answered(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Failure> {
+        let mut request = self.service.request(method.clone(), &format!("{TAGGING}{path}"));
+        request = request.header("vmware-api-session-id", self.session().await?);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }
         let answer = self.service.sent(request).await?;
-        match (answer.status(), self.service.json(answer).await?) {
-            (StatusCode::NOT_FOUND, _) if path.contains("/id:") => Ok(Value::Null),
-            (status, value) if status.is_success() => {
-                Ok(if value["value"].is_null() { value } else { value["value"].clone() })
-            }
-            (status, value) => Err(refused(&format!("asking for tags ({doing})"), status, &value)),
-        }
+        Ok((answer.status(), self.service.json(answer).await?))
     }
 }
 

@@ -9,8 +9,8 @@ use super::machines::{Seen, holds};
 use super::rules::short_id;
 use super::soap::Reference;
 use crate::cloud::{Candidate, Tags, Thing, ThingKind, Whose};
-use crate::failure::{Exit, Failure};
-use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME};
+use crate::failure::{Class, Exit, Failure};
+use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_IMAGE, TAG_NAME};
 
 /// A folder of machines with its attributes.
 struct Folder {
@@ -74,7 +74,8 @@ impl Vsphere {
         match thing.kind {
             ThingKind::Machine => self.remove_machine(&thing.id).await,
             ThingKind::Image => match self.template(&thing.id).await? {
-                Some(seen) => self.remove_machine(&seen.reference.id).await,
+                Some(seen) if seen.tags.contains_key(TAG_IMAGE) => self.remove_machine(&seen.reference.id).await,
+                Some(_) => Err(not_built_here(&thing.name)),
                 None => Ok(()),
             },
             ThingKind::Tag | ThingKind::TagCategory => self.remove_tag(thing).await,
@@ -92,7 +93,7 @@ impl Vsphere {
         let held = object.children("childEntity").len();
         if held > 0 {
             return Err(Failure::new(Exit::Platform, format!("{doing}: it is not empty"))
-                .class(crate::failure::Class::Conflict)
+                .class(Class::Conflict)
                 .because(format!("{held} things lie in it")));
         }
         self.destroy(&folder, &doing).await
@@ -116,6 +117,14 @@ impl Vsphere {
 /// A machine or folder by its id.
 pub fn reference(id: &str) -> Reference {
     Reference::new(if id.starts_with("group-") { "Folder" } else { "VirtualMachine" }, id)
+}
+
+/// A template is found by its name, which somebody may have given to another one meanwhile.
+fn not_built_here(name: &str) -> Failure {
+    Failure::new(Exit::Platform, format!("removing the template `{name}`: it is not one that was built"))
+        .class(Class::NeedsPerson)
+        .because(format!("it has no attribute `{TAG_IMAGE}`"))
+        .hint("look at it in the vCenter: another one has been given this name")
 }
 
 /// Whether metadata is that of a node of the environment with this short id.
