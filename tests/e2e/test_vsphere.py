@@ -82,7 +82,8 @@ class AskedFirst(Case):
         lacking = self.world.up()
         fault("clear")
         unknown = self.world.up()
-        self.world.write("count: 1\n    size: 2x8   ", "count: 3\n    size: 2x8   ")
+        several = self.world.text.replace("count: 1\n    size: 2x8   ", "count: 3\n    size: 2x8   ", 1)
+        self.world.file.write_text(several.replace("kind: none ", "kind: external\n  address: 10.98.1.200 "))
         fault("refuse", "Host.Inventory.EditCluster")
         apart = self.world.up()
 
