@@ -281,6 +281,9 @@ func (h *hypervisor) plug(id string, in bool) {
 	h.network()
 }
 
+// floating is an address that machines may pass on among themselves; lab/machines/floating leads to who has it.
+const floating = "10.98.1.250"
+
 // network tells the lab which machines there are: one flat port group in which everybody reaches everybody.
 func (h *hypervisor) network() {
 	h.networkBusy.Lock()
@@ -300,6 +303,7 @@ func (h *hypervisor) network() {
 	everybody := []map[string]any{{"proto": "-1", "from": 0, "to": 0, "cidrs": []string{"0.0.0.0/0"}}}
 	text, err := json.Marshal(map[string]any{
 		"machines": machines,
+		"floating": []map[string]string{{"address": floating, "vpc": "vsphere"}},
 		"groups":   map[string]any{"vsphere": map[string]any{"ingress": everybody, "egress": everybody}},
 		"names":    map[string]string{h.name: "127.0.0.1"},
 	})
