@@ -94,15 +94,11 @@ pub fn create(
         let chunks = manifest.chunks();
         earlier.iter().filter(|digest| !chunks.contains_key(digest)).cloned().collect()
     };
-    let removed = if unused.is_empty() { 0 } else { prune(disk, order, &unused)?.len() };
+    let removed = if unused.is_empty() { 0 } else { prune(disk, order.to, &unused, order.stop)?.len() };
     write_atomic_on(disk, &order.to.join(MANIFEST), &bytes, 0o644)?;
     write_atomic_on(disk, &order.to.join(SIGNATURE), key.sign(&bytes)?.as_bytes(), 0o644)?;
     let (kept, unused) = (earlier.len() - unused.len(), unused.len() - removed);
     Ok(Made { manifest, written, kept, left_out: left_out.len(), removed, unused })
-}
-
-pub(super) fn stopped() -> Failure {
-    Failure::cancelled("bundle: stopped while it was written").hint("the same command goes on where it was")
 }
 
 /// The chunks that an earlier program has written whole.
@@ -157,7 +153,8 @@ impl<'a> Feed<'a> {
 
     fn piece(&mut self, item: &Item) -> Result<Piece, Failure> {
         if self.stop.is_asked() {
-            return Err(stopped());
+            return Err(Failure::cancelled("bundle: stopped while it was written")
+                .hint("the same command goes on where it was"));
         }
         let unreadable = |error: std::io::Error| {
             Failure::new(Exit::NotDone, format!("cannot read `{}`", item.from.display())).because(error)

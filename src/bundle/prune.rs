@@ -4,12 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
-use crate::bundle::create::{Order, stopped};
 use crate::bundle::record::{HEADER, Header};
 use crate::bundle::volume::{scan, volume_name, volumes_in};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
+use crate::stop::Stop;
 use crate::units::ByteSize;
 use crate::workspace::{Disk, Growing, put_in_place, remove, require_space};
 
@@ -18,13 +19,9 @@ use crate::workspace::{Disk, Growing, put_in_place, remove, require_space};
 ///
 /// # Errors
 /// The file system refuses, or it was stopped. Every volume is then as it was, or without them.
-pub fn prune(disk: &dyn Disk, order: &Order<'_>, unused: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, Failure> {
-    let dir = order.to;
+pub fn prune(disk: &dyn Disk, dir: &Path, unused: &BTreeSet<Digest>, stop: &Stop) -> Result<BTreeSet<Digest>, Failure> {
     let mut gone = BTreeSet::new();
     for number in volumes_in(dir)? {
-        if order.stop.is_asked() {
-            return Err(stopped());
-        }
         let path = dir.join(volume_name(number));
         let refused = |error: std::io::Error| {
             Failure::new(Exit::NotDone, format!("cannot read `{}`", path.display())).because(error)
@@ -44,6 +41,12 @@ pub fn prune(disk: &dyn Disk, order: &Order<'_>, unused: &BTreeSet<Digest>) -> R
             let partial = dir.join(format!("{}.partial", volume_name(number)));
             let mut growing = Growing::open(disk, &partial, 0, 0o644)?;
             for (offset, header) in &kept {
+                if stop.is_asked() {
+                    drop(growing);
+                    remove(disk, &partial)?;
+                    return Err(Failure::cancelled("bundle: stopped while its volumes were tidied")
+                        .hint("the same command goes on where it was"));
+                }
                 let mut record = vec![0; usize::try_from(size(header)).unwrap_or_default()];
                 file.read_exact_at(&mut record, *offset).map_err(refused)?;
                 growing.append(disk, &record)?;

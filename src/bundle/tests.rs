@@ -370,3 +370,28 @@ fn chunks_that_a_changed_source_left_behind_go_and_all_others_stay() {
     let left = std::fs::read_dir(world.path("disk")).expect("read").filter_map(Result::ok);
     assert!(left.map(|entry| entry.file_name()).all(|name| !name.to_string_lossy().ends_with(".partial")));
 }
+
+#[test]
+fn who_is_stopped_while_volumes_are_tidied_leaves_them_as_they_were() {
+    let world = World::new();
+    world.create(&RealDisk, "disk", 7, u64::MAX).expect("made");
+    let dir = world.path("disk");
+    let names = || {
+        let listed = std::fs::read_dir(&dir).expect("read").map(|entry| entry.expect("an entry").file_name());
+        listed.collect::<BTreeSet<_>>()
+    };
+    let digest = |name: &str| Digest::of(&std::fs::read(dir.join(name)).expect("read"));
+    let (before, volume) = (names(), super::volume::volume_name(1));
+    let whole = digest(&volume);
+    let mut held = super::volume::Chunks::default();
+    held.add_directory(&dir).expect("read");
+    let unused: BTreeSet<Digest> = held.lengths().map(|(digest, _)| digest.clone()).take(1).collect();
+    let stop = Stop::default();
+    stop.raise();
+
+    let failure = super::prune::prune(&RealDisk, &dir, &unused, &stop).expect_err("stopped");
+
+    assert_eq!(failure.what(), "bundle: stopped while its volumes were tidied");
+    assert_eq!((names(), digest(&volume)), (before, whole));
+    assert_eq!(super::prune::prune(&RealDisk, &dir, &unused, &Stop::default()).expect("tidied"), unused);
+}

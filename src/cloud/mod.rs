@@ -270,10 +270,11 @@ pub trait Cloud: Send + Sync {
     /// Who and where we are; fails with exit 4 without credentials and 6 when nobody answers.
     async fn account(&self) -> Result<Account, Failure>;
 
-    /// Whether there is room for these machines, as far as the platform can tell before they are made.
+    /// Whether there is room for these machines, and leave to make them so, as far as the platform can tell before.
     ///
     /// # Errors
-    /// Exit 6, with what there is and what is needed; exit 4 where this account may not place them so.
+    /// Exit 6, with what there is and what is needed; exit 4 where this account may not; exit 3 where something that the file
+    /// wants of them is not there.
     async fn room(&self, need: &Need) -> Result<(), Failure>;
 
     /// The newest usable image of this owner whose name matches (`*` allowed).

@@ -180,9 +180,10 @@ class File:
             place, end = index * BLOCK, index * BLOCK + self.length(index)
             while place < end:
                 signal.alarm(SILENCE)
-                piece = room[: stream.readinto1(room[: end - place])]
-                if not piece:
+                count = stream.readinto1(room[: end - place])
+                if not count:
                     raise SystemExit("the sender is gone")
+                piece = room[:count]
                 if self.blocks:
                     block.update(piece)
                 if index == self.hashed:

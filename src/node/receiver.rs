@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use openssh::{Child, ChildStdin, ChildStdout, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::io::{Errno, pread, write};
 use rustix::pipe::{SpliceFlags, splice};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -275,7 +275,8 @@ async fn send(shipment: &Shipment, stdin: Option<&mut ChildStdin>, ranges: &[(u6
     let Some(stdin) = stdin else { return Ok(()) };
     let failed = |error| unreadable(&shipment.local, &error);
     let file = Arc::new(tokio::fs::File::open(&shipment.local).await.map_err(failed)?.into_std().await);
-    let pipe = Arc::new(stdin.as_fd().try_clone_to_owned().map_err(failed)?);
+    let no_way = |error| Failure::new(Exit::NotDone, "no second handle of the way to ssh").because(error);
+    let pipe = Arc::new(stdin.as_fd().try_clone_to_owned().map_err(no_way)?);
     for (start, end) in ranges {
         let mut place = *start;
         while place < *end {
@@ -298,7 +299,12 @@ fn put(file: &File, pipe: &OwnedFd, mut place: u64, most: u64) -> std::io::Resul
     let (start, end) = (place, place + most);
     while place < end {
         let left = usize::try_from(end - place).unwrap_or(usize::MAX);
-        match splice(file, Some(&mut place), pipe, None, left, SpliceFlags::NONBLOCK) {
+        let moved = match splice(file, Some(&mut place), pipe, None, left, SpliceFlags::NONBLOCK) {
+            // A file system that cannot: the bytes go through this process.
+            Err(Errno::INVAL) => copied(file, pipe, place, left).inspect(|more| place += *more as u64),
+            moved => moved,
+        };
+        match moved {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
@@ -313,6 +319,16 @@ fn put(file: &File, pipe: &OwnedFd, mut place: u64, most: u64) -> std::io::Resul
         }
     }
     Ok(place - start)
+}
+
+/// As many bytes as there is room for at once.
+fn copied(file: &File, pipe: &OwnedFd, place: u64, most: usize) -> Result<usize, Errno> {
+    let mut piece = vec![0; most.min(1 << 16)];
+    let read = pread(file, &mut piece, place)?;
+    match piece.get(..read) {
+        Some(read) if !read.is_empty() => write(pipe, read),
+        _ => Ok(0),
+    }
 }
 
 fn no_room(name: &str, remote: &str, size: u64, free: u64) -> Failure {

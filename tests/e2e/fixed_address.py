@@ -56,9 +56,16 @@ def moved(address: str, holder: str) -> str:
     """Who has the address after the machine that has it lost its power, and its servers answer there again."""
     died = time.monotonic()
     lab("fault", "crash", holder)
+    try:
+        return heir(address, holder, died)
+    finally:
+        lab("machine", "start", holder)
+
+
+def heir(address: str, holder: str, died: float) -> str:
     while not (answers(f"https://{address}:9345/ping") == "pong" and set(holders(address)) - {holder}):
         if time.monotonic() - died > LIMIT:
             raise AssertionError(f"`{address}` answers no more")
-    (heir,) = holders(address)
-    print(f"moved from {holder} to {heir} after {time.monotonic() - died:.1f} s", flush=True)
-    return heir
+    (found,) = holders(address)
+    print(f"moved from {holder} to {found} after {time.monotonic() - died:.1f} s", flush=True)
+    return found

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from fixed_address import answers, holders, image, moved
 from test_hosts import DISK, NAME, SERVERS, Far, bundle, on
-from world import lab
 
 ADDRESS = "10.20.9.2"
 EXTERNAL = re.compile(r"load_balancer:\n  kind: external\n  address: .*\n")
@@ -45,7 +44,6 @@ class KubeVip(unittest.TestCase):
         up = self.far.up()
         self.assertEqual(up.code, 0, up.said)
         (holder,) = holders(ADDRESS)
-        self.addCleanup(lab, "machine", "start", holder)
         self.assertEqual(answers(f"https://{ADDRESS}:9345/ping"), "pong")
         script = "sed -n /^server:/p /etc/rancher/rke2/config.yaml /etc/rancher/rke2/config.yaml.d/*"
         joins = {node: on(node, script) for node in SERVERS}

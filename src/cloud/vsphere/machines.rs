@@ -12,7 +12,7 @@ use serde_json::json;
 use super::inventory::Object;
 use super::soap::{Fault, Reference, Refused};
 use super::xml::{Element, escaped};
-use super::{TAG_MADE_OF, Vsphere, attributes, metadata};
+use super::{TAG_IMAGE, TAG_MADE_OF, Vsphere, attributes, metadata};
 use crate::cloud::{FoundImage, FoundMachine, MachineState, NewMachine, Tags};
 use crate::failure::{Exit, Failure};
 use crate::vsphere::Size;
@@ -157,6 +157,12 @@ impl Vsphere {
         };
         let mut all = self.all_machines().await?.into_iter();
         Ok(all.find(|seen| seen.is_template && at.as_ref().map_or(seen.name == id, |at| *at == seen.reference)))
+    }
+
+    /// A template of this name that was built; not one of the same name that somebody else made.
+    pub(super) async fn built_template(&self, name: &str) -> Result<Option<Seen>, Failure> {
+        let mut all = self.all_machines().await?.into_iter();
+        Ok(all.find(|seen| seen.is_template && seen.name == name && seen.tags.contains_key(TAG_IMAGE)))
     }
 
     pub(super) async fn image_by_id(&self, id: &str) -> Result<Option<FoundImage>, Failure> {

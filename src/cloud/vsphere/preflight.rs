@@ -37,13 +37,13 @@ pub const PRIVILEGES: [(&str, &[&str]); 4] = [
 ];
 
 /// On the folder, where `vsphere.hardware_version` raises that of the template.
-pub const TO_RAISE: [&str; 1] = ["VirtualMachine.Config.UpgradeVirtualHardware"];
+const TO_RAISE: [&str; 1] = ["VirtualMachine.Config.UpgradeVirtualHardware"];
 
 /// On the cluster, where a rule keeps several servers apart.
 const TO_KEEP_APART: [&str; 1] = ["Host.Inventory.EditCluster"];
 
 /// On the vCenter, to see `vsphere.storage_policy`.
-pub const TO_SEE_POLICIES: [&str; 1] = ["StorageProfile.View"];
+const TO_SEE_POLICIES: [&str; 1] = ["StorageProfile.View"];
 
 /// On the vCenter, as long as one of our custom attributes is not defined there.
 pub const TO_DEFINE: [&str; 1] = ["Global.ManageCustomFields"];
@@ -80,17 +80,11 @@ impl Vsphere {
         let mut on_all: Vec<&str> = vec![];
         on_all.extend(TO_DEFINE.iter().filter(|_| !fields.has_all(&ATTRIBUTES)));
         on_all.extend(TO_TAG.iter().filter(|_| self.wanted.tags));
-        on_all.extend(TO_SEE_POLICIES.iter().filter(|_| self.wanted.storage_policy.is_some()));
-        let of = |what: &str| {
-            let listed = PRIVILEGES.iter().filter(|(of, _)| *of == what).flat_map(|(_, all)| *all);
-            let raising = TO_RAISE.iter().filter(|_| what == "folder" && self.wanted.hardware_version.is_some());
-            listed.chain(raising).copied().collect::<Vec<&str>>()
-        };
+        let of = |what: &str| PRIVILEGES.iter().find(|(of, _)| *of == what).map_or(vec![], |(_, all)| all.to_vec());
         let mut wanted: Vec<(&str, Reference, Vec<&str>)> =
             objects.into_iter().map(|(what, object)| (what, object, of(what))).collect();
         wanted.push(("vCenter", content.root.clone(), on_all));
         self.check_privileges(&wanted).await?;
-        self.check_policy().await?;
         Ok(Account {
             id: content.id.clone(),
             region: self.wanted.datacenter.clone(),
@@ -98,12 +92,21 @@ impl Vsphere {
         })
     }
 
-    /// Whether this account may have a rule of the cluster keep servers apart.
-    pub(super) async fn check_rule(&self) -> Result<(), Failure> {
-        match self.cluster().await? {
-            Some(cluster) => self.check_privileges(&[("cluster", cluster, TO_KEEP_APART.to_vec())]).await,
-            None => Ok(()),
+    /// What is asked only of who makes nodes, so that nodes go though a policy has gone: whether this account may make them
+    /// as the file wants them, and whether the storage policy is there.
+    pub(super) async fn check_making(&self, kept_apart: bool) -> Result<(), Failure> {
+        let mut wanted: Vec<(&str, Reference, Vec<&str>)> = vec![];
+        if self.wanted.hardware_version.is_some() {
+            wanted.push(("folder", self.folder().await?, TO_RAISE.to_vec()));
         }
+        if let Some(cluster) = self.cluster().await?.filter(|_| kept_apart) {
+            wanted.push(("cluster", cluster, TO_KEEP_APART.to_vec()));
+        }
+        if self.wanted.storage_policy.is_some() {
+            wanted.push(("vCenter", self.content().await?.root.clone(), TO_SEE_POLICIES.to_vec()));
+        }
+        self.check_privileges(&wanted).await?;
+        self.check_policy().await
     }
 
     /// Whether the storage policy is there that the file names.

@@ -46,11 +46,9 @@ struct Store {
 
 impl Vsphere {
     pub(super) async fn has_room(&self, need: &Need) -> Result<(), Failure> {
+        self.check_making(need.kept_apart).await?;
         if need.machines == 0 {
             return Ok(());
-        }
-        if need.kept_apart {
-            self.check_rule().await?;
         }
         let store = self.datastore().await?;
         let paths = ["summary.accessible", "summary.maintenanceMode", "summary.capacity", "summary.freeSpace"];

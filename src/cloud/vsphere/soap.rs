@@ -46,14 +46,15 @@ impl Api {
         }
     }
 
-    /// What stands before the body, of the session with this cookie.
-    fn header(self, cookie: Option<&str>) -> String {
-        match (self, cookie.and_then(|cookie| cookie.split_once('='))) {
-            (Self::Policies, Some((_, session))) => format!(
-                "<soapenv:Header><vcSessionCookie>{}</vcSessionCookie></soapenv:Header>",
-                escaped(session.trim_matches('"'))
-            ),
-            _ => String::new(),
+    /// The session with this cookie as this service wants it: in the envelope, and as a cookie.
+    fn told(self, cookie: Option<String>) -> (String, Option<String>) {
+        match self {
+            Self::Vim => (String::new(), cookie),
+            Self::Policies => {
+                let session = cookie.as_deref().and_then(|cookie| cookie.split_once('=')).map_or("", |(_, id)| id);
+                let session = escaped(session.trim_matches('"'));
+                (format!("<soapenv:Header><vcSessionCookie>{session}</vcSessionCookie></soapenv:Header>"), None)
+            }
         }
     }
 }
@@ -300,13 +301,13 @@ impl Service {
     }
 
     async fn ask_at(&self, api: Api, method: &str, this: &Reference, arguments: &str) -> Result<Element, Refused> {
-        let cookie = self.cookie();
+        let (header, cookie) = api.told(self.cookie());
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\
              <soapenv:Envelope xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\" \
              xmlns:xsd=\"http://www.w3.org/2001/XMLSchema\" xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\
              {}<soapenv:Body><{method} xmlns=\"{}\">{}{arguments}</{method}></soapenv:Body></soapenv:Envelope>",
-            api.header(cookie.as_deref()),
+            header,
             api.namespace(),
             this.written("_this")
         );
@@ -317,7 +318,10 @@ impl Service {
         }
         let answer = request.send().await.map_err(|error| Refused::Failure(self.no_answer(&error)))?;
         let given = answer.headers().get(SET_COOKIE).and_then(|cookie| cookie.to_str().ok()).map(str::to_owned);
-        if let Some(cookie) = given.as_deref().and_then(|cookie| cookie.split(';').next()) {
+        // The other services give cookies of their own, which are none of the vCenter's session.
+        if api == Api::Vim
+            && let Some(cookie) = given.as_deref().and_then(|cookie| cookie.split(';').next())
+        {
             self.keep_cookie(Some(cookie.to_owned()));
         }
         let status = answer.status();
@@ -394,11 +398,11 @@ mod tests {
 
     #[test]
     fn the_storage_policy_service_is_told_the_session_in_the_envelope() {
-        assert_eq!(
-            Api::Policies.header(Some("vmware_soap_session=\"a1-b2\"")),
-            "<soapenv:Header><vcSessionCookie>a1-b2</vcSessionCookie></soapenv:Header>"
-        );
-        assert_eq!(Api::Vim.header(Some("vmware_soap_session=\"a1-b2\"")), "");
+        let cookie = || Some("vmware_soap_session=\"a1-b2\"".to_owned());
+        let envelope = "<soapenv:Header><vcSessionCookie>a1-b2</vcSessionCookie></soapenv:Header>";
+
+        assert_eq!(Api::Policies.told(cookie()), (envelope.to_owned(), None));
+        assert_eq!(Api::Vim.told(cookie()), (String::new(), cookie()));
     }
 
     #[test]

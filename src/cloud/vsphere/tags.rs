@@ -121,8 +121,11 @@ impl<'a> Rest<'a> {
         let answer = self.service.sent(request).await?;
         match (answer.status(), self.service.json(answer).await?) {
             (StatusCode::OK, value) => {
-                let session = value["value"].as_str().or(value.as_str()).unwrap_or_default().to_owned();
-                Ok(kept.insert(session).clone())
+                let session = value["value"].as_str().or(value.as_str()).filter(|session| !session.is_empty());
+                let session = session.ok_or_else(|| {
+                    Failure::new(Exit::Platform, "opening a session for tags: the vCenter gave none").transient()
+                })?;
+                Ok(kept.insert(session.to_owned()).clone())
             }
             (status, value) => Err(refused("opening a session for tags", status, &value)),
         }
@@ -168,10 +171,12 @@ impl<'a> Rest<'a> {
 
     /// The value of an answer; `Null` of what is gone. A session that the vCenter has forgotten is opened anew, once.
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Failure> {
-        let (mut status, mut value) = self.answered(&method, path, body.as_ref()).await?;
+        let session = self.session().await?;
+        let (mut status, mut value) = self.answered(&session, &method, path, body.as_ref()).await?;
         if status == StatusCode::UNAUTHORIZED {
-            *self.service.rest_session().await = None;
-            (status, value) = self.answered(&method, path, body.as_ref()).await?;
+            self.forget(&session).await;
+            let session = self.session().await?;
+            (status, value) = self.answered(&session, &method, path, body.as_ref()).await?;
         }
         match status {
             StatusCode::NOT_FOUND if path.contains("/id:") => Ok(Value::Null),
@@ -180,14 +185,23 @@ impl<'a> Rest<'a> {
         }
     }
 
+    /// Keeps this session no longer; another request may have opened a new one meanwhile.
+    async fn forget(&self, session: &str) {
+        let mut kept = self.service.rest_session().await;
+        if kept.as_deref() == Some(session) {
+            *kept = None;
+        }
+    }
+
     async fn answered(
         &self,
+        session: &str,
         method: &Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<(StatusCode, Value), Failure> {
         let mut request = self.service.request(method.clone(), &format!("{TAGGING}{path}"));
-        request = request.header("vmware-api-session-id", self.session().await?);
+        request = request.header("vmware-api-session-id", session);
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_string());
         }

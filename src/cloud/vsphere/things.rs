@@ -10,7 +10,7 @@ use super::rules::short_id;
 use super::soap::Reference;
 use crate::cloud::{Candidate, Tags, Thing, ThingKind, Whose};
 use crate::failure::{Class, Exit, Failure};
-use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_IMAGE, TAG_NAME};
+use crate::identity::{TAG_CLASS, TAG_CREATED_BY, TAG_ENVIRONMENT, TAG_EXPIRES, TAG_NAME};
 
 /// A folder of machines with its attributes.
 struct Folder {
@@ -73,9 +73,8 @@ impl Vsphere {
     pub(super) async fn remove_thing(&self, thing: &Thing) -> Result<(), Failure> {
         match thing.kind {
             ThingKind::Machine => self.remove_machine(&thing.id).await,
-            ThingKind::Image => match self.template(&thing.id).await? {
-                Some(seen) if seen.tags.contains_key(TAG_IMAGE) => self.remove_machine(&seen.reference.id).await,
-                Some(_) => Err(not_built_here(&thing.name)),
+            ThingKind::Image => match self.built_template(&thing.id).await? {
+                Some(seen) => self.remove_machine(&seen.reference.id).await,
                 None => Ok(()),
             },
             ThingKind::Tag | ThingKind::TagCategory => self.remove_tag(thing).await,
@@ -117,14 +116,6 @@ impl Vsphere {
 /// A machine or folder by its id.
 pub fn reference(id: &str) -> Reference {
     Reference::new(if id.starts_with("group-") { "Folder" } else { "VirtualMachine" }, id)
-}
-
-/// A template is found by its name, which somebody may have given to another one meanwhile.
-fn not_built_here(name: &str) -> Failure {
-    Failure::new(Exit::Platform, format!("removing the template `{name}`: it is not one that was built"))
-        .class(Class::NeedsPerson)
-        .because(format!("it has no attribute `{TAG_IMAGE}`"))
-        .hint("look at it in the vCenter: another one has been given this name")
 }
 
 /// Whether metadata is that of a node of the environment with this short id.
