@@ -104,6 +104,10 @@ class Rules(unittest.TestCase):
     def test_an_exception_for_auditing_is_in_the_data(self):
         self.assertEqual(set(variables()["os_hardening_audit_exceptions"]) - rules_in_data(), set())
 
+    def test_every_word_of_a_walk_is_text(self):
+        words = [word for entry in variables()["os_hardening_walks"] for word in entry["where"] + entry["find"]]
+        self.assertEqual([word for word in words if not isinstance(word, str)], [])
+
     def test_every_file_has_a_mode_that_the_role_knows(self):
         data = variables()
         self.assertEqual({entry["mode"] for entry in data["os_hardening_files"]} - set(data["os_hardening_mode_limits"]), set())

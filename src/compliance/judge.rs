@@ -57,9 +57,11 @@ fn judged(check: &Check, seen: &Seen<'_>) -> Verdict {
         Check::Single(single) => self::single(seen, *single),
         Check::Package { name, installed } => system::package(seen, name, *installed),
         Check::Unit { name, runs } => system::unit(seen, name, *runs),
+        Check::UnitIfThere { name } => system::unit_if_there(seen, name),
         Check::KernelArgument { argument, present } => system::kernel_argument(seen, argument, *present),
         Check::Mount { path, option } => system::mount(seen, path, option.as_deref()),
         Check::Key { path, key, value } => system::key(seen, path, key, value),
+        Check::Lines { path, lines } => system::lines(seen, path, lines),
         Check::Fact(fact) => facts::fact(seen, *fact),
         Check::Desktop => system::desktop(seen),
         Check::NoUsb => system::no_usb(seen),
@@ -210,6 +212,11 @@ fn single(seen: &Seen<'_>, single: Single) -> Verdict {
         Single::CryptoPolicy => {
             let policy = seen.first("crypto-policy");
             verdict(policy == "FIPS" || policy.starts_with("FIPS:"), format!("the policy is `{policy}`"))
+        }
+        Single::CryptoPolicyNotLegacy => {
+            let policy = seen.first("crypto-policy");
+            let base = policy.split(':').next().unwrap_or_default();
+            verdict(!["", "LEGACY"].contains(&base), format!("the policy is `{policy}`"))
         }
         Single::SshCiphers => ssh_algorithms(seen, "ciphers"),
         Single::SshMacs => ssh_algorithms(seen, "macs"),

@@ -18,6 +18,7 @@ mod observation;
 mod published;
 mod report;
 mod role;
+mod state;
 mod system;
 mod waiver;
 mod wording;

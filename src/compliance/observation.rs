@@ -66,12 +66,16 @@ awk -F: '$3 >= 1000 && $3 < 65534 && $7 !~ /(nologin|false)$/ { print $6 }' /etc
 done
 "#;
 
-/// What published rules beyond the role's ask for. A unit is known by name, so the list of them is put before it.
-const SYSTEM: &str = r#"echo "system yes"
-rpm -qa --qf 'rpm %{NAME}\n' 2>/dev/null && echo "rpms yes"
+/// What the kernel was and will be started with; files and units are put after it, by name.
+const STATE: &str = r#"echo "state yes"
 sed 's/^/cmdline /' /proc/cmdline
 for entry in /boot/loader/entries/*.conf; do [ ! -r "$entry" ] || sed -n 's/^options[[:space:]]*/boot-entry /p' "$entry"; done
 if [ -r /boot/grub2/grubenv ]; then sed -n 's/^kernelopts=/kernelopts /p' /boot/grub2/grubenv; fi
+"#;
+
+/// What published rules beyond the role's ask for.
+const SYSTEM: &str = r#"echo "system yes"
+rpm -qa --qf 'rpm %{NAME}\n' 2>/dev/null && echo "rpms yes"
 awk '{ print "mounted " $5 " " $6 }' /proc/self/mountinfo
 awk '$1 !~ /^#/ && NF >= 4 { print "fstab " $2 " " $4 }' /etc/fstab 2>/dev/null
 awk -F: '{ print "passwd " $1 ":" $3 ":" $4 ":" $6 ":" $7 }' /etc/passwd
@@ -130,15 +134,16 @@ impl Catalogue {
         );
         let _ = writeln!(text, "stat -c 'mode %a %u %g %n' --{paths} 2>/dev/null");
         let _ = writeln!(text, "for file in{paths}; do [ -e \"$file\" ] || echo \"absent $file\"; done");
+        if !units.is_empty() {
+            text.push_str(STATE);
+            let _ = writeln!(text, "for file in{files}; do some \"$file\" | lines \"key $file\"; done");
+            let _ =
+                writeln!(text, "systemctl show --property=Names,LoadState,UnitFileState,ActiveState --{units} {UNITS}");
+        }
         if depth == Depth::Deep {
             text.push_str(DEEP);
             if !units.is_empty() {
                 text.push_str(SYSTEM);
-                let _ = writeln!(text, "for file in{files}; do some \"$file\" | lines \"key $file\"; done");
-                let _ = writeln!(
-                    text,
-                    "systemctl show --property=Names,LoadState,UnitFileState,ActiveState --{units} {UNITS}"
-                );
             }
         }
         text.push_str("echo \"end yes\"\nexit 0");
@@ -159,10 +164,10 @@ impl Catalogue {
                 {
                     let _ = write!(paths, " {}", quote(path));
                 }
-                Check::Unit { name, .. } => {
+                Check::Unit { name, .. } | Check::UnitIfThere { name } => {
                     let _ = write!(units, " {}", quote(name));
                 }
-                Check::Key { path, .. } if !has_word(&files, &quote(path)) => {
+                Check::Key { path, .. } | Check::Lines { path, .. } if !has_word(&files, &quote(path)) => {
                     let _ = write!(files, " {}", quote(path));
                 }
                 Check::Sshd { .. }
@@ -170,6 +175,7 @@ impl Catalogue {
                 | Check::Owner { .. }
                 | Check::File { .. }
                 | Check::Key { .. }
+                | Check::Lines { .. }
                 | Check::Fact(_)
                 | Check::Package { .. }
                 | Check::KernelArgument { .. }

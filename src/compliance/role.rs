@@ -110,6 +110,75 @@ impl Role {
     }
 }
 
+/// What the role does to the system as a whole, as far as it does it on a node in use: packages are a matter of the image.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct System {
+    #[serde(default, rename = "os_hardening_masked")]
+    pub masked: Vec<Unit>,
+    #[serde(default, rename = "os_hardening_running")]
+    pub running: Vec<Unit>,
+    #[serde(default, rename = "os_hardening_drop_ins")]
+    pub drop_ins: Vec<DropIn>,
+    #[serde(default, rename = "os_hardening_sudo")]
+    pub sudo: Vec<Sudo>,
+    #[serde(default, rename = "os_hardening_keys_in_files")]
+    pub keys: Vec<Key>,
+    #[serde(default, rename = "os_hardening_arguments")]
+    pub arguments: Vec<Argument>,
+    #[serde(default, rename = "os_hardening_arguments_absent")]
+    pub arguments_absent: Vec<Argument>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Unit {
+    pub unit: String,
+    pub stig: Vec<String>,
+    pub cis: Vec<String>,
+}
+
+/// A file of ours in a folder of drop-ins. Each line has rules of its own, of both profiles.
+#[derive(Debug, Deserialize)]
+pub(super) struct DropIn {
+    pub folder: String,
+    pub lines: Vec<DropInLine>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct DropInLine {
+    pub text: String,
+    pub rules: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Sudo {
+    pub defaults: String,
+    pub stig: Vec<String>,
+    pub cis: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Key {
+    pub path: String,
+    pub key: String,
+    pub value: String,
+    pub stig: Vec<String>,
+    pub cis: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Argument {
+    pub argument: String,
+    pub stig: Vec<String>,
+    pub cis: Vec<String>,
+}
+
+impl System {
+    /// Reads the lists in `dir`, which is the role's `vars/main/`.
+    pub fn read(dir: &Path) -> Result<Self, Failure> {
+        part(dir, "system.yml")
+    }
+}
+
 fn part<T: DeserializeOwned>(dir: &Path, name: &str) -> Result<T, Failure> {
     let path = dir.join(name);
     let unreadable = |error: &dyn std::fmt::Display| {

@@ -12,6 +12,14 @@ pub(super) fn looked(seen: &Seen<'_>, verdict: impl FnOnce() -> Verdict) -> Verd
     }
 }
 
+/// No verdict where the node was not asked for the state of the system.
+fn stood(seen: &Seen<'_>, verdict: impl FnOnce() -> Verdict) -> Verdict {
+    match seen.all("state").is_empty() {
+        true => (Status::NotLookedAt, "the node was not asked".to_owned(), String::new()),
+        false => verdict(),
+    }
+}
+
 fn is_installed(seen: &Seen<'_>, name: &str) -> bool {
     seen.all("rpm").contains(&name)
 }
@@ -28,7 +36,7 @@ pub(super) fn package(seen: &Seen<'_>, name: &str, installed: bool) -> Verdict {
 }
 
 pub(super) fn unit(seen: &Seen<'_>, name: &str, runs: bool) -> Verdict {
-    looked(seen, || {
+    stood(seen, || {
         let wanted = format!("{name} {}", if runs { "is enabled and active" } else { "is disabled and masked" });
         let line = seen.all("unit").iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let Some(line) = line else {
@@ -49,14 +57,34 @@ pub(super) fn unit(seen: &Seen<'_>, name: &str, runs: bool) -> Verdict {
     })
 }
 
+/// Only a unit that is there can run.
+pub(super) fn unit_if_there(seen: &Seen<'_>, name: &str) -> Verdict {
+    let (status, observed, wanted) = unit(seen, name, true);
+    let is_missing = status == Status::Fail && observed == format!("there is no {name}");
+    (if is_missing { Status::NotApplicable } else { status }, observed, wanted)
+}
+
+/// Each of the lines stands in the file, whole.
+pub(super) fn lines(seen: &Seen<'_>, path: &str, lines: &[String]) -> Verdict {
+    stood(seen, || {
+        let missing = lines.iter().find(|line| !seen.has_line("key", &format!("{path} {line}")));
+        let wanted = format!("`{}` in {path}", lines.join("`, `"));
+        match missing {
+            None => (Status::Pass, format!("{path} has it"), wanted),
+            Some(line) => (Status::Fail, format!("`{line}` is not in {path}"), wanted),
+        }
+    })
+}
+
 /// The last of several words with one key decides, as for the kernel.
 pub(super) fn kernel_argument(seen: &Seen<'_>, argument: &str, present: bool) -> Verdict {
     let key = argument.split('=').next();
     let has = |line: &str| {
         let last = line.split(' ').rfind(|word| word.split('=').next() == key);
-        if present { last == Some(argument) } else { last.is_some() }
+        // `enforcing=0` is not to be there, and `enforcing=1` may.
+        if present || argument.contains('=') { last == Some(argument) } else { last.is_some() }
     };
-    looked(seen, || {
+    stood(seen, || {
         let wanted = format!("`{argument}` {}", if present { "at every boot" } else { "at no boot" });
         let now = has(seen.first("cmdline"));
         let stored = seen.first("kernelopts");
@@ -101,7 +129,7 @@ pub(super) fn mount(seen: &Seen<'_>, path: &str, option: Option<&str>) -> Verdic
 
 /// The last line with the key counts, as in a shell; a value may be quoted.
 pub(super) fn key(seen: &Seen<'_>, path: &str, key: &str, value: &str) -> Verdict {
-    looked(seen, || {
+    stood(seen, || {
         let wanted = format!("{key}={value} in {path}");
         let of_file = |line: &&str| Some(line.strip_prefix(path)?.strip_prefix(' ')?.to_owned());
         let lines: Vec<String> = seen.all("key").iter().filter_map(of_file).collect();
@@ -144,7 +172,7 @@ pub(super) fn no_usb(seen: &Seen<'_>) -> Verdict {
 mod tests {
     use super::*;
 
-    const SYSTEM: &str = "system yes\nrpm audit\nrpm sudo\nrpms yes\n";
+    const SYSTEM: &str = "state yes\nsystem yes\nrpm audit\nrpm sudo\nrpms yes\n";
 
     fn seen_of(more: &str) -> String {
         format!("{SYSTEM}{more}")
@@ -177,6 +205,10 @@ mod tests {
         assert_eq!((of("debug-shell.service", true), of("debug-shell.service", false)), (Status::Fail, Status::Pass));
         assert_eq!((of("autofs.service", true), of("autofs.service", false)), (Status::Fail, Status::NotApplicable));
         assert_eq!(of("unheard.service", true), Status::Unknown);
+        assert_eq!(unit_if_there(&seen, "chronyd.service").0, Status::Pass);
+        assert_eq!(unit_if_there(&seen, "kdump.service").0, Status::Fail);
+        assert_eq!(unit_if_there(&seen, "autofs.service").0, Status::NotApplicable);
+        assert_eq!(unit(&Seen::read("system yes\n"), "chronyd.service", true).0, Status::NotLookedAt);
     }
 
     #[test]
@@ -189,6 +221,7 @@ mod tests {
         assert_eq!((of("pti=on", true), of("audit=1", true)), (Status::Pass, Status::Fail));
         assert_eq!(of("systemd.confirm_spawn", false), Status::Pass);
         assert_eq!(of("pti", false), Status::Fail, "it is there, whatever its value is");
+        assert_eq!((of("pti=on", false), of("pti=off", false)), (Status::Fail, Status::Pass));
         let bare = seen_of("cmdline audit=1 pti=on audit=0\n");
         let of = |argument: &str, present| kernel_argument(&Seen::read(&bare), argument, present).0;
         assert_eq!((of("audit=1", true), of("pti=on", true)), (Status::Fail, Status::Unknown));
@@ -219,6 +252,21 @@ mod tests {
 
         assert_eq!((of("/etc/a.conf", "gpgcheck"), of("/etc/b.conf", "gpgcheck")), (Status::Pass, Status::Fail));
         assert_eq!((of("/etc/a.conf", "other"), of("/etc/c.conf", "gpgcheck")), (Status::Fail, Status::Fail));
+    }
+
+    #[test]
+    fn every_line_of_ours_must_stand_in_its_file() {
+        let text = seen_of("key /etc/a.conf [Manager]\nkey /etc/a.conf One=1\nkey /etc/b.conf Two=2\n");
+        let seen = Seen::read(&text);
+        let of = |path: &str, wanted: &[&str]| {
+            let wanted: Vec<String> = wanted.iter().map(|line| (*line).to_owned()).collect();
+            let (status, observed, _) = lines(&seen, path, &wanted);
+            (status, observed)
+        };
+
+        assert_eq!(of("/etc/a.conf", &["One=1"]).0, Status::Pass);
+        assert_eq!(of("/etc/a.conf", &["One=1", "Two=2"]), (Status::Fail, "`Two=2` is not in /etc/a.conf".to_owned()));
+        assert_eq!(of("/etc/c.conf", &["One=1"]).0, Status::Fail, "there is no such file");
     }
 
     #[test]

@@ -83,7 +83,8 @@ pub fn ways(from: &NodeName, nodes: &BTreeMap<NodeName, (Role, String)>) -> Vec<
     ways
 }
 
-/// A script that tries these ways from a node, side by side, and asks for its clock.
+/// A script that tries these ways from a node, side by side, and asks for its clock. For root: on a hardened node chronyd answers
+/// nobody else.
 pub fn ask_ways(ways: &[Way]) -> String {
     let mut script = format!(
         r#"echo "@time $(date +%s.%N)"

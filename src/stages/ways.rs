@@ -54,7 +54,7 @@ pub async fn measure(from: &[NodeName], balancer: &str, access: &Access, cx: &Co
         }
         let connection = cx.connections.get(node, access).await?;
         let asked = now();
-        let said = connection.run_within(&rke2::ask_ways(&ways), false, DEADLINE).await?;
+        let said = connection.run_within(&rke2::ask_ways(&ways), true, DEADLINE).await?;
         let measured = Measured::read(&said.stdout);
         let ahead = measured.ahead(asked, now());
         Ok::<_, Failure>((node.clone(), ways, measured, ahead))

@@ -18,7 +18,8 @@ pub const ENVIRONMENTS: [(&str, u8, &str, &str); 5] = [
 ];
 
 /// The files of the role's rules; the world's profile has one rule.
-const RULES: [&str; 7] = ["sshd.yml", "sysctl.yml", "modules.yml", "pam.yml", "files.yml", "auditd.yml", "other.yml"];
+const RULES: [&str; 8] =
+    ["sshd.yml", "sysctl.yml", "modules.yml", "pam.yml", "files.yml", "auditd.yml", "other.yml", "system.yml"];
 const RULE: &str =
     "os_hardening_sysctl:\n- {key: kernel.dmesg_restrict, value: \"1\", stig: [RHEL-09-213010], cis: [CIS-1.5.4]}\n";
 

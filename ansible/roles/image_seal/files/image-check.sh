@@ -34,8 +34,8 @@ finding "random seed" /var/lib/systemd/{random-seed,credential.secret}
 finding "cloud-init state" /var/lib/cloud/{instance,instances,data,sem,seed}/*
 finding "name of the build machine" /etc/hostname
 
-# wtmp, btmp and lastlog hold the session that runs this check.
-lines_of find /var/log -xdev -type f -size +0 ! -name wtmp ! -name btmp ! -name lastlog
+# wtmp, btmp, lastlog and the log of sudo hold the session that runs this check.
+lines_of find /var/log -xdev -type f -size +0 ! -name wtmp ! -name btmp ! -name lastlog ! -path /var/log/sudo.log
 finding "log" "${found[@]}"
 lines_of find /tmp /var/tmp -xdev -mindepth 1 -maxdepth 1 ! -name 'systemd-private-*' ! -name '.*-unix' ! -name "$keep"
 finding "temporary file" "${found[@]}"

@@ -14,6 +14,8 @@ if ((auditd > 0)); then
   kill -TERM "$auditd"
   timeout 20 tail --pid="$auditd" -f /dev/null
 fi
+# From here on the journal is kept in memory, also where it is meant to persist.
+if [[ -d /var/log/journal ]]; then journalctl --relinquish-var; fi
 
 if command -v cloud-init >/dev/null; then cloud-init clean --logs; fi
 rm -rf /var/lib/cloud/{data,handlers,instance,instances,scripts,seed,sem}
