@@ -119,8 +119,10 @@ class AskedFirst(Case):
         self.refused(always, 6, "the session was lost", "NotAuthenticated")
 
 
-class Foreign(Case):
-    """What somebody else made with OpenTofu's provider, which the tests above do without."""
+class AskedOfOthers(Case):
+    """What somebody else made with OpenTofu's provider, which the tests above do without; before the first `up` of a vCenter,
+    which defines our attributes for good.
+    """
 
     def test_a_custom_attribute_of_somebody_else_is_named_and_left_alone(self):
         world = On("foreign")
