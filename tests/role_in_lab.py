@@ -181,7 +181,7 @@ class Role(unittest.TestCase):
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
 
     def test_6_an_image_is_sealed_with_a_database_of_aide_and_a_second_seal_changes_nothing(self):
-        self.has("stig-1", "/etc/aide.conf", "WATCHED = p+i+n+u+g+s+b+ftype+selinux+sha512+acl+xattrs", "!/var/lib/rancher", "/etc WATCHED",
+        self.has("stig-1", "/etc/aide.conf", "WATCHED = p+u+g+ftype+selinux+sha512+acl+xattrs", "!/var/lib/rancher", "/etc WATCHED",
                  "/usr/sbin/auditctl p+i+n+u+g+s+b+acl+xattrs+sha512")
         self.assertEqual("", on("stig-1", "ls /var/lib/aide 2>/dev/null || :; /etc/cron.daily/os-hardening-aide"))
 

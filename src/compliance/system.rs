@@ -48,7 +48,9 @@ pub(super) fn unit(seen: &Seen<'_>, name: &str, runs: bool) -> Verdict {
         match (load, runs) {
             ("not-found", false) => (Status::NotApplicable, format!("there is no {name}"), wanted),
             ("not-found", true) => (Status::Fail, format!("there is no {name}"), wanted),
-            ("masked", false) if active == "inactive" => (Status::Pass, format!("{name} is masked"), wanted),
+            ("masked", false) if ["inactive", "failed"].contains(&active) => {
+                (Status::Pass, format!("{name} is masked"), wanted)
+            }
             _ => {
                 let good = runs && active == "active" && ["enabled", "static", "indirect", "alias"].contains(&enabled);
                 (passes(good), format!("{name} is {load}, {enabled} and {active}"), wanted)
@@ -195,7 +197,8 @@ mod tests {
     fn a_unit_runs_or_cannot() {
         let text = seen_of(
             "unit chronyd.service loaded active enabled\nunit kdump.service loaded inactive disabled\n\
-             unit debug-shell.service masked inactive masked\nunit autofs.service not-found inactive \n",
+             unit debug-shell.service masked inactive masked\nunit autofs.service not-found inactive \n\
+             unit nfs-server.service masked failed masked\n",
         );
         let seen = Seen::read(&text);
         let of = |name: &str, runs| unit(&seen, name, runs).0;
@@ -203,6 +206,7 @@ mod tests {
         assert_eq!((of("chronyd.service", true), of("chronyd.service", false)), (Status::Pass, Status::Fail));
         assert_eq!((of("kdump.service", true), of("kdump.service", false)), (Status::Fail, Status::Fail));
         assert_eq!((of("debug-shell.service", true), of("debug-shell.service", false)), (Status::Fail, Status::Pass));
+        assert_eq!(of("nfs-server.service", false), Status::Pass, "it cannot run again");
         assert_eq!((of("autofs.service", true), of("autofs.service", false)), (Status::Fail, Status::NotApplicable));
         assert_eq!(of("unheard.service", true), Status::Unknown);
         assert_eq!(unit_if_there(&seen, "chronyd.service").0, Status::Pass);
