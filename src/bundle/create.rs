@@ -13,7 +13,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 
 use crate::bundle::manifest::{FileEntry, MANIFEST, Manifest, SIGNATURE};
 use crate::bundle::name::{FileKind, Name};
-use crate::bundle::open::sound;
+use crate::bundle::open::{sound, stopped};
 use crate::bundle::ordered::ordered;
 use crate::bundle::prune::prune;
 use crate::bundle::record::{CHUNK, pack};
@@ -153,8 +153,7 @@ impl<'a> Feed<'a> {
 
     fn piece(&mut self, item: &Item) -> Result<Piece, Failure> {
         if self.stop.is_asked() {
-            return Err(Failure::cancelled("bundle: stopped while it was written")
-                .hint("the same command goes on where it was"));
+            return Err(stopped("it was written"));
         }
         let unreadable = |error: std::io::Error| {
             Failure::new(Exit::NotDone, format!("cannot read `{}`", item.from.display())).because(error)

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::manifest::{FileEntry, MANIFEST, Manifest, SIGNATURE};
-use crate::bundle::open::{Opened, Wrong, refused};
+use crate::bundle::open::{Opened, Wrong, refused, stopped};
 use crate::bundle::ordered::ordered;
 use crate::bundle::record::{CHUNK, Fault};
 use crate::failure::Failure;
@@ -134,7 +134,7 @@ fn write_files(
         let end = file.chunks.len().max(begun + 1);
         (*begun..end).map(move |index| (at, index))
     });
-    let feed = steps.map(|step| if stop.is_asked() { Err(stopped()) } else { Ok(step) });
+    let feed = steps.map(|step| if stop.is_asked() { Err(stopped("it was loaded")) } else { Ok(step) });
     let read = |(at, index): Step| {
         let file = files[at];
         let chunk = file.chunks.get(index).map(|digest| opened.chunks.read(digest, file.chunk_size(index)));
@@ -211,8 +211,4 @@ fn sweep(disk: &dyn Disk, opened: &Opened, earlier: Option<&Manifest>, dir: &Pat
         removed += 1;
     }
     Ok(removed)
-}
-
-fn stopped() -> Failure {
-    Failure::cancelled("bundle: stopped while it was loaded").hint("the same command goes on where it was")
 }

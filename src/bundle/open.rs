@@ -69,7 +69,8 @@ impl Opened {
     pub fn look(&self, stop: &Stop) -> Result<Sound, Failure> {
         let wanted = self.manifest.chunks();
         let mut sound = Sound::default();
-        let feed = wanted.into_iter().map(|wanted| if stop.is_asked() { Err(stopped()) } else { Ok(wanted) });
+        let feed =
+            wanted.into_iter().map(|wanted| if stop.is_asked() { Err(stopped("it was read")) } else { Ok(wanted) });
         let read = |(digest, (length, file)): (&Digest, (usize, &FileEntry))| {
             let fault = self.chunks.read(digest, length).err();
             Ok((digest.clone(), fault, file.name.to_string()))
@@ -143,7 +144,7 @@ pub fn refused(wrong: &[Wrong], of: usize) -> Failure {
 /// The chunks of a directory that are what they say. Blocks the thread.
 pub fn sound(chunks: &Chunks, stop: &Stop) -> Result<BTreeSet<Digest>, Failure> {
     let mut right = BTreeSet::new();
-    let feed = chunks.lengths().map(|wanted| if stop.is_asked() { Err(stopped()) } else { Ok(wanted) });
+    let feed = chunks.lengths().map(|wanted| if stop.is_asked() { Err(stopped("it was read")) } else { Ok(wanted) });
     let read = |(digest, length): (&Digest, usize)| Ok(chunks.read(digest, length).is_ok().then(|| digest.clone()));
     ordered(feed, read, |found| {
         right.extend(found);
@@ -152,8 +153,9 @@ pub fn sound(chunks: &Chunks, stop: &Stop) -> Result<BTreeSet<Digest>, Failure> 
     Ok(right)
 }
 
-fn stopped() -> Failure {
-    Failure::cancelled("bundle: stopped while it was read").hint("the same command goes on where it was")
+/// Ctrl-C came while something was done with a bundle that the next call goes on with.
+pub fn stopped(doing: &str) -> Failure {
+    Failure::cancelled(format!("bundle: stopped while {doing}")).hint("the same command goes on where it was")
 }
 
 /// A whole file that must not be large.

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::bundle::open::stopped;
 use crate::bundle::record::{HEADER, Header};
 use crate::bundle::volume::{scan, volume_name, volumes_in};
 use crate::failure::{Exit, Failure};
@@ -44,8 +45,7 @@ pub fn prune(disk: &dyn Disk, dir: &Path, unused: &BTreeSet<Digest>, stop: &Stop
                 if stop.is_asked() {
                     drop(growing);
                     remove(disk, &partial)?;
-                    return Err(Failure::cancelled("bundle: stopped while its volumes were tidied")
-                        .hint("the same command goes on where it was"));
+                    return Err(stopped("its volumes were tidied"));
                 }
                 let mut record = vec![0; usize::try_from(size(header)).unwrap_or_default()];
                 file.read_exact_at(&mut record, *offset).map_err(refused)?;

@@ -41,8 +41,8 @@ pub enum Check {
     Mount { path: String, option: Option<String> },
     /// A key in a file of `key=value` lines.
     Key { path: String, key: String, value: String },
-    /// Lines of a file of the role's own.
-    Lines { path: String, lines: Vec<String> },
+    /// A line of a file of the role's own.
+    Line { path: String, line: String },
     /// Something that holds of accounts, of what they own, or of the system.
     Fact(Fact),
     /// What is about a graphical login only.

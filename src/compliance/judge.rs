@@ -61,7 +61,7 @@ fn judged(check: &Check, seen: &Seen<'_>) -> Verdict {
         Check::KernelArgument { argument, present } => system::kernel_argument(seen, argument, *present),
         Check::Mount { path, option } => system::mount(seen, path, option.as_deref()),
         Check::Key { path, key, value } => system::key(seen, path, key, value),
-        Check::Lines { path, lines } => system::lines(seen, path, lines),
+        Check::Line { path, line } => system::line(seen, path, line),
         Check::Fact(fact) => facts::fact(seen, *fact),
         Check::Desktop => system::desktop(seen),
         Check::NoUsb => system::no_usb(seen),

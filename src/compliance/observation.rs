@@ -167,7 +167,7 @@ impl Catalogue {
                 Check::Unit { name, .. } | Check::UnitIfThere { name } => {
                     let _ = write!(units, " {}", quote(name));
                 }
-                Check::Key { path, .. } | Check::Lines { path, .. } if !has_word(&files, &quote(path)) => {
+                Check::Key { path, .. } | Check::Line { path, .. } if !has_word(&files, &quote(path)) => {
                     let _ = write!(files, " {}", quote(path));
                 }
                 Check::Sshd { .. }
@@ -175,7 +175,7 @@ impl Catalogue {
                 | Check::Owner { .. }
                 | Check::File { .. }
                 | Check::Key { .. }
-                | Check::Lines { .. }
+                | Check::Line { .. }
                 | Check::Fact(_)
                 | Check::Package { .. }
                 | Check::KernelArgument { .. }

@@ -29,12 +29,12 @@ impl System {
             rules.extend(drop_in.lines.iter().map(|line| {
                 let (cis, stig): (Vec<String>, Vec<String>) =
                     line.rules.iter().cloned().partition(|rule| rule.starts_with("CIS-"));
-                of(&stig, &cis, Check::Lines { path: path.clone(), lines: vec![line.text.clone()] })
+                of(&stig, &cis, Check::Line { path: path.clone(), line: line.text.clone() })
             }));
         }
         rules.extend(self.sudo.iter().map(|one| {
-            let lines = vec![format!("Defaults {}", one.defaults)];
-            of(&one.stig, &one.cis, Check::Lines { path: "/etc/sudoers.d/os-hardening".to_owned(), lines })
+            let line = format!("Defaults {}", one.defaults);
+            of(&one.stig, &one.cis, Check::Line { path: "/etc/sudoers.d/os-hardening".to_owned(), line })
         }));
         rules.extend(self.keys.iter().map(|one| {
             let check = Check::Key { path: one.path.clone(), key: one.key.clone(), value: one.value.clone() };
@@ -69,9 +69,7 @@ mod tests {
             match &rule.check {
                 Check::Unit { name, .. } => units.push(format!("unit {name} masked inactive masked")),
                 Check::UnitIfThere { name } => units.push(format!("unit {name} loaded active enabled")),
-                Check::Lines { path, lines: wanted } => {
-                    lines.extend(wanted.iter().map(|line| format!("key {path} {line}")))
-                }
+                Check::Line { path, line } => lines.push(format!("key {path} {line}")),
                 Check::Key { path, key, value } => lines.push(format!("key {path} {key}={value}")),
                 Check::KernelArgument { argument, present: true } => arguments = format!("{arguments} {argument}"),
                 _ => {}

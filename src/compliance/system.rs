@@ -66,14 +66,13 @@ pub(super) fn unit_if_there(seen: &Seen<'_>, name: &str) -> Verdict {
     (if is_missing { Status::NotApplicable } else { status }, observed, wanted)
 }
 
-/// Each of the lines stands in the file, whole.
-pub(super) fn lines(seen: &Seen<'_>, path: &str, lines: &[String]) -> Verdict {
+/// The line stands in the file, whole.
+pub(super) fn line(seen: &Seen<'_>, path: &str, line: &str) -> Verdict {
     stood(seen, || {
-        let missing = lines.iter().find(|line| !seen.has_line("key", &format!("{path} {line}")));
-        let wanted = format!("`{}` in {path}", lines.join("`, `"));
-        match missing {
-            None => (Status::Pass, format!("{path} has it"), wanted),
-            Some(line) => (Status::Fail, format!("`{line}` is not in {path}"), wanted),
+        let wanted = format!("`{line}` in {path}");
+        match seen.has_line("key", &format!("{path} {line}")) {
+            true => (Status::Pass, format!("{path} has it"), wanted),
+            false => (Status::Fail, format!("`{line}` is not in {path}"), wanted),
         }
     })
 }
@@ -262,15 +261,14 @@ mod tests {
     fn every_line_of_ours_must_stand_in_its_file() {
         let text = seen_of("key /etc/a.conf [Manager]\nkey /etc/a.conf One=1\nkey /etc/b.conf Two=2\n");
         let seen = Seen::read(&text);
-        let of = |path: &str, wanted: &[&str]| {
-            let wanted: Vec<String> = wanted.iter().map(|line| (*line).to_owned()).collect();
-            let (status, observed, _) = lines(&seen, path, &wanted);
+        let of = |path: &str, wanted: &str| {
+            let (status, observed, _) = line(&seen, path, wanted);
             (status, observed)
         };
 
-        assert_eq!(of("/etc/a.conf", &["One=1"]).0, Status::Pass);
-        assert_eq!(of("/etc/a.conf", &["One=1", "Two=2"]), (Status::Fail, "`Two=2` is not in /etc/a.conf".to_owned()));
-        assert_eq!(of("/etc/c.conf", &["One=1"]).0, Status::Fail, "there is no such file");
+        assert_eq!(of("/etc/a.conf", "One=1").0, Status::Pass);
+        assert_eq!(of("/etc/a.conf", "Two=2"), (Status::Fail, "`Two=2` is not in /etc/a.conf".to_owned()));
+        assert_eq!(of("/etc/c.conf", "One=1").0, Status::Fail, "there is no such file");
     }
 
     #[test]

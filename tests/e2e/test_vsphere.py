@@ -76,8 +76,7 @@ class AskedFirst(Case):
         self.assertIn("on the network: Network.Assign", ended.said)
 
     def test_what_the_file_wants_of_its_nodes_is_asked_for_before_they_are_made(self):
-        text = self.world.text.replace("count: 1\n    size: 2x8   ", "count: 3\n    size: 2x8   ", 1)
-        text = text.replace("kind: none ", "kind: external\n  address: 10.98.1.200 ")
+        text = self.world.three_servers("  kind: external\n  address: 10.98.1.200\n")
         more = "  storage_policy: nowhere\n  hardware_version: 19\n  folder: sre"
         self.world.file.write_text(text.replace("  folder: sre", more, 1))
         fault("refuse", "VirtualMachine.Config.UpgradeVirtualHardware", "StorageProfile.View", "Host.Inventory.EditCluster")

@@ -37,10 +37,9 @@ class Ends(Case):
     @classmethod
     def setUpClass(cls):
         cls.world = On("short", first=71)
-        text = cls.world.text.replace("class: standard\n", "class: ephemeral\nexpires_after: 72h\n")
-        text = text.replace("    count: 1\n", "    count: 3\n", 1).replace("  folder: sre", "  tags: true\n  folder: sre")
-        start, end = text.index("load_balancer:"), text.index("rke2:")
-        cls.world.text = f"{text[:start]}load_balancer:\n  kind: external\n  address: 10.98.1.250\n{text[end:]}"
+        text = cls.world.three_servers("  kind: external\n  address: 10.98.1.250\n")
+        text = text.replace("class: standard\n", "class: ephemeral\nexpires_after: 72h\n")
+        cls.world.text = text.replace("  folder: sre", "  tags: true\n  folder: sre")
         cls.world.write()
         cls.before, cls.categories = held(), categories()
 

@@ -28,9 +28,7 @@ class KubeVip(Case):
         cls.addClassCleanup(cls.leading.wait)
         cls.addClassCleanup(cls.leading.terminate)
         reference = image(cls.world.workspace / ".sre-provision/store/blobs")
-        cls.world.text = cls.world.text.replace("count: 1\n    size: 2x8   ", "count: 3\n    size: 2x8   ", 1)
-        fixed = f"kind: kube-vip\n  address: {ADDRESS}\n  image: {reference} "
-        cls.world.text = cls.world.text.replace("kind: none ", fixed, 1)
+        cls.world.text = cls.world.three_servers(f"  kind: kube-vip\n  address: {ADDRESS}\n  image: {reference}\n")
         cls.world.write()
 
     def test_1_the_address_answers_and_moves_when_its_server_dies(self):

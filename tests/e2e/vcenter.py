@@ -28,6 +28,12 @@ class On(World):
     def start(self, *words, **changed):
         return super().start(*words, SSL_CERT_FILE=None, SSL_CERT_DIR=None, **changed)
 
+    def three_servers(self, balancer: str) -> str:
+        """The environment file with three servers behind this load balancer, of which it has the lines."""
+        text = self.text.replace("    count: 1\n", "    count: 3\n", 1)
+        start, end = text.index("load_balancer:"), text.index("rke2:")
+        return f"{text[:start]}load_balancer:\n{balancer}{text[end:]}"
+
     def write(self, old: str = "", new: str = "") -> None:
         """The environment file as it came, or with this changed."""
         assert old in self.text, f"`{old}` is not in the file"

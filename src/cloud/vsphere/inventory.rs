@@ -182,12 +182,16 @@ impl Vsphere {
 
     /// What the file names under `key`.
     async fn named(&self, key: &str, what: &str, name: &str, path: &str) -> Result<Reference, Failure> {
-        self.at(path).await?.ok_or_else(|| {
-            Failure::new(Exit::Environment, format!("{key}: the vCenter has no {what} `{name}`"))
-                .because(format!("nothing is at `/{path}`, or this account may not see it"))
-                .hint(format!("correct `{key}`, or give the account the right to see it"))
-        })
+        let why = || format!("nothing is at `/{path}`, or this account may not see it");
+        self.at(path).await?.ok_or_else(|| not_there(key, what, name, &why()))
     }
+}
+
+/// Something that the file names under `key` is not in the vCenter.
+pub fn not_there(key: &str, what: &str, name: &str, why: &str) -> Failure {
+    Failure::new(Exit::Environment, format!("{key}: the vCenter has no {what} `{name}`"))
+        .because(why)
+        .hint(format!("correct `{key}`, or give the account the right to see it"))
 }
 
 #[cfg(test)]

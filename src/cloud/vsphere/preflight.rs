@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::inventory::not_there;
 use super::soap::Reference;
 use super::xml::{Element, escaped};
 use super::{ATTRIBUTES, Vsphere};
@@ -116,10 +117,8 @@ impl Vsphere {
         if policies.contains(wanted) {
             return Ok(());
         }
-        let key = "vsphere.storage_policy";
-        Err(Failure::new(Exit::Environment, format!("{key}: the vCenter has no storage policy `{wanted}`"))
-            .because(format!("this account sees {}", listed(&policies)))
-            .hint(format!("correct `{key}`, or give the account the right to see it")))
+        let why = format!("this account sees {}", listed(&policies));
+        Err(not_there("vsphere.storage_policy", "storage policy", wanted, &why))
     }
 
     /// Tells every privilege that the account lacks at once, by object.
