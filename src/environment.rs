@@ -298,10 +298,10 @@ pub struct Agents {
     pub size: String,
     #[serde(default = "Agents::default_disk")]
     pub disk: ByteSize,
-    /// Kubernetes labels, given at registration.
+    /// Kubernetes labels, given at registration; members follow a change.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Kubernetes taints as `key=value:effect`, given at registration.
+    /// Kubernetes taints as `key=value:effect`, given at registration; members follow a change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taints: Vec<String>,
 }

@@ -12,7 +12,7 @@ use crate::artifact::Joined;
 use crate::decision::NodeChange;
 use crate::environment::{Environment, NodeName, WantedNode};
 use crate::fingerprint::Digest;
-use crate::stages::{configuration_digests, configuration_fact};
+use crate::stages::{configuration_digests, configuration_fact, marks_differ, marks_fact};
 
 /// The members that the file gives another configuration than they joined with, and the files that differ. One of which
 /// nothing was noted is not told.
@@ -25,7 +25,10 @@ pub fn restarts(
     wanted
         .filter_map(|WantedNode { name, role, .. }| {
             let noted = facts.get(&configuration_fact(&name))?.clone();
-            let what = differing(&serde_json::from_value(noted).ok()?, &configuration_digests(env, role));
+            let mut what = differing(&serde_json::from_value(noted).ok()?, &configuration_digests(env, role));
+            if marks_differ(env, &name, facts.get(&marks_fact(&name))) {
+                what.push("labels and taints".to_owned());
+            }
             (!what.is_empty()).then_some(NodeChange::Restart { node: name, what })
         })
         .collect()
@@ -72,5 +75,13 @@ mod tests {
         let node = NodeName("server-1".to_owned());
         assert_eq!(restarts(&env(4), &facts, &members), [NodeChange::Restart { node, what }]);
         assert_eq!(restarts(&env(3), &facts, &members), []);
+        let marked = |tier: &str| {
+            let noted = json!({ "labels": { "tier": tier }, "taints": [] });
+            let facts = facts.iter().map(|(name, value)| (name.clone(), value.clone()));
+            facts.chain([("marks/general-1".to_owned(), noted)]).collect::<BTreeMap<_, _>>()
+        };
+        let (node, what) = (NodeName("general-1".to_owned()), vec!["labels and taints".to_owned()]);
+        assert_eq!(restarts(&env(3), &marked("compute"), &members), [NodeChange::Restart { node, what }]);
+        assert_eq!(restarts(&env(3), &marked("general"), &members), []);
     }
 }

@@ -11,16 +11,20 @@ use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::{Digest, Inputs};
-use crate::rke2::Token;
+use crate::rke2::{Need, Token};
 use crate::stages::halves::Joining;
 use crate::stages::joining::{self, AGENT_TOKEN, member, password, play, still_member, variables};
 use crate::stages::several::several;
-use crate::stages::{Context, Given, Made, Presence, Stage, Step, configuring, registration, staging, upgrading, ways};
+use crate::stages::{
+    Context, Given, Made, Presence, Stage, Step, configuring, labelling, registration, staging, upgrading, ways,
+};
 
 pub struct AgentsStage;
 
 /// The target groups that agents serve.
 const INGRESS: [&str; 2] = ["http", "https"];
+/// The target groups that agents join through.
+const REGISTRATION: [&str; 2] = ["api", "supervisor"];
 
 /// So many join at once: more would wait for each other at the servers (RKE2 docs, install/ha).
 const AT_ONCE: usize = 50;
@@ -147,6 +151,7 @@ async fn arrived(node: &NodeName, servers: &Servers, access: &Access, cx: &Conte
     let one = member(cx, node, Role::Agent, access).await?;
     if let Some(through) = through(servers, access) {
         upgrading::uncordon(cx, node, access, through).await?;
+        labelling::follow(cx, node, access, through).await?;
     }
     Ok(one)
 }
@@ -228,13 +233,19 @@ async fn refused(
     let mended = join_all(mended).await.into_iter();
     let mut refused: BTreeMap<NodeName, Failure> =
         mended.filter_map(|(node, mended)| Some((node, mended.err()?))).collect();
-    let found = ways::measure(names, &balancer.address, access, cx).await?;
+    let found = ways::measure(names, (&balancer.address, registered(balancer, cx).await?), access, cx).await?;
     for node in names {
         if let Some(failure) = found.refusal(|one| one == node) {
             refused.insert(node.clone(), failure.of(node));
         }
     }
     Ok(refused)
+}
+
+/// How the way to the fixed address is judged: agents join through it, so once somebody is behind it, it must be open.
+async fn registered(balancer: &LoadBalancer, cx: &Context<'_>) -> Result<Need, Failure> {
+    let is_served = registration::is_served(&REGISTRATION, balancer, cx).await?;
+    Ok(if is_served { Need::Join } else { Need::Name })
 }
 
 async fn start(
@@ -253,6 +264,9 @@ async fn start(
             let told = upgrading::prepare(cx, node, access, bundle, through).await?;
             upgrading::add(&mut vars, told);
         }
+    }
+    for node in names {
+        labelling::note(cx, node).await?;
     }
     let secrets = configuring::secret_files(cx, Role::Agent)?;
     let mut files = vec![("rke2_token_file", &token)];

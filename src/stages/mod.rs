@@ -28,6 +28,7 @@ mod inventory;
 mod joining;
 mod jump;
 mod kube_vip;
+mod labelling;
 mod load_balancer;
 mod machines;
 mod neighbour;
@@ -60,6 +61,7 @@ pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
 pub use halves::half_joined;
 pub use joining::{AGENT_TOKEN, SERVER_TOKEN};
 pub use jump::named_jump;
+pub use labelling::{differs as marks_differ, fact as marks_fact};
 pub use reading::Reader;
 pub use registration::{register, step_aside};
 

@@ -19,7 +19,7 @@ use crate::environment::{Environment, NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
-use crate::rke2::{self, DATA_DIR, State, Token, Version};
+use crate::rke2::{self, DATA_DIR, Need, State, Token, Version};
 use crate::stages::cluster::{self, CLUSTER, Cluster};
 use crate::stages::founding::{self, Founder, founder, in_turn, nodes, number, silent};
 use crate::stages::halves::{self, Joining};
@@ -204,7 +204,7 @@ impl Control<'_> {
             return Ok(());
         }
         let all: Vec<NodeName> = self.access.nodes.keys().cloned().collect();
-        let found = ways::measure(&all, &self.balancer.address, self.access, self.cx).await?;
+        let found = ways::measure(&all, (&self.balancer.address, Need::Name), self.access, self.cx).await?;
         let refusal = found.refusal(|node| nodes(self.access).contains(node));
         refusal.map_or(Ok(()), |failure| Err(failure.of(self.cx.stage)))
     }

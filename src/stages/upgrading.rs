@@ -83,7 +83,8 @@ async fn note(cx: &Context<'_>, server: &Connection, node: &NodeName) -> Result<
     cx.ledger.record_fact(&fact(node), json!(true)).await
 }
 
-fn kubectl(words: &str) -> String {
+/// A command for a server, as the cluster's administrator.
+pub fn kubectl(words: &str) -> String {
     format!("{DATA_DIR}/bin/kubectl --kubeconfig {ADMIN_KUBECONFIG} {words}")
 }
 

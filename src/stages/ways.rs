@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::artifact::Access;
-use crate::environment::{LoadBalancerKind, NodeName, Role};
+use crate::environment::{Environment, LoadBalancerKind, NodeName, Role};
 use crate::failure::{Class, Exit, Failure};
 use crate::rke2::{self, Ahead, Hole, Measured, Need, Way};
 use crate::stages::Context;
@@ -38,9 +38,15 @@ impl Found {
 
 /// Measures the ways of these nodes and tells the closed ones; compares the clocks of all nodes.
 ///
-/// A node that does not answer is not judged here. A way to a machine whose own firewall runs is judged later: the role
+/// `fixed` says how the way to the load balancer is judged: by its name alone while nobody is behind it. A node that does
+/// not answer is not judged here. A way to a machine whose own firewall runs is judged later: the role
 /// stops it before RKE2 is started.
-pub async fn measure(from: &[NodeName], balancer: &str, access: &Access, cx: &Context<'_>) -> Result<Found, Failure> {
+pub async fn measure(
+    from: &[NodeName],
+    (balancer, fixed): (&str, Need),
+    access: &Access,
+    cx: &Context<'_>,
+) -> Result<Found, Failure> {
     let nodes: BTreeMap<NodeName, (Role, String)> = access
         .nodes
         .iter()
@@ -50,7 +56,7 @@ pub async fn measure(from: &[NodeName], balancer: &str, access: &Access, cx: &Co
         let mut ways = Vec::new();
         if from.contains(node) {
             ways = rke2::ways(node, &nodes);
-            ways.extend(further(balancer, cx));
+            ways.extend(further(balancer, fixed, cx.env));
         }
         let connection = cx.connections.get(node, access).await?;
         let asked = now();
@@ -101,23 +107,37 @@ fn clocks(apart: &[(&NodeName, i64)]) -> Option<Failure> {
     ))
 }
 
-/// What lies outside of the nodes: the fixed address, and the registries.
-fn further(balancer: &str, cx: &Context<'_>) -> Vec<Way> {
+/// What lies outside of the nodes: the fixed address, and each registry once.
+fn further(balancer: &str, fixed: Need, env: &Environment) -> Vec<Way> {
     let mut ways = Vec::new();
-    if cx.env.load_balancer.kind != LoadBalancerKind::None && !balancer.is_empty() {
-        ways.push(Way::new("load balancer", balancer, 9345, "registration", Need::Name));
-        ways.push(Way::new("load balancer", balancer, rke2::API_PORT, "API", Need::Name));
+    if env.load_balancer.kind != LoadBalancerKind::None && !balancer.is_empty() {
+        ways.push(Way::new("load balancer", balancer, 9345, "registration", fixed));
+        ways.push(Way::new("load balancer", balancer, rke2::API_PORT, "API", fixed));
     }
-    for endpoint in cx.env.rke2.config.registries.mirrors.values().flatten() {
-        let (default, rest) = match endpoint.strip_prefix("http://") {
-            Some(rest) => (80, rest),
-            None => (443, endpoint.trim_start_matches("https://")),
-        };
-        let address = rest.split('/').next().unwrap_or(rest);
-        let (host, port) = address.split_once(':').unwrap_or((address, ""));
-        ways.push(Way::new("registry", host, port.parse().unwrap_or(default), "images", Need::Later));
-    }
+    let registries = &env.rke2.config.registries;
+    let places: BTreeSet<(&str, u16)> = registries
+        .mirrors
+        .values()
+        .flatten()
+        .chain(registries.access.keys())
+        .map(|endpoint| host_and_port(endpoint))
+        .collect();
+    ways.extend(places.into_iter().map(|(host, port)| Way::new("registry", host, port, "images", Need::Later)));
     ways
+}
+
+/// Where a registry listens, by its URL or its `host[:port]`; an IPv6 address stands in brackets.
+fn host_and_port(endpoint: &str) -> (&str, u16) {
+    let (default, rest) = match endpoint.strip_prefix("http://") {
+        Some(rest) => (80, rest),
+        None => (443, endpoint.trim_start_matches("https://")),
+    };
+    let address = rest.split('/').next().unwrap_or(rest);
+    if let Some((host, rest)) = address.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (host, rest.trim_start_matches(':').parse().unwrap_or(default));
+    }
+    let (host, port) = address.split_once(':').unwrap_or((address, ""));
+    (host, port.parse().unwrap_or(default))
 }
 
 /// Why nothing is joined over ways like these; `None` where those that a join needs are open.
@@ -135,6 +155,30 @@ fn refusal(holes: &[Hole]) -> Option<Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_registry_is_tried_once_whether_it_is_a_mirror_or_only_has_a_login() {
+        let dev = include_str!("../../environments/dev.yaml").replace(
+            "  cni: canal",
+            "  cni: canal\n  config:\n    registries:\n      mirrors:\n        docker.io: [\"https://one.example:5000/v2\", \"http://two.example\"]\n        quay.io: [\"https://one.example:5000\"]\n      access:\n        one.example:5000: {username: puller}\n        three.example: {username: puller}",
+        );
+        let env = crate::config::read("environments/dev.yaml", "dev", &dev).expect("valid");
+
+        let ways = further("api.example", Need::Join, &env);
+
+        let told: Vec<String> = ways.iter().map(|way| format!("{} {}:{} {:?}", way.to, way.host, way.port, way.need)).collect();
+        assert_eq!(
+            told,
+            [
+                "load balancer api.example:9345 Join",
+                "load balancer api.example:6443 Join",
+                "registry one.example:5000 Later",
+                "registry three.example:443 Later",
+                "registry two.example:80 Later",
+            ]
+        );
+        assert_eq!(host_and_port("https://[2001:db8::1]:5000/v2"), ("2001:db8::1", 5000));
+    }
 
     #[test]
     fn a_wrong_clock_keeps_back_its_node_and_is_told_before_closed_ways() {

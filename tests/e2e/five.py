@@ -5,6 +5,7 @@ printed. `SRE_E2E_LIMIT`, 1200 where it is not set, makes all of them longer or 
 """
 
 import json
+import shlex
 import time
 import unittest
 
@@ -15,6 +16,8 @@ DATA = "/var/lib/rancher/rke2"
 PASSWORD = "pulls-Bn7c2Wq"
 CONFIG = """  config:
     tls_san: [api.joins.example]
+    audit_policy: audit.yaml
+    pod_security: pods.yaml
     snapshots: {retention: 3}
     arguments:
       kubelet: [max-pods=120]
@@ -25,6 +28,17 @@ CONFIG = """  config:
     more: {debug: "false"}
 """
 CA = "-----BEGIN CERTIFICATE-----\nof a registry that is never asked\n-----END CERTIFICATE-----\n"
+AUDIT = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"
+POD_SECURITY = """apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+  - name: PodSecurity
+    configuration:
+      apiVersion: pod-security.admission.config.k8s.io/v1
+      kind: PodSecurityConfiguration
+      defaults: {enforce: baseline, enforce-version: latest}
+      exemptions: {namespaces: [kube-system]}
+"""
 KILLALL = "/usr/local/bin/rke2-killall.sh >/dev/null 2>&1"
 HALT = f"systemctl stop rke2-server; {KILLALL}"
 LOSE_DATA = f"{HALT} && rm -rf {DATA}/server/db"
@@ -52,6 +66,8 @@ def prepared() -> World:
     world.file.write_text(text.replace("rke2:\n", f"rke2:\n{CONFIG}"))
     (world.workspace / "registry.pem").write_text(CA)
     (world.workspace / "registry-password").write_text(f"{PASSWORD}\n")
+    (world.workspace / "audit.yaml").write_text(AUDIT)
+    (world.workspace / "pods.yaml").write_text(POD_SECURITY)
     moment, _, ended = world.stop_at({"servers": [Blow.KILL]})
     if moment != "servers":
         raise AssertionError(ended.said)
@@ -140,6 +156,9 @@ class Five(unittest.TestCase):
     def member(self, node: str) -> dict:
         [member] = [one for one in self.etcd("list", {})["members"] if one.get("name", "").startswith(f"{node}-")]
         return member
+
+    def kubectl(self, *words: str) -> str:
+        return self.on("server-1", shlex.join([f"{DATA}/bin/kubectl", "--kubeconfig", f"{DIR}/rke2.yaml", *words]))
 
     def etcd(self, what: str, question: dict, server: str = "server-1") -> dict:
         return json.loads(self.on(server, asking(what, question)))

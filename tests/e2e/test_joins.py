@@ -7,8 +7,9 @@ skewed clock is played by another `date`.
 import json
 import shutil
 import unittest
+from functools import partial
 
-from five import CA, DATA, DIR, HALT, KILLALL, LOSE_DATA, PASSWORD, Five, asking, joined, within
+from five import AUDIT, CA, DATA, DIR, HALT, KILLALL, LOSE_DATA, PASSWORD, POD_SECURITY, Five, asking, joined, within
 from world import NAME, inside, lab
 
 # As a clock that is an hour ahead shows itself.
@@ -41,6 +42,44 @@ class Joins(Five):
         self.assertIn("--max-pods=120", self.on("general-1", "ps -C kubelet -o args="))
         self.assertIn("api.joins.example", self.on("server-2", f"cat {DIR}/config.yaml"))
         self.assertEqual("600\n", self.on("general-1", f"stat -c %a {DIR}/token"))
+
+    @within(3)
+    def test_servers_have_audit_policy_and_pod_security_and_joiners_a_token_that_names_the_ca(self):
+        for number in (1, 2, 3):
+            on = partial(self.on, f"server-{number}")
+            self.assertIn(f"audit-policy-file: {DIR}/sre-audit-policy.yaml", on(f"cat {DIR}/config.yaml.d/*"))
+            self.assertEqual(AUDIT, on(f"cat {DIR}/sre-audit-policy.yaml"))
+            self.assertEqual(POD_SECURITY, on(f"cat {DIR}/sre-pod-security.yaml"))
+        for node in ("server-2", "server-3", "general-1", "general-2"):
+            self.assertRegex(self.on(node, f"cat {DIR}/token"), r"^K10[0-9a-f]{64}::(server|node):")
+        self.assertEqual("", self.on("general-1", f"ls {DIR} | grep -e audit -e pod-security || test $? = 1"))
+
+    @within(6)
+    def test_labels_and_taints_of_a_pool_follow_the_file_and_leave_what_others_gave(self):
+        text = self.world.file.read_text()
+        self.addCleanup(self.goes_on)
+        self.addCleanup(self.world.file.write_text, text)
+        self.kubectl("label", "node", "general-1", "person=kept")
+        marks = "labels: {tier: other, new: label}\n      taints: [dedicated=batch:NoSchedule]"
+        self.world.file.write_text(text.replace("labels: {tier: general}", marks))
+
+        plan = self.world.plan()
+        self.up()
+        given = self.marks("general-1")
+        self.world.file.write_text(text.replace("labels: {tier: general}", "labels: {}"))
+        self.up()
+
+        restarts = {one["node"]: one["what"] for one in plan["nodes"] if one["change"] == "restart"}
+        self.assertEqual({f"general-{number}": ["labels and taints"] for number in (1, 2)}, restarts)
+        self.assertEqual(({"tier": "other", "new": "label", "person": "kept"}, ["dedicated=batch:NoSchedule"]), given)
+        self.assertEqual(({"person": "kept"}, []), self.marks("general-1"))
+
+    def marks(self, node: str) -> tuple[dict[str, str], list[str]]:
+        """The labels that are not Kubernetes's own, and the taints."""
+        told = json.loads(self.kubectl("get", "node", node, "-o", "json"))
+        labels = {key: value for key, value in told["metadata"]["labels"].items() if key in ("tier", "new", "person")}
+        taints = told["spec"].get("taints", [])
+        return labels, [f"{one['key']}={one.get('value', '')}:{one['effect']}" for one in taints]
 
     @within(3)
     def test_a_registry_is_on_every_node_with_its_password_for_root_alone_and_nowhere_else(self):
