@@ -31,7 +31,7 @@ pub struct Vsphere {
     /// Whether the nodes boot only what is signed; the template must have EFI firmware.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secure_boot: bool,
-    /// The version of the nodes' virtual hardware, such as 19; without it that of the template.
+    /// The version of the nodes' virtual hardware, 13 to 19; without it that of the template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware_version: Option<u8>,
     /// Whether a vCenter tag tells, too, what is the environment's: in a category that is made, and goes, with it.
@@ -44,6 +44,9 @@ pub struct Vsphere {
     pub overcommit: bool,
     /// The port group of the nodes.
     pub network: String,
+    /// What a machine calls its network card, such as `ens192`; without it the names that are usual on vSphere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<String>,
     pub addresses: Addresses,
 }
 

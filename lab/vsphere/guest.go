@@ -5,11 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -30,7 +31,30 @@ type seed struct {
 	metadata, userdata []byte
 }
 
-var firstAddress = regexp.MustCompile(`addresses["']?:\s*\[?\s*-?\s*["']?(\d+\.\d+\.\d+\.\d+)/`)
+// What Linux calls the first VMXNET 3 card, by the slot that vSphere gives it.
+const card = "ens192"
+
+// static tells the address that metadata in JSON gives to the card: by its name, as cloud-init's renderers on Rocky know no
+// patterns. None where it gives none.
+func static(metadata []byte) string {
+	var told struct {
+		Network struct {
+			Ethernets map[string]struct {
+				Match     map[string]string
+				Addresses []string
+			}
+		}
+	}
+	if json.Unmarshal(metadata, &told) != nil {
+		return ""
+	}
+	if one := told.Network.Ethernets[card]; len(one.Match) == 0 && len(one.Addresses) > 0 {
+		if address, _, err := net.ParseCIDR(one.Addresses[0]); err == nil {
+			return address.String()
+		}
+	}
+	return ""
+}
 
 // seed reads guestinfo as cloud-init's data source VMware does; without an address in it the machine gets one by itself,
 // as from DHCP. The caller holds the virtual machine's lock.
@@ -52,9 +76,7 @@ func (h *hypervisor) seed(vm *mo.VirtualMachine) seed {
 	}
 	if vm.Guest != nil && vm.Guest.IpAddress != "" { // of a customisation specification
 		s.address = vm.Guest.IpAddress
-	} else if found := firstAddress.FindSubmatch(s.metadata); found != nil {
-		s.address = string(found[1])
-	} else {
+	} else if s.address = static(s.metadata); s.address == "" {
 		h.next++
 		s.address = fmt.Sprintf("10.98.200.%d", 10+h.next%240)
 	}

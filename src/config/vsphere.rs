@@ -1,6 +1,7 @@
 //! What must hold of an environment on vSphere: names that can be, addresses that fit, and nothing of another platform.
 
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 use crate::config::draft::Draft;
 use crate::config::{forms, rules};
@@ -73,6 +74,7 @@ fn place(draft: &mut Draft<'_>, vsphere: &Vsphere) {
         ("hardware_version", vsphere.hardware_version.and_then(hardware)),
         ("folder", inventory_name(&vsphere.folder)),
         ("network", inventory_name(&vsphere.network)),
+        ("card", vsphere.card.as_deref().and_then(card)),
     ];
     for (key, wrong) in forms {
         if let Some(wrong) = wrong {
@@ -82,11 +84,22 @@ fn place(draft: &mut Draft<'_>, vsphere: &Vsphere) {
     addresses(draft, &vsphere.addresses);
 }
 
-/// The oldest that a vCenter of today makes machines of.
-const OLDEST_HARDWARE: u8 = 13;
+/// What Linux takes for the name of a network card, and a file system for that of a file.
+fn card(text: &str) -> Option<String> {
+    let good = (1..=15).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    (!good).then(|| format!("is `{text}`; the name of a network card such as `ens192` is wanted"))
+}
+
+/// From the oldest that a vCenter of today makes machines of to the newest that the provider takes (1.26.0).
+const HARDWARE: RangeInclusive<u8> = 13..=19;
 
 fn hardware(version: u8) -> Option<String> {
-    (version < OLDEST_HARDWARE).then(|| format!("is {version}; {OLDEST_HARDWARE} is that of vSphere 6.5"))
+    let (first, last) = (HARDWARE.start(), HARDWARE.end());
+    (!HARDWARE.contains(&version)).then(|| {
+        format!("is {version}; {first}, of vSphere 6.5, to {last}, the newest that the provider knows, are wanted")
+    })
 }
 
 fn file(text: &str) -> Option<String> {
@@ -229,10 +242,11 @@ mod tests {
         let keys = "class: ephemeral\nexpires_after: 8h\nstate: {s3: {bucket: acme-state}}\n";
 
         assert_eq!(
-            problems(&[("class: standard\n", keys), ("  folder: sre", "  hardware_version: 9\n  folder: sre")]),
+            problems(&[("class: standard\n", keys), ("  folder: sre", "  hardware_version: 9\n  card: e*\n  folder: sre")]),
             [
                 "state.s3.region is missing; no other key of a file with a vCenter names a region",
-                "vsphere.hardware_version is 9; 13 is that of vSphere 6.5",
+                "vsphere.hardware_version is 9; 13, of vSphere 6.5, to 19, the newest that the provider knows, are wanted",
+                "vsphere.card is `e*`; the name of a network card such as `ens192` is wanted",
             ]
         );
     }

@@ -52,7 +52,7 @@ module "compute" {
       metadata = jsonencode({
         instance-id    = name
         local-hostname = name
-        network        = { version = 2, ethernets = { card0 = { match = { name = "e*" }, addresses = ["${address}/24"] } } }
+        network        = { version = 2, ethernets = { ens192 = { addresses = ["${address}/24"] } } }
       })
     }
   }
