@@ -1,13 +1,34 @@
-//! Where an image is built, in the words of its platform's template.
+//! Where an image is built, in the words of its platform's template, and whether nobody else is there.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cloud::BuildNetwork;
+use crate::cloud::{BuildNetwork, Tags};
 use crate::cloud::vsphere::metadata;
 use crate::environment::Platform;
-use crate::failure::{Exit, Failure};
-use crate::stages::Context;
+use crate::failure::{Class, Exit, Failure};
+use crate::stages::{Context, answering};
 use crate::vsphere::Size;
+
+/// Looks whether the address that an image is built at is nobody's; a platform that gives addresses is not asked.
+///
+/// # Errors
+/// Exit 6: who has it.
+pub async fn is_free(cx: &Context<'_>) -> Result<(), Failure> {
+    let Some(place) = &cx.env.vsphere else { return Ok(()) };
+    let Some(address) = place.addresses.for_image(false).map(|address| address.to_string()) else { return Ok(()) };
+    let machines = cx.cloud.machines(&Tags::new()).await?;
+    let known = machines.into_iter().find(|machine| machine.private_address.as_ref() == Some(&address));
+    let whose = match known {
+        Some(machine) => format!("`{}`", machine.id),
+        None if answering::answering(&BTreeSet::from([address.clone()]), cx).await?.is_empty() => return Ok(()),
+        None => "something that the vCenter does not know".to_owned(),
+    };
+    Err(Failure::new(Exit::Platform, format!("`{address}`, where images are built, is in use by {whose}"))
+        .class(Class::NeedsPerson)
+        .hint("end the other build, or set `vsphere.addresses.last` so that it and the one before are nobody's"))
+}
 
 /// The variables of the template that tell what the machine is made of and where. `which`: `base` or `node`.
 pub fn values(cx: &Context<'_>, which: &str, parent: &str, network: &BuildNetwork) -> Result<Value, Failure> {

@@ -145,6 +145,10 @@ async fn build_and_check(
             let step = Step::new("build", made_of.clone(), name);
             let there = async |id: &String| Ok(cx.cloud.image(id).await?.is_some_and(|image| image.usable));
             let act = async || {
+                // The machine of a build that goes on has the address.
+                if !begun {
+                    build_place::is_free(cx).await?;
+                }
                 let build = async || build(cx, recipe, name, fingerprint, &network).await;
                 neighbour::build_or_take(cx, &Wanted { which: recipe.which, name, fingerprint, begun }, build).await
             };

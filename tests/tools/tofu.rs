@@ -205,6 +205,28 @@ async fn what_was_made_is_destroyed() {
 }
 
 /// One resource that waits until the file `go` is there.
+#[tokio::test]
+async fn what_is_looked_up_and_gone_keeps_nothing_from_being_destroyed() {
+    let world = World::new();
+    let elsewhere = world.state.tofu(Kind::Nodes).join("elsewhere.tfstate");
+    std::fs::create_dir_all(elsewhere.parent().expect("a directory")).expect("made");
+    std::fs::write(&elsewhere, r#"{"version":4,"terraform_version":"1.12.6","serial":1,"lineage":"x","outputs":{},"resources":[]}"#)
+        .expect("written");
+    let mut config = two();
+    config["data"] = json!({ "terraform_remote_state": { "template": {
+        "backend": "local", "config": { "path": elsewhere }
+    } } });
+    let (cx, root) = (world.cx(Kind::Network), world.root(config));
+    tofu::apply(&cx, &root, &Platform::default()).await.expect("applied");
+    std::fs::remove_file(&elsewhere).expect("removed");
+
+    tofu::destroy(&cx, &root).await.expect("destroyed");
+
+    let state = std::fs::read_to_string(world.state.tofu(Kind::Network).join("terraform.tfstate")).expect("a state");
+    assert!(state.contains(r#""resources": []"#), "{state}");
+    assert_eq!(world.started().iter().filter(|slot| *slot == "network-plan").count(), 3, "{:?}", world.started());
+}
+
 fn slow(dir: &Path) -> Value {
     let command = format!("echo x >>{0}/effects; while [ ! -e {0}/go ]; do sleep 0.05; done", dir.display());
     json!({ "resource": { "terraform_data": { "one": { "provisioner": { "local-exec": { "command": command } } } } } })

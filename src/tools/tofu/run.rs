@@ -97,12 +97,19 @@ impl<'a> Run<'a> {
         Ok(Digest::of_value(&(&self.root.config, &self.root.lock, trees, &self.cx.tools.get("tofu")?.digest)))
     }
 
-    /// Plans into `plan.bin`.
+    /// Plans into `plan.bin`. What is looked up and no longer there keeps nothing from going: then the state alone says
+    /// what goes.
     pub(super) async fn plan(&self, verb: Verb) -> Result<Intended, Failure> {
         let destroy = (verb == Verb::Destroy).then_some("-destroy");
         let args =
             ["plan", "-input=false", "-no-color", "-lock-timeout=60s", "-out=plan.bin", "-json-into=@here@/events"];
-        let (ended, stream) = self.call("plan", args.into_iter().chain(destroy), Cancel::Group, 0).await?;
+        let args = args.into_iter().chain(destroy);
+        let (mut ended, mut stream) = self.call("plan", args.clone(), Cancel::Group, 0).await?;
+        if verb == Verb::Destroy && stream.lacks_data() {
+            let lacking = stream.errors.join("; ");
+            self.cx.events.notice(format!("{}: planned from the state alone, without {lacking}", self.cx.stage));
+            (ended, stream) = self.call("plan", args.chain(["-refresh=false"]), Cancel::Group, 0).await?;
+        }
         self.judge(&ended, &stream, Some("plan"))?;
         if let Some(summary) = &stream.summary {
             stream.intended.is_all_of(summary).map_err(|failure| failure.log(&ended.log))?;

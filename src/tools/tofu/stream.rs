@@ -64,6 +64,8 @@ pub(super) struct Stream<'a> {
     /// In flight: seconds by address.
     open: BTreeMap<String, f64>,
     pub errors: Vec<String>,
+    /// How many of the errors are of data sources: something that is looked up and not there.
+    of_data: usize,
     pub summary: Option<Changes>,
     /// Of a plan.
     pub intended: Intended,
@@ -80,6 +82,7 @@ impl<'a> Stream<'a> {
             done: 0,
             open: BTreeMap::new(),
             errors: vec![],
+            of_data: 0,
             summary: None,
             intended: Intended::default(),
             working: Arc::default(),
@@ -108,6 +111,7 @@ impl<'a> Stream<'a> {
                 self.open.remove(&hook.resource.addr);
             }
             ("diagnostic", _, Some(diagnostic)) if diagnostic.severity == "error" => {
+                self.of_data += usize::from(diagnostic.is_of_data());
                 self.errors.push(diagnostic.sentence());
             }
             ("change_summary", ..) => self.summary = line.changes,
@@ -116,6 +120,11 @@ impl<'a> Stream<'a> {
             ("outputs", ..) => line.outputs.into_iter().for_each(|outputs| self.intended.outputs(outputs)),
             _ => {}
         }
+    }
+
+    /// Whether nothing went wrong but that something that is looked up could not be read.
+    pub(super) fn lacks_data(&self) -> bool {
+        self.of_data > 0 && self.of_data == self.errors.len()
     }
 
     /// How much of it is done, for a failure.
@@ -144,6 +153,10 @@ impl<'a> Stream<'a> {
 }
 
 impl Diagnostic {
+    fn is_of_data(&self) -> bool {
+        self.address.as_deref().is_some_and(|address| short(address).starts_with("data."))
+    }
+
     fn sentence(&self) -> String {
         let about = self.address.as_ref().map(|address| format!("`{}`: ", short(address))).unwrap_or_default();
         let detail = self.detail.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -216,6 +229,23 @@ mod tests {
         assert_eq!(errors.len(), 1, "{errors:?}");
         assert!(errors[0].starts_with("`terraform_data.bad`: "), "{errors:?}");
         assert_eq!(summary, None);
+    }
+
+    #[test]
+    fn only_where_every_error_is_of_something_looked_up_is_it_data_that_lacks() {
+        let lacks = |addresses: &[&str]| {
+            let (events, _received) = Events::channel();
+            let mut stream = Stream::new(Kind::Network, &events, 0);
+            for address in addresses {
+                let diagnostic = serde_json::json!({ "severity": "error", "summary": "no", "address": address });
+                stream.line(&serde_json::json!({ "type": "diagnostic", "diagnostic": diagnostic }).to_string());
+            }
+            stream.lacks_data()
+        };
+
+        assert!(lacks(&["module.nodes.data.vsphere_virtual_machine.template[\"a.b\"]", "data.vsphere_network.this"]));
+        assert!(!lacks(&["data.vsphere_network.this", "vsphere_virtual_machine.node"]));
+        assert!(!lacks(&["module.data.aws_vpc.this"]) && !lacks(&[]));
     }
 
     #[test]
