@@ -8,6 +8,7 @@ use crate::config::draft::Draft;
 use crate::config::forms;
 use crate::environment::{EnvironmentClass, Hosts, LoadBalancer, LoadBalancerKind, Via};
 use crate::hosts::Host;
+use crate::load_balancer::Bgp;
 
 /// What a platform has that makes machines and networks, and why there is none of it here.
 const MADE: [(&str, &str); 7] = [
@@ -46,8 +47,13 @@ pub fn only_there(draft: &mut Draft<'_>, balancer: &LoadBalancer) {
         let wrong = "is given, but only `kind: external` and `kube-vip` have an address that the file tells";
         draft.tell("load_balancer.address", wrong);
     }
-    for (key, value) in [("image", &balancer.image), ("interface", &balancer.interface)] {
-        if balancer.kind != LoadBalancerKind::KubeVip && value.is_some() {
+    let given = [
+        ("image", balancer.image.is_some()),
+        ("interface", balancer.interface.is_some()),
+        ("bgp", balancer.bgp.is_some()),
+    ];
+    for (key, is_given) in given {
+        if balancer.kind != LoadBalancerKind::KubeVip && is_given {
             draft.tell(&format!("load_balancer.{key}"), "is given, but only `kind: kube-vip` has one");
         }
     }
@@ -82,6 +88,31 @@ pub fn load_balancer(draft: &mut Draft<'_>, kind: LoadBalancerKind, balancer: &L
             if let Some(wrong) = wrong {
                 draft.tell(&format!("load_balancer.{key}"), wrong);
             }
+        }
+        if let Some(bgp) = &balancer.bgp {
+            routers(draft, bgp);
+        }
+    }
+}
+
+/// Whom servers tell the way to their address, and as whom.
+fn routers(draft: &mut Draft<'_>, bgp: &Bgp) {
+    // 0, 23456 and the last ones of both sizes are nobody's (RFC 6996, 7607, 7300, 6793).
+    let number = |number: u32| {
+        let is_reserved = matches!(number, 0 | 23456 | 65535 | u32::MAX);
+        is_reserved.then(|| format!("is {number}, which is the number of no autonomous system"))
+    };
+    let mut told = vec![("load_balancer.bgp.as".to_owned(), number(bgp.number))];
+    if bgp.peers.is_empty() {
+        told.push(("load_balancer.bgp.peers".to_owned(), Some("names no router".to_owned())));
+    }
+    for (index, peer) in bgp.peers.iter().enumerate() {
+        told.push((format!("load_balancer.bgp.peers[{index}].address"), address(&peer.address)));
+        told.push((format!("load_balancer.bgp.peers[{index}].as"), number(peer.number)));
+    }
+    for (path, wrong) in told {
+        if let Some(wrong) = wrong {
+            draft.tell(&path, wrong);
         }
     }
 }
@@ -247,6 +278,27 @@ mod tests {
                 "load_balancer.address is that of `server-2`, and goes with it",
                 "load_balancer.image is `ghcr.io/kube-vip/kube-vip:v0.9.1`, which could be another image tomorrow; name it with its digest, `…@sha256:…`",
                 "load_balancer.interface is `eth 0`; up to 15 signs without spaces and slashes are wanted",
+            ]
+        );
+    }
+
+    #[test]
+    fn servers_that_speak_bgp_name_their_routers_and_numbers_that_somebody_can_have() {
+        let image = format!("ghcr.io/kube-vip/kube-vip:v0.9.1@sha256:{}", "a".repeat(64));
+        let told = |bgp: &str| {
+            let text = format!("  kind: kube-vip\n  address: 10.99.0.1\n  image: {image}\n  bgp: {bgp}\n");
+            let told = problems(&[(EXTERNAL, &text)]);
+            told.iter().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect::<Vec<_>>()
+        };
+
+        assert_eq!(told("{as: 64513, peers: [{address: 10.20.0.1, as: 64512}]}"), Vec::<String>::new());
+        assert_eq!(told("{as: 64513, peers: []}"), ["load_balancer.bgp.peers names no router"]);
+        assert_eq!(
+            told("{as: 0, peers: [{address: router, as: 65535}]}"),
+            [
+                "load_balancer.bgp.as is 0, which is the number of no autonomous system",
+                "load_balancer.bgp.peers[0].address is `router`; the IPv4 address is wanted by which nodes reach each other",
+                "load_balancer.bgp.peers[0].as is 65535, which is the number of no autonomous system",
             ]
         );
     }

@@ -143,7 +143,7 @@ fn kube_vip(draft: &mut Draft<'_>, given: &Addresses, gateway: Ipv4Addr) {
         return;
     };
     let Some(address) = balancer.address.and_then(|text| text.parse::<Ipv4Addr>().ok()) else { return };
-    let wrong = if !given.cidr.contains(&address) {
+    let wrong = if balancer.bgp.is_none() && !given.cidr.contains(&address) {
         format!("is `{address}`, which is not in `{}`, where the servers are", given.cidr)
     } else if given.all().contains(&address) {
         format!("is `{address}`, which lies among the addresses for nodes and images")

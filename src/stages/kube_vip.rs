@@ -1,4 +1,5 @@
-//! kube-vip: a static pod on every server; one of them has the fixed address and answers ARP for it.
+//! kube-vip: a static pod on every server; one of them has the fixed address and answers ARP for it, or each of them has it
+//! and tells routers the way by BGP.
 //!
 //! The pod is there before the server's first start, and its image beside those of the release. The lease by which the
 //! servers pass the address on is in the cluster itself: the address answers from when the first server serves.
@@ -12,6 +13,7 @@ use crate::artifact::{Access, Bundle};
 use crate::environment::{Environment, LoadBalancer, LoadBalancerKind, NodeName, Role};
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::{Digest, Inputs};
+use crate::load_balancer::Peer;
 use crate::node::quote;
 use crate::rke2::DATA_DIR;
 use crate::stages::Context;
@@ -34,13 +36,25 @@ struct Told {
     image: String,
     address: String,
     interface: Option<String>,
+    bgp: Option<ToldBgp>,
 }
 
-/// The static pod; `None` where another kind of address is wanted.
+#[derive(Serialize)]
+struct ToldBgp {
+    /// The server's own address: no two may have the same.
+    router: String,
+    number: String,
+    peers: String,
+}
+
+/// Where the address is that each server has.
+const LOOPBACK: &str = "lo";
+
+/// The static pod of the server at `own`; `None` where another kind of address is wanted.
 ///
 /// # Errors
 /// A bug: a template that names something that it is not told.
-pub fn pod(balancer: &LoadBalancer) -> Result<Option<String>, Failure> {
+pub fn pod(balancer: &LoadBalancer, own: &str) -> Result<Option<String>, Failure> {
     let (LoadBalancerKind::KubeVip, Some(address), Some(image)) = (balancer.kind, &balancer.address, &balancer.image)
     else {
         return Ok(None);
@@ -48,11 +62,22 @@ pub fn pod(balancer: &LoadBalancer) -> Result<Option<String>, Failure> {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     // As the archive names it: a digest is known to registries only.
     let image = quoted(image.split('@').next().unwrap_or(image));
-    let told = Told { image, address: quoted(address), interface: balancer.interface.as_deref().map(quoted) };
+    let bgp = balancer.bgp.as_ref().map(|bgp| ToldBgp {
+        router: quoted(own),
+        number: quoted(&bgp.number.to_string()),
+        peers: quoted(&bgp.peers.iter().map(peer).collect::<Vec<_>>().join(",")),
+    });
+    let interface = balancer.interface.as_deref().or(bgp.as_ref().map(|_| LOOPBACK)).map(quoted);
+    let told = Told { image, address: quoted(address), interface, bgp };
     tera::Context::from_serialize(&told)
         .and_then(|told| tera::Tera::one_off(POD, &told, false))
         .map(Some)
         .map_err(|error| Failure::bug("the pod of kube-vip cannot be written").because(error))
+}
+
+/// `ADDRESS:AS:PASSWORD:MULTIHOP`, as kube-vip reads it (0.9, `ParseBGPPeerConfig`).
+fn peer(peer: &Peer) -> String {
+    format!("{}:{}::{}", peer.address, peer.number, peer.multihop)
 }
 
 /// What of the address that is passed on is part of a server's fingerprint.
@@ -65,7 +90,7 @@ pub fn share(inputs: Inputs, env: &Environment) -> Inputs {
 
 /// Brings a server kube-vip's image and its pod, before the server starts.
 pub async fn place(node: &NodeName, access: &Access, bundle: &Bundle, cx: &Context<'_>) -> Result<(), Failure> {
-    let Some(pod) = pod(&cx.env.load_balancer)? else { return Ok(()) };
+    let Some(pod) = pod(&cx.env.load_balancer, &access.reach(node)?.address)? else { return Ok(()) };
     let connection = cx.connections.get(node, access).await?;
     let agent = Path::new(DATA_DIR).join("agent");
     for (name, file) in &bundle.images {
@@ -128,6 +153,7 @@ fn conflict(address: &str, said: &[(NodeName, String)], is_formed: bool) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load_balancer::Bgp;
 
     fn balancer(interface: Option<&str>) -> LoadBalancer {
         LoadBalancer {
@@ -135,16 +161,36 @@ mod tests {
             address: Some("10.20.9.2".to_owned()),
             image: Some(format!("ghcr.io/kube-vip/kube-vip:v0.9.1@sha256:{}", "a".repeat(64))),
             interface: interface.map(str::to_owned),
+            bgp: None,
         }
     }
 
     #[test]
     fn the_pod_names_the_image_as_its_archive_does_and_an_interface_only_where_one_is_asked_for() {
-        let pod = |interface| pod(&balancer(interface)).expect("text").expect("a pod");
+        let pod = |interface| pod(&balancer(interface), "10.20.1.11").expect("text").expect("a pod");
 
         assert!(pod(None).contains("image: \"ghcr.io/kube-vip/kube-vip:v0.9.1\"\n"), "{}", pod(None));
         assert!(pod(None).contains("{name: address, value: \"10.20.9.2\"}") && !pod(None).contains("vip_interface"));
         assert!(pod(Some("bond0")).contains("\"32\"}\n        - {name: vip_interface, value: \"bond0\"}\n"));
+    }
+
+    #[test]
+    fn each_server_tells_the_routers_of_itself_and_answers_no_arp_for_the_address() {
+        let peer = |address: &str, multihop| Peer { address: address.to_owned(), number: 64512, multihop };
+        let bgp = Bgp { number: 64513, peers: vec![peer("10.20.0.1", false), peer("10.30.0.1", true)] };
+
+        let pod = pod(&LoadBalancer { bgp: Some(bgp), ..balancer(None) }, "10.20.1.11").expect("text").expect("a pod");
+
+        for line in [
+            "{name: vip_interface, value: \"lo\"}",
+            "{name: bgp_enable, value: \"true\"}",
+            "{name: bgp_routerid, value: \"10.20.1.11\"}",
+            "{name: bgp_as, value: \"64513\"}",
+            "{name: bgp_peers, value: \"10.20.0.1:64512::false,10.30.0.1:64512::true\"}",
+        ] {
+            assert!(pod.contains(line), "{line} is not in {pod}");
+        }
+        assert!(!pod.contains("vip_arp") && !pod.contains("leaderelection"), "{pod}");
     }
 
     #[test]
