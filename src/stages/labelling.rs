@@ -165,8 +165,8 @@ mod tests {
         assert_eq!(
             said(&noted, &wanted, &node),
             [
-                "label node general-1 --overwrite tier=compute old-",
-                "taint node general-1 --overwrite gpu=no:NoSchedule new:NoSchedule left:NoExecute-",
+                "label node 'general-1' --overwrite 'tier=compute' 'old-'",
+                "taint node 'general-1' --overwrite 'gpu=no:NoSchedule' 'new:NoSchedule' 'left:NoExecute-'",
             ]
         );
     }

@@ -160,7 +160,7 @@ mod tests {
     fn each_registry_is_tried_once_whether_it_is_a_mirror_or_only_has_a_login() {
         let dev = include_str!("../../environments/dev.yaml").replace(
             "  cni: canal",
-            "  cni: canal\n  config:\n    registries:\n      mirrors:\n        docker.io: [\"https://one.example:5000/v2\", \"http://two.example\"]\n        quay.io: [\"https://one.example:5000\"]\n      access:\n        one.example:5000: {username: puller}\n        three.example: {username: puller}",
+            "  cni: canal\n  config:\n    registries:\n      mirrors:\n        docker.io: [\"https://one.example:5000/v2\", \"http://two.example\"]\n        quay.io: [\"https://one.example:5000\"]\n      access:\n        one.example:5000: {ca: a.pem}\n        three.example: {ca: a.pem}",
         );
         let env = crate::config::read("environments/dev.yaml", "dev", &dev).expect("valid");
 
