@@ -8,7 +8,6 @@ named at the end.
 import json
 import os
 import time
-import unittest
 
 from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course
 from striking import Striking

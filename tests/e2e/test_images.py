@@ -254,6 +254,29 @@ class Images(unittest.TestCase):
         self.assertEqual(target["id"], line["node"])
         self.assertEqual([move["why"].split()[0] for move in moves], ["promote", "promote", "rollback"])
 
+    def test_11_one_that_follows_a_channel_comes_up_with_its_image_and_builds_none(self):
+        [line] = self.told(self.first)["environments"]
+        follower = self.world.file.with_name("fast.yaml")
+        self.addCleanup(follower.unlink)
+        asked = "\nimages: {channel: stable, trust: [file:keys/trust.pem], require: {score: 50}}\n"
+        follower.write_text(self.world.file.read_text().replace(ASKED, asked))
+        before = inside("own_images")
+
+        up = self.world.run("up", "fast", "--yes", limit=1800)
+        again = self.world.run("up", "fast", "--yes")
+        nodes = self.told(self.world.run("nodes", "fast", "--output", "json"))["nodes"]
+        self.images("promote", self.second["node"], "--to", "stable")
+        moved = self.told(self.world.run("plan", "fast", "--output", "json"))
+        self.images("rollback", "stable")
+        down = self.world.run("down", "fast", "--yes", limit=600)
+
+        self.assertEqual((up.code, again.code, down.code), (0, 0, 0), up.said + again.said + down.said)
+        self.assertIn(f"{line['node']} of channel stable", up.said)
+        self.assertIn("fast is up and as described", again.said)
+        self.assertEqual({node["image"] for node in nodes}, {line["node"]})
+        self.assertIn(f"channel stable: `{self.second['node']}` instead of `{line['node']}`", json.dumps(moved))
+        self.assertEqual(inside("own_images"), before)
+
     def test_12_a_copy_in_another_region_is_held_against_its_original_and_has_a_statement_of_its_own(self):
         sign = f"file:{self.world.workspace}/keys/sign.pem"
         stranger = f"file:{self.world.workspace}/keys/stranger.pem"
