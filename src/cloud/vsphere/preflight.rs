@@ -19,9 +19,14 @@ pub const PRIVILEGES: [(&str, &[&str]); 4] = [
             "Global.SetCustomField",
             "VirtualMachine.Config.AddNewDisk",
             "VirtualMachine.Config.AdvancedConfig",
+            // Of notes, which Packer and we write, and of the card of a clone, which the provider puts into the port group.
+            "VirtualMachine.Config.Annotation",
             "VirtualMachine.Config.CPUCount",
             "VirtualMachine.Config.DiskExtend",
+            "VirtualMachine.Config.EditDevice",
             "VirtualMachine.Config.Memory",
+            // The provider writes shares and limits with every change of CPUs or memory.
+            "VirtualMachine.Config.Resource",
             "VirtualMachine.Config.Settings",
             "VirtualMachine.Interact.PowerOff",
             "VirtualMachine.Interact.PowerOn",
