@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
-use super::operation::{Confirm, inspect, nothing_open, operate, ready};
+use super::operation::{Confirm, inspect, left_out, nothing_open, operate, ready, without_these};
 use crate::failure::Failure;
 use crate::report::{Screen, moment, table};
 use crate::stages::Context;
@@ -30,6 +30,9 @@ enum Deed {
     Rotate {
         /// The environment
         environment: String,
+        /// Go on without this node, which does not answer; may be given several times
+        #[arg(long, value_name = "NODE")]
+        leave_out: Vec<String>,
         /// Do not ask for the environment's name
         #[arg(long, short)]
         yes: bool,
@@ -46,24 +49,29 @@ impl Certs {
                 warnings(&environment, &all).iter().for_each(|line| screen.remark(line));
                 Ok(())
             }
-            Deed::Rotate { environment, yes } => {
+            Deed::Rotate { environment, leave_out, yes } => {
                 let command = format!("certs rotate {environment}");
                 let ready = ready(Desk::open(common, &environment).await?).await?;
                 nothing_open(&ready.journal, Some(&command))?;
-                let what = "stops, renews and starts RKE2 on every node, one at a time";
-                Confirm { yes, what, command: &command }.ask(&environment, screen, stop).await?;
+                let (nodes, without) = left_out(&leave_out);
+                let what = format!("stops, renews and starts RKE2 on every node, one at a time{without}");
+                Confirm { yes, what: &what, command: &command }.ask(&environment, screen, stop).await?;
                 let work = async |cx: &Context<'_>| {
-                    let fleet = Fleet::of(cx)?;
+                    let mut fleet = Fleet::of(cx)?;
+                    fleet.leave_out(&nodes, &command).await?;
                     rotate_certificates(&fleet, &command).await?;
-                    expiring(&fleet, Timestamp::now()).await
+                    Ok((expiring(&fleet, Timestamp::now()).await?, fleet.left_out))
                 };
-                let all = operate(ready, &command, screen, stop, work).await.map_err(|failure| {
+                let (all, without) = operate(ready, &command, screen, stop, work).await.map_err(|failure| {
                     failure.hint(format!("sre-provision {command}   goes on where it was stopped"))
                 })?;
                 let first =
                     all.first().map_or_else(String::new, |one| format!(" · the first ends in {} days", one.days));
-                let data = json!({ "event": "certificates-rotated", "environment": environment, "certificates": all });
-                screen.result(&format!("{environment} has new certificates{first}"), &data);
+                let data = json!({
+                    "event": "certificates-rotated", "environment": environment, "certificates": all, "left_out": without,
+                });
+                let told = without_these("has new certificates", &without);
+                screen.result(&format!("{environment} {told}{first}"), &data);
                 Ok(())
             }
         }

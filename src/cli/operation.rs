@@ -4,6 +4,7 @@
 //! An operation of several steps is open from its first step to its last, in the journal. While it is, nothing else
 //! changes the cluster: the same command goes on where it was stopped.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,13 +16,14 @@ use super::look::{Layout, Remembered};
 use super::run::Run;
 use super::up::Ready;
 use crate::artifact::Kind;
+use crate::environment::NodeName;
 use crate::event::{Events, Outcome};
 use crate::failure::{Exit, Failure};
 use crate::journal::Journal;
 use crate::report::Screen;
 use crate::stages::{Context, Ledger, Reader};
 use crate::stop::{Level, Stop};
-use crate::upkeep::{OPEN, Open, no_cluster};
+use crate::upkeep::{OPEN, Open, gives_way, no_cluster};
 
 /// The word of the person that something may be done.
 pub struct Confirm<'a> {
@@ -29,6 +31,25 @@ pub struct Confirm<'a> {
     /// What is about to be done, in lines.
     pub what: &'a str,
     pub command: &'a str,
+}
+
+/// The nodes of `--leave-out`, and what is told of them before anything is done.
+pub fn left_out(words: &[String]) -> (Vec<NodeName>, String) {
+    let nodes: Vec<NodeName> = words.iter().map(|word| NodeName(word.clone())).collect();
+    let text = match &words[..] {
+        [] => String::new(),
+        words => format!(
+            "\nLeft out, since nobody answers there: {}. What is there stays as it is; `up` lets it in again when it is back.",
+            words.join(", ")
+        ),
+    };
+    (nodes, text)
+}
+
+/// A sentence about all nodes, with those that were left out.
+pub fn without_these(sentence: &str, left_out: &BTreeSet<NodeName>) -> String {
+    let names: Vec<&str> = left_out.iter().map(|node| node.0.as_str()).collect();
+    if names.is_empty() { sentence.to_owned() } else { format!("{sentence} but for {}", names.join(", ")) }
 }
 
 /// Lays out an environment that was made, with its lease.
@@ -51,10 +72,15 @@ pub fn nothing_open(journal: &Journal, own: Option<&str>) -> Result<(), Failure>
         .hint(format!("sre-provision {}   goes on with it", open.command)))
 }
 
-/// The same command goes on. A restore that cannot come to its end, such as one of a snapshot that is damaged, may give
-/// way to one of another snapshot.
+/// The same command goes on, and a restore takes the place of what cannot come to its end.
 fn may_go_on(open: &str, own: &str) -> bool {
-    open == own || (open.starts_with("restore ") && own.starts_with("restore "))
+    open == own || gives_way(open, own)
+}
+
+/// The operation that would be given up for this command.
+pub fn given_up(journal: &Journal, own: &str) -> Option<String> {
+    let open = Open::recorded(&journal.memory().facts)?.command;
+    (open != own && gives_way(&open, own)).then_some(open)
 }
 
 impl Confirm<'_> {
@@ -192,7 +218,10 @@ mod tests {
         assert!(may_go_on("certs rotate dev", "certs rotate dev"));
         assert!(!may_go_on("certs rotate dev", "token rotate dev"));
         assert!(may_go_on("restore dev one", "restore dev two"));
-        assert!(!may_go_on("upgrade dev --to v1.35.4+rke2r1", "restore dev two"));
+        assert!(may_go_on("upgrade dev --to v1.35.4+rke2r1", "restore dev two"));
+        assert!(may_go_on("certs rotate dev", "restore dev two"));
+        assert!(!may_go_on("token rotate dev", "restore dev two"), "which token counts, only it knows");
+        assert!(!may_go_on("restore dev two", "upgrade dev --to v1.35.4+rke2r1"));
     }
 
     #[test]

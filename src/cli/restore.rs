@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
-use super::operation::{Confirm, nothing_open, operate, ready};
+use super::operation::{Confirm, given_up, nothing_open, operate, ready};
 use crate::failure::{Exit, Failure};
 use crate::report::Screen;
 use crate::stages::Context;
@@ -39,12 +39,15 @@ impl Restore {
         let command = format!("restore {name} {word}");
         let ready = ready(Desk::open(common, name).await?).await?;
         nothing_open(&ready.journal, Some(&command))?;
+        let instead = given_up(&ready.journal, &command).map_or_else(String::new, |open| {
+            format!("\n`{open}` was begun and has not come to its end: this takes its place, and nobody goes on with it.")
+        });
         let what = format!(
             "stops every server of `{name}` and brings the cluster back to {word}: what was changed since is lost.\n\
-             Servers that do not answer are left out. They must be off: one that comes back with its old data does not belong."
+             Servers that do not answer are left out. They must be off: one that comes back with its old data does not belong.{instead}"
         );
         Confirm { yes: self.yes, what: &what, command: &command }.ask(name, screen, stop).await?;
-        let work = async |cx: &Context<'_>| restore(&Fleet::of(cx)?, &source, &command).await;
+        let work = async |cx: &Context<'_>| restore(Fleet::of(cx)?, &source, &command).await;
         let restored = operate(ready, &command, screen, stop, work)
             .await
             .map_err(|failure| failure.hint(format!("sre-provision {command}   goes on where it was stopped")))?;

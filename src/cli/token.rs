@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Common;
 use super::desk::Desk;
-use super::operation::{Confirm, inspect, nothing_open, operate, ready};
+use super::operation::{Confirm, inspect, left_out, nothing_open, operate, ready, without_these};
 use crate::failure::{Exit, Failure};
 use crate::report::{Screen, table};
 use crate::stages::Context;
@@ -28,6 +28,9 @@ enum Deed {
     Rotate {
         /// The environment
         environment: String,
+        /// Go on without this node, which does not answer; may be given several times
+        #[arg(long, value_name = "NODE")]
+        leave_out: Vec<String>,
         /// Do not ask for the environment's name
         #[arg(long, short)]
         yes: bool,
@@ -43,19 +46,27 @@ impl TokenArgs {
                 screen.result(&text(&all), &all);
                 differing(&environment, &all).map_or(Ok(()), Err)
             }
-            Deed::Rotate { environment, yes } => {
+            Deed::Rotate { environment, leave_out, yes } => {
                 let command = format!("token rotate {environment}");
                 let ready = ready(Desk::open(common, &environment).await?).await?;
                 nothing_open(&ready.journal, Some(&command))?;
-                let what = "gives the cluster new tokens and restarts RKE2 on every node, one at a time.\n\
-                            A snapshot that was taken before is opened with the token of then, which is kept.";
-                Confirm { yes, what, command: &command }.ask(&environment, screen, stop).await?;
-                let work = async |cx: &Context<'_>| rotate_tokens(&Fleet::of(cx)?, &command).await;
-                operate(ready, &command, screen, stop, work).await.map_err(|failure| {
+                let (nodes, without) = left_out(&leave_out);
+                let what = format!(
+                    "gives the cluster new tokens and restarts RKE2 on every node, one at a time.\n\
+                     A snapshot that was taken before is opened with the token of then, which is kept.{without}"
+                );
+                Confirm { yes, what: &what, command: &command }.ask(&environment, screen, stop).await?;
+                let work = async |cx: &Context<'_>| {
+                    let mut fleet = Fleet::of(cx)?;
+                    fleet.leave_out(&nodes, &command).await?;
+                    rotate_tokens(&fleet, &command).await.map(|()| fleet.left_out)
+                };
+                let without = operate(ready, &command, screen, stop, work).await.map_err(|failure| {
                     failure.hint(format!("sre-provision {command}   goes on where it was stopped"))
                 })?;
-                let data = json!({ "event": "tokens-rotated", "environment": environment });
-                screen.result(&format!("{environment} has new tokens, and every node holds them"), &data);
+                let data = json!({ "event": "tokens-rotated", "environment": environment, "left_out": without });
+                let holders = without_these("every node holds them", &without);
+                screen.result(&format!("{environment} has new tokens, and {holders}"), &data);
                 Ok(())
             }
         }

@@ -31,6 +31,7 @@ mod kube_vip;
 mod labelling;
 mod load_balancer;
 mod machines;
+mod members;
 mod neighbour;
 mod network;
 mod node_image;
@@ -61,9 +62,11 @@ pub use context::{Context, Given, Ledger, SECRETS, Step, StepMemory};
 pub use halves::half_joined;
 pub use joining::{AGENT_TOKEN, SERVER_TOKEN};
 pub use jump::named_jump;
+pub use members::members;
 pub use labelling::{differs as marks_differ, fact as marks_fact};
 pub use reading::Reader;
 pub use registration::{register, step_aside};
+pub use upgrading::uncordon;
 
 /// What a probe saw of an artifact.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,7 @@ pub async fn rotate_certificates(fleet: &Fleet<'_>, command: &str) -> Result<(),
         fleet.a_server().await?;
     }
     let open = Open::begin(fleet.cx, command, || Value::Null).await?;
+    fleet.note_left_out(&open).await?;
     let name = format!("certificates-{}", open.run);
     let work = async |node: &NodeName, connection: &crate::node::Connection| {
         let role = if fleet.servers.contains_key(node) { Role::Server } else { Role::Agent };

@@ -1,17 +1,17 @@
 //! The nodes of the cluster that an operation works on: which answer, and the gates between two of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::artifact::{Access, Agents, Joined, Kind, LoadBalancer, Servers};
+use crate::artifact::{Access, Joined, Kind, LoadBalancer, Servers};
 use crate::environment::{NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::node::Connection;
 use crate::rke2::{self, State, UnitActivity, Version};
-use crate::stages::{Context, Step, register, step_aside};
+use crate::stages::{Context, Step, members, register, step_aside};
 
 /// How long the others may take to serve before a server is touched.
 const STEADY: Duration = Duration::from_secs(2 * 60);
@@ -32,6 +32,8 @@ pub struct Fleet<'a> {
     pub access: Access,
     pub servers: BTreeMap<NodeName, Joined>,
     pub agents: BTreeMap<NodeName, Joined>,
+    /// Those of them that the operation goes on without.
+    pub left_out: BTreeSet<NodeName>,
     balancer: LoadBalancer,
 }
 
@@ -40,15 +42,28 @@ impl<'a> Fleet<'a> {
     /// Exit 1 where no cluster was made yet.
     pub fn of(cx: &'a Context<'a>) -> Result<Self, Failure> {
         let none = |_| no_cluster(&cx.env.name);
-        let servers: Servers = cx.known.get(Kind::Servers).map_err(none)?;
-        let agents: Option<Agents> = cx.known.get(Kind::Agents).ok();
+        let access: Access = cx.known.get(Kind::Access).map_err(none)?;
+        cx.known.get::<Servers>(Kind::Servers).map_err(none)?;
         Ok(Self {
             cx,
-            access: cx.known.get(Kind::Access).map_err(none)?,
-            servers: servers.joined,
-            agents: agents.map(|agents| agents.joined).unwrap_or_default(),
+            servers: members(cx, Role::Server, &access),
+            agents: members(cx, Role::Agent, &access),
+            access,
+            left_out: BTreeSet::new(),
             balancer: cx.known.get(Kind::LoadBalancer).map_err(none)?,
         })
+    }
+
+    /// Takes each member that answers for what is installed on it: an upgrade may have been halted between its restart and
+    /// the journal.
+    pub async fn as_installed(mut self) -> Self {
+        let told = self.ask(self.servers.keys().chain(self.agents.keys())).await;
+        for (node, joined) in self.servers.iter_mut().chain(&mut self.agents) {
+            if let Some(Ok(State { installed: Some(installed), .. })) = told.get(node) {
+                joined.version.clone_from(installed);
+            }
+        }
+        self
     }
 
     pub async fn connection(&self, node: &NodeName) -> Result<Connection, Failure> {
@@ -105,7 +120,7 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// Exit 7, before anything was touched, with what the other one lacks.
     pub async fn others_serve(&self, node: &NodeName) -> Result<(), Failure> {
-        for other in self.servers.keys().filter(|other| *other != node) {
+        for other in self.servers.keys().filter(|other| *other != node && !self.left_out.contains(*other)) {
             let tell = |text: &str| self.cx.node(node, NodeState::Waiting, format!("{other}: {text}"));
             let serving = async {
                 let connection = self.connection(other).await?;
@@ -113,7 +128,7 @@ impl<'a> Fleet<'a> {
             };
             serving.await.map_err(|failure| match failure.is_cancelled() {
                 true => failure,
-                false => failure.of(format!("`{node}` is not restarted")),
+                false => Self::or_left_out(failure, other).of(format!("`{node}` is not restarted")),
             })?;
         }
         Ok(())
@@ -137,6 +152,10 @@ impl<'a> Fleet<'a> {
         work: impl AsyncFn(&NodeName, &Connection) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         for (node, joined) in self.servers.iter().chain(&self.agents) {
+            if self.left_out.contains(node) {
+                self.cx.events.notice(format!("{node} does not answer and is left out"));
+                continue;
+            }
             self.on_one(name, doing, (node, joined), &work).await?;
         }
         Ok(())
@@ -180,7 +199,7 @@ impl<'a> Fleet<'a> {
         work: &impl AsyncFn(&NodeName, &Connection) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let is_server = self.servers.contains_key(node);
-        let connection = self.connection(node).await?;
+        let connection = self.connection(node).await.map_err(|failure| Self::or_left_out(failure, node))?;
         if is_server {
             step_aside(&REGISTERED, &joined.machine, &self.balancer, self.cx).await?;
         }

@@ -10,6 +10,7 @@
 
 mod certificates;
 mod fleet;
+mod left_out;
 mod open;
 mod restore;
 mod restoring;
@@ -20,7 +21,7 @@ mod verified;
 
 pub use certificates::{Expiring, days_left, expiring, rotate_certificates};
 pub use fleet::{Fleet, no_cluster};
-pub use open::{OPEN, Open};
+pub use open::{OPEN, Open, gives_way};
 pub use restore::{Restored, Source, restore};
 pub use snapshot::{Place, Snapshot, list_snapshots, prune_snapshots, save_snapshot};
 pub use tokens::{Held, check_tokens, rotate_tokens};

@@ -11,6 +11,15 @@ use crate::stages::Context;
 /// The fact that tells of it.
 pub const OPEN: &str = "upkeep/open";
 
+/// The fact that tells which operation was given up last, and for which.
+const GIVEN_UP: &str = "upkeep/given-up";
+
+/// Whether an open operation gives way to another: a cluster that an upgrade, a rotation of certificates or a restore left
+/// beyond help is brought back to a snapshot. A rotation of tokens does not: which of two tokens counts, only it knows.
+pub fn gives_way(open: &str, to: &str) -> bool {
+    to.starts_with("restore ") && ["restore ", "upgrade ", "certs rotate "].iter().any(|one| open.starts_with(one))
+}
+
 /// An operation that is open.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Open {
@@ -29,10 +38,16 @@ impl Open {
         serde_json::from_value(facts.get(OPEN)?.clone()).ok()
     }
 
-    /// The operation of this command, as it was begun before or as it begins now.
+    /// The operation of this command, as it was begun before or as it begins now. One that is open and gives way to it is
+    /// written down as given up.
     pub async fn begin(cx: &Context<'_>, command: &str, details: impl FnOnce() -> Value) -> Result<Self, Failure> {
-        if let Some(open) = cx.fact::<Self>(OPEN)?.filter(|open| open.command == command) {
-            return Ok(open);
+        match cx.fact::<Self>(OPEN)? {
+            Some(open) if open.command == command => return Ok(open),
+            Some(open) => {
+                cx.events.notice(format!("`{}` is given up: `{command}` takes its place", open.command));
+                cx.ledger.record_fact(GIVEN_UP, json!({ "command": open.command, "run": open.run, "for": command })).await?;
+            }
+            None => {}
         }
         let open = Self { command: command.to_owned(), run: cx.run, details: details() };
         cx.ledger.record_fact(OPEN, json!(open)).await?;

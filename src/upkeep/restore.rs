@@ -24,7 +24,7 @@ use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
 use crate::fingerprint::Inputs;
 use crate::node::Connection;
-use crate::stages::{Context, Step};
+use crate::stages::{Context, Step, uncordon};
 use crate::workspace::large_file_digest;
 
 /// Stopping all pods of a busy server may take a while, and so may reading a large snapshot.
@@ -70,7 +70,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// Exit 1 where nobody has the snapshot; exit 7 where a gate is not passed; the same call goes on.
-pub async fn restore(fleet: &Fleet<'_>, source: &Source, command: &str) -> Result<Restored, Failure> {
+pub async fn restore(fleet: Fleet<'_>, source: &Source, command: &str) -> Result<Restored, Failure> {
+    let fleet = &fleet.as_installed().await;
     let cx = fleet.cx;
     let chosen = match cx.fact::<Open>(super::OPEN)?.filter(|open| open.command == command) {
         Some(_) => None,
@@ -98,6 +99,10 @@ pub async fn restore(fleet: &Fleet<'_>, source: &Source, command: &str) -> Resul
     let server = fleet.connection(first).await?;
     let removed_nodes = verified::remove_stale(fleet, &server, &chosen.lost).await?;
     verified::agents_return(fleet, open.run).await?;
+    // An upgrade that was given up for this may have kept pods from some.
+    for node in answering().chain(fleet.agents.keys()) {
+        uncordon(cx, node, &fleet.access, first).await?;
+    }
     let members: Vec<NodeName> = answering().cloned().collect();
     let seen = verified::verify(fleet, &members).await?;
     server.ask("clearing up after the restore", &restoring::clearing(&chosen.snapshot)).await?;

@@ -126,6 +126,7 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
         None => json!(fleet.a_server().await?.0),
     };
     let open = Open::begin(cx, command, || chosen).await?;
+    fleet.note_left_out(&open).await?;
     let through: NodeName = serde_json::from_value(open.details.clone())
         .map_err(|error| Failure::bug("a rotation that is open has another shape").because(error))?;
     let new = |name: &str| cx.secrets.get_or_create(&format!("{name}-of-run-{}", open.run), random_token);

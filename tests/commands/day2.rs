@@ -48,6 +48,20 @@ fn before_a_cluster_was_formed_each_command_says_so_and_what_makes_one() {
 }
 
 #[test]
+fn only_a_member_is_left_out_and_only_as_long_as_a_quorum_stays() {
+    let world = World::clustered();
+
+    for args in [&["certs", "rotate", "dev"][..], &["token", "rotate", "dev"], &["upgrade", "dev", "--to", "v1.35.4+rke2r1"]] {
+        let stranger = told(&world, &[args, &["--yes", "--leave-out", "general-9"]].concat());
+        let last = told(&world, &[args, &["--yes", "--leave-out", "server-1"]].concat());
+
+        assert_eq!((stranger.0, &stranger.1["error"]), (2, &json!("`general-9` is no member of `dev`")), "{args:?}");
+        assert_eq!((last.0, &last.1["error"]), (7, &json!("etcd has no quorum without `server-1`")), "{args:?}");
+    }
+    assert_eq!(told(&world, &["token", "rotate", "dev", "--yes"]).0, 7, "nothing was left open");
+}
+
+#[test]
 fn a_look_writes_no_run_and_says_who_does_not_answer() {
     let world = World::clustered();
     let before = world.entries();

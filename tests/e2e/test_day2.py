@@ -220,6 +220,59 @@ class Day2(Cluster):
             told = self.on(server, "journalctl -u rke2-server --no-pager | grep -c 'newer than datastore' || test $? = 1")
             self.assertEqual("0\n", told, server)
 
+    def test_a_rotation_of_tokens_that_is_killed_is_gone_on_with_and_an_agent_that_is_gone_left_out(self):
+        gone, words = self.agents[-1], ["token", "rotate", NAME, "--yes"]
+        old = {held["node"]: held["token"] for held in self.data("token", "check", NAME)}
+        lab("fault", "crash", self.world.machine(gone))
+        self.addCleanup(lab, "machine", "start", self.world.machine(gone))
+        since = len(self.world.journal())
+
+        for place in ("token-[0-9]+/server-2", "token-[0-9]+/general-1"):
+            running = self.world.start(*words)
+            self.wait_for_step(place, since, running)
+            Blow.KILL.strike(running)
+            ended = self.world.ended(running)
+            self.assertIn(ended.code, Blow.KILL.codes(), ended.said)
+        halted = self.world.run(*words)
+        answering = self.world.run(*words, "--leave-out", "general-1")
+        rotated = self.data(*words, "--leave-out", gone)
+
+        self.assertEqual(halted.code, 6, halted.said)
+        self.assertIn(f"the same command with --leave-out {gone}", halted.line("hint"))
+        self.assertEqual(answering.code, 2, answering.said)
+        self.assertIn("`general-1` answers, and is not left out", answering.said)
+        self.assertEqual([gone], rotated["left_out"])
+        runs = {step.split("/")[0] for step in self.begun(since, "servers", "token-.*") + self.begun(since, "agents", "token-.*")}
+        self.assertEqual(1, len(runs), "the same new values to the end")
+        held = {held["node"]: held["token"] for held in self.data("token", "check", NAME) if held["token"]}
+        self.assertEqual(sorted({*SERVERS, *self.agents} - {gone}), sorted(held))
+        self.assertEqual([], [node for node, token in held.items() if token == old[node]])
+        self.doCleanups()
+        self.done("up", NAME, "--yes")
+        self.all_serve()
+        self.assertEqual([[]] * len(lines := self.data("token", "check", NAME)), [held["amiss"] for held in lines], lines)
+
+    def test_a_restore_takes_the_place_of_a_rotation_of_certificates_that_was_halted(self):
+        self.kubectl("create configmap before")
+        self.addCleanup(self.kubectl, "delete configmap before")
+        snapshot = self.save("instead")
+        since = len(self.world.journal())
+        running = self.world.start("certs", "rotate", NAME, "--yes")
+        self.wait_for_step("certificates-[0-9]+/server-2", since, running)
+        Blow.KILL.strike(running)
+        self.world.ended(running)
+
+        refused = self.world.run("up", NAME, "--yes")
+        restored = self.done("restore", NAME, snapshot, "--yes")
+
+        self.assertEqual(refused.code, 8, refused.said)
+        self.assertIn(f"`certs rotate {NAME}` was begun and has not come to its end: this takes its place", restored.said)
+        [told] = [one["value"] for one in self.world.journal(since) if one.get("name") == "upkeep/given-up"]
+        self.assertEqual((f"certs rotate {NAME}", f"restore {NAME} {snapshot}"), (told["command"], told["for"]))
+        self.assertIn("before", self.config_maps())
+        self.all_serve()
+        self.assertIn(f"{NAME} is up and as described", self.done("up", NAME, "--yes").out)
+
     def test_restore_brings_back_a_cluster_that_lost_two_of_three_servers(self):
         self.kubectl("create configmap before")
         self.addCleanup(self.kubectl, "delete configmap before")
