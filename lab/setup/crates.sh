@@ -32,8 +32,7 @@ take() {
 kept_into() {
   local debug=$TARGET/debug part
   mkdir "$1/deps" "$1/build" "$1/.fingerprint"
-  find "$debug/deps" -maxdepth 1 -type f \( -name 'lib*.rlib' -o -name 'lib*.rmeta' -o -name 'lib*.so' -o -name '*.d' \) \
-    ! -name '*sre_provision*' -print0 | while IFS= read -r -d '' part; do copied -l "$part" "$1/deps"; done
+  find "$debug/deps" -maxdepth 1 -type f -name '*.*' ! -name '*sre_provision*' -print0 | while IFS= read -r -d '' part; do copied -l "$part" "$1/deps"; done
   for part in build .fingerprint; do
     find "$debug/$part" -mindepth 1 -maxdepth 1 -type d ! -name 'sre-provision-*' -print0 |
       while IFS= read -r -d '' one; do
