@@ -38,6 +38,7 @@ mod record;
 mod reference;
 mod registry;
 mod release;
+mod required;
 mod rpm;
 mod rpms;
 mod sbom;
@@ -57,7 +58,7 @@ pub use load::{Loaded, add_loaded, load, loaded_chunks, loaded_manifest};
 pub use loaded::{is_image_loaded, refuse_unloaded};
 pub use manifest::{FileEntry, ImageEntry, MANIFEST, Manifest, Release, SIGNATURE};
 pub use name::{FileKind, Name, SBOM};
-pub use needs::{lacking, platform_programs};
+pub use needs::{Lack, lacking};
 pub use open::{Opened, Sound};
 pub use packages::{Packaged, Resolved};
 pub use record::CHUNK;
@@ -65,5 +66,8 @@ pub use reference::referred;
 pub use registry::{Target, registries};
 pub use release::{Source, Tell, Wanted};
 pub use rpms::LoadedRpms;
+pub use required::{
+    HARDENING_PACKAGES, RKE2_PACKAGES, SELINUX_PACKAGE, packages as required_packages, programs as required_programs,
+};
 pub use sbom::sbom;
 pub use sign::{SigningKey, TrustedKeys};

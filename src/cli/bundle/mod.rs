@@ -11,7 +11,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 
 use super::Common;
-use crate::bundle::TrustedKeys;
+use crate::bundle::{Lack, TrustedKeys};
 use crate::config;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
@@ -83,13 +83,20 @@ fn shown(bytes: u64) -> String {
 }
 
 /// # Errors
-/// The environment lacks something of a bundle, which is named.
-fn refuse_lacking(lacking: &[String], env: &str) -> Result<(), Failure> {
+/// The bundle lacks something that a stage wants, which is named with the stage, and what brings it.
+fn refuse_lacking(lacking: &[Lack], env: &str) -> Result<(), Failure> {
     if lacking.is_empty() {
         return Ok(());
     }
     let failure = Failure::new(Exit::NotDone, format!("the bundle is not enough for `{env}`"));
-    let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {line}")));
+    let failure = lacking.iter().fold(failure, |failure, lack| failure.because(format!("it lacks {}", lack.what)));
+    let mut hints: Vec<&String> = Vec::new();
+    for hint in lacking.iter().filter_map(|lack| lack.hint.as_ref()) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    let failure = hints.into_iter().fold(failure, Failure::hint);
     Err(failure
         .hint(format!("sre-provision bundle create {env}   where there is internet, with the same environment file")))
 }
@@ -107,11 +114,18 @@ mod tests {
 
     #[test]
     fn what_is_lacking_is_named_line_by_line() {
-        let failure =
-            refuse_lacking(&["program `tofu`".to_owned(), "any wheel".to_owned()], "prod").expect_err("refused");
+        let lack = |what: &str, hint: &str| Lack {
+            what: what.to_owned(),
+            hint: Some(hint.to_owned()).filter(|hint| !hint.is_empty()),
+        };
+        let lacking =
+            [lack("program `tofu`", ""), lack("wheel `a`", "pip download"), lack("wheel `b`", "pip download")];
+
+        let failure = refuse_lacking(&lacking, "prod").expect_err("refused");
 
         assert_eq!(failure.what(), "the bundle is not enough for `prod`");
-        assert_eq!(failure.causes(), ["it lacks program `tofu`", "it lacks any wheel"]);
+        assert_eq!(failure.causes(), ["it lacks program `tofu`", "it lacks wheel `a`", "it lacks wheel `b`"]);
+        assert_eq!((failure.hints().len(), failure.hints()[0].as_str()), (2, "pip download"));
         assert!(refuse_lacking(&[], "prod").is_ok());
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{apart, environment, refuse_lacking, shown, trusted};
 use crate::bundle::{Opened, lacking};
 use crate::cli::Common;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::report::Screen;
 use crate::stop::Stop;
@@ -48,7 +49,7 @@ impl Verify {
             manifest.rke2.version
         );
         if let Some(env) = &env {
-            text.push_str(&format!("; it is enough for `{}`", env.name));
+            text.push_str(&format!("; it is enough for `{}`{}", env.name, elsewhere(env)));
         }
         screen.result(
             &text,
@@ -58,4 +59,10 @@ impl Verify {
         );
         Ok(())
     }
+}
+
+/// What it is enough with, for people.
+fn elsewhere(env: &Environment) -> String {
+    let names: Vec<&str> = env.bundle.elsewhere.iter().map(|one| one.name()).collect();
+    if names.is_empty() { String::new() } else { format!(" with its own {}", names.join(" and ")) }
 }

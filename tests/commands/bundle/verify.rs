@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::{FILES, Side, cut, damage, digest};
+use sre_provision::fingerprint::Digest;
+
+use super::{FILES, LIST, Side, cut, damage, digest};
 use crate::sources::openssl;
 
 #[test]
@@ -15,7 +17,12 @@ fn a_whole_bundle_is_told_with_what_it_holds_and_whether_it_is_enough() {
 
     assert_eq!((told.code, told.err.as_str()), (0, ""));
     assert!(told.out.starts_with("bundle `airgap` version 7 is whole: 6 files, "), "{}", told.out);
-    assert!(told.out.ends_with(" chunks, RKE2 v1.35.4+rke2r1; it is enough for `airgap`\n"), "{}", told.out);
+    assert!(
+        told.out
+            .ends_with(" chunks, RKE2 v1.35.4+rke2r1; it is enough for `airgap` with its own ansible and packages\n"),
+        "{}",
+        told.out
+    );
     assert_eq!((code, &data["event"], &data["version"]), (0, &json!("bundle-verified"), &json!(7)));
     assert_eq!((&data["files"], &data["enough_for"]), (&json!(6), &json!(null)));
 }
@@ -102,7 +109,7 @@ fn what_the_environment_needs_and_the_bundle_lacks_is_named() {
             1,
             &format!(
                 "error: the bundle is not enough for `airgap`\n\
-                 cause: it lacks release file `rke2-images-cilium.linux-amd64.tar.zst`\n\
+                 cause: it lacks release file `rke2-images-cilium.linux-amd64.tar.zst`, which stage `servers` wants\n\
                 \x20      it lacks image `{image}`\n\
                  hint:  sre-provision bundle create airgap   where there is internet, with the same environment file"
             ),
@@ -117,6 +124,56 @@ fn the_next_version_brings_only_what_is_new() {
     let disk = side.made();
     assert_eq!(side.world.run(&["bundle", "load", "airgap", "disk"]).code, 0);
     std::fs::remove_dir_all(&disk).expect("removed");
+
+#[test]
+fn what_each_stage_wants_and_nobody_has_is_named_with_the_stage_and_what_brings_it() {
+    let side = Side::new();
+    side.made();
+    let file = side.path("environments/airgap.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text.replace("  elsewhere: [ansible, packages]\n", "  elsewhere: [packages]\n"))
+        .expect("written");
+
+    let without_ansible = side.world.run(&["bundle", "verify", "disk", "--environment", "airgap"]);
+    std::fs::write(&file, text.replace("elsewhere: [ansible, packages]", "elsewhere: [ansible]")).expect("written");
+    let without_packages = side.world.run(&["bundle", "load", "airgap", "disk"]);
+
+    let wants = |what: &str, stage: &str| format!("it lacks {what}, which stage `{stage}` wants\n");
+    assert_eq!(without_ansible.code, 1, "{}", without_ansible.err);
+    assert!(without_ansible.err.contains(&wants("wheel `ansible-core`", "hardening")), "{}", without_ansible.err);
+    assert!(without_ansible.err.contains("hint:  pip download --dest DIR ansible-core   "), "{}", without_ansible.err);
+    assert_eq!(without_packages.code, 1, "{}", without_packages.err);
+    for (rpm, stage) in [("iptables-nft", "servers"), ("rke2-selinux", "servers"), ("audit", "hardening")] {
+        let line = wants(&format!("rpm `{rpm}`"), stage);
+        assert!(without_packages.err.contains(&line), "{line}: {}", without_packages.err);
+    }
+    assert!(without_packages.err.contains("in `bundle.rpms` in environments/airgap.yaml"), "{}", without_packages.err);
+    assert!(!side.loaded("release").exists(), "it is refused before anything is fed");
+}
+
+#[test]
+fn an_ingress_controller_with_an_archive_of_its_own_is_collected_and_missed_where_it_is_not_there() {
+    let side = Side::new();
+    side.made();
+    let file = side.path("environments/airgap.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text.replace("  cni: canal", "  cni: canal\n  config: {ingress_controller: traefik}"))
+        .expect("written");
+    let archive = "rke2-images-traefik.linux-amd64.tar.zst";
+
+    let lacking = side.world.run(&["bundle", "verify", "disk", "--environment", "airgap"]);
+    std::fs::write(side.path("release").join(archive), "images").expect("written");
+    let list = side.path("release").join(LIST);
+    let sums = std::fs::read_to_string(&list).expect("a list");
+    std::fs::write(&list, format!("{sums}{}  {archive}\n", Digest::of(b"images"))).expect("written");
+    let made = side.create("next", &["--version", "8"]);
+    let enough = side.world.run(&["bundle", "verify", "next", "--environment", "airgap"]);
+
+    let told = format!("cause: it lacks release file `{archive}`, which stage `servers` wants\n");
+    assert!(lacking.err.contains(&told), "{}", lacking.err);
+    assert_eq!((made.code, enough.code), (0, 0), "{}{}", made.err, enough.err);
+    assert!(std::fs::read_to_string(side.path("next/manifest.json")).expect("there").contains(archive));
+}
 
     let (_, have) = side.world.json(&["bundle", "have", "airgap", "--to", "have.json"]);
     let (_, made) = side.world.json(&super::create("next", &["--version", "8", "--have", "have.json"]));
