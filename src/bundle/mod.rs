@@ -43,6 +43,7 @@ mod rpm;
 mod rpms;
 mod sbom;
 mod sign;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod volume;
@@ -51,8 +52,8 @@ pub use accept::{Accepted, refuse_older};
 pub use archive::image_archive;
 pub use collect::{listed, plugins};
 pub use create::{Item, Made, Order, create};
-pub use feeds::{WHEEL_INDEX, feeds, wheel_projects};
-pub use have::{Have, missing, supplement};
+pub use feeds::{FEEDS, WHEEL_INDEX, feeds, wheel_projects};
+pub use have::{Have, Supplement, missing, supplement};
 pub use images::{Looked, Pull, client, index};
 pub use load::{Loaded, add_loaded, load, loaded_chunks, loaded_manifest};
 pub use loaded::{is_image_loaded, refuse_unloaded};
@@ -65,9 +66,10 @@ pub use record::CHUNK;
 pub use reference::referred;
 pub use registry::{Target, registries};
 pub use release::{Source, Tell, Wanted};
-pub use rpms::LoadedRpms;
 pub use required::{
     HARDENING_PACKAGES, RKE2_PACKAGES, SELINUX_PACKAGE, packages as required_packages, programs as required_programs,
 };
+pub use rpms::LoadedRpms;
 pub use sbom::sbom;
 pub use sign::{SigningKey, TrustedKeys};
+pub use tags::refuse_ambiguous;

@@ -194,6 +194,32 @@ fn a_flipped_byte_and_a_cut_end_name_their_chunk_and_a_supplement_heals_both() {
 }
 
 #[test]
+fn a_supplement_that_dies_at_any_write_is_gone_on_with_per_chunk() {
+    let world = World::new();
+    let whole = world.open(&[world.made()]).expect("opened");
+    let (chunks, _) = missing(&whole, &Have::default());
+    let (more, stop) = (world.path("more"), Stop::default());
+    let order = Order { to: &more, split: 3 << 20, have: BTreeSet::new(), stop: &stop };
+    let mut most = 0;
+    for operations in 0..60 {
+        drop(crate::workspace::remove_tree(&more));
+        if supplement(&Dies::after(operations), &whole, &chunks, &order).is_ok() {
+            assert!(most > 0, "nothing was ever kept");
+            let again = supplement(&RealDisk, &whole, &chunks, &order).expect_err("it is whole");
+            return assert!(again.what().ends_with("holds a bundle already"), "{again}");
+        }
+        if more.join(SIGNATURE).exists() {
+            continue;
+        }
+        let made = supplement(&RealDisk, &whole, &chunks, &order).expect("gone on");
+        assert_eq!(made.written + made.kept, chunks.len(), "{operations}");
+        assert_eq!(world.look(&more).wrong, [], "{operations}");
+        most = most.max(made.kept);
+    }
+    panic!("it never came to its end");
+}
+
+#[test]
 fn a_wrong_signature_is_refused_and_a_key_inside_the_bundle_counts_for_nothing() {
     let world = World::new();
     let disk = world.made();
@@ -311,6 +337,8 @@ fn what_a_package_requires_and_neither_the_bundle_nor_the_base_image_has_is_name
     let strictly = told(&opened, &env);
 
     assert_eq!(lacking, ["`lib >= 1.4`, which rpm `app-2-1.noarch.rpm` requires"]);
+    assert!(strictly.contains(&"rpm `iptables-nft`, which stage `servers` wants".to_owned()), "{strictly:?}");
+    assert!(strictly.contains(&"wheel `ansible-core`, which stage `hardening` wants".to_owned()), "{strictly:?}");
 }
 
 #[test]
@@ -337,8 +365,6 @@ fn a_load_that_dies_at_any_write_is_gone_on_with() {
         drop(crate::workspace::remove_tree(&world.path("loaded")));
         if world.load(&Dies::after(operations), &disk).is_ok() {
             return assert!(operations > 10);
-    assert!(strictly.contains(&"rpm `iptables-nft`, which stage `servers` wants".to_owned()), "{strictly:?}");
-    assert!(strictly.contains(&"wheel `ansible-core`, which stage `hardening` wants".to_owned()), "{strictly:?}");
         }
         world.load(&RealDisk, &disk).expect("gone on");
         world.is_loaded();

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::apart;
 use crate::bundle::{
-    FileKind, ImageEntry, Item, Looked, Name, Packaged, Pull, Resolved, SBOM, Source, Tell, Wanted, listed,
-    plugins, referred, required_packages, required_programs, sbom,
+    FileKind, ImageEntry, Item, Looked, Name, Packaged, Pull, Resolved, SBOM, Source, Tell, Wanted, listed, plugins,
+    referred, refuse_ambiguous, required_packages, required_programs, sbom,
 };
 use crate::cli::desk::Desk;
 use crate::failure::{Exit, Failure};
@@ -104,6 +104,7 @@ impl<'a> Collection<'a> {
             images.push(looked.image);
         }
         items.extend(pulled.into_values());
+        refuse_ambiguous(&items, &images)?;
         let version = |name: &str| desk.tools.get(name).ok().map(|tool| tool.version.clone());
         let bill = desk.workspace.store().join(format!("{}.{SBOM}", env.name));
         write_atomic(&bill, &sbom(&env.name, &items, &images, version)?, 0o644)?;

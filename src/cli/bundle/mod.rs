@@ -8,10 +8,11 @@ mod load;
 mod python;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Common;
-use crate::bundle::{Lack, TrustedKeys};
+use crate::bundle::{FileKind, Lack, Manifest, TrustedKeys};
 use crate::config;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
@@ -70,6 +71,33 @@ fn environment(common: &Common, name: Option<&str>) -> Result<Option<Environment
 async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| Failure::bug("a bundle could not be worked on").because(error))?
+}
+
+/// How much it holds of what people count.
+const COUNTED: [(&str, &str, Option<FileKind>); 4] = [
+    ("image", "images", None),
+    ("rpm", "rpms", Some(FileKind::Rpm)),
+    ("wheel", "wheels", Some(FileKind::Wheel)),
+    ("chart", "charts", Some(FileKind::Chart)),
+];
+
+/// The counts of images, packages, wheels and charts, for people, as far as there are any.
+fn counted(manifest: &Manifest) -> String {
+    let counts = COUNTED.map(|(one, many, kind)| match count(manifest, kind) {
+        0 => String::new(),
+        1 => format!(", 1 {one}"),
+        more => format!(", {more} {many}"),
+    });
+    counts.concat()
+}
+
+/// The same for programs.
+fn counts(manifest: &Manifest) -> BTreeMap<&'static str, usize> {
+    COUNTED.iter().map(|(_, name, kind)| (*name, count(manifest, *kind))).collect()
+}
+
+fn count(manifest: &Manifest, kind: Option<FileKind>) -> usize {
+    kind.map_or(manifest.images.len(), |kind| manifest.of_kind(kind).count())
 }
 
 /// A size for people.

@@ -25,6 +25,7 @@ fn a_whole_bundle_is_told_with_what_it_holds_and_whether_it_is_enough() {
     );
     assert_eq!((code, &data["event"], &data["version"]), (0, &json!("bundle-verified"), &json!(7)));
     assert_eq!((&data["files"], &data["enough_for"]), (&json!(6), &json!(null)));
+    assert_eq!(data["counts"], json!({ "images": 0, "rpms": 0, "wheels": 0, "charts": 0 }));
 }
 
 #[test]
@@ -55,7 +56,11 @@ fn a_damaged_chunk_and_a_truncated_one_are_named_and_only_they_travel_again() {
         let told = format!("chunk {} of `{file}` {how}", &digest(&disk, file, 0)[..12]);
         assert!(verified.err.contains(&told), "{told}: {}", verified.err);
     }
-    assert!(verified.err.contains("hint:  sre-provision bundle have DIR --to have.json"), "{}", verified.err);
+    assert!(
+        verified.err.contains("hint:  sre-provision bundle have DIR --trust KEY --to have.json"),
+        "{}",
+        verified.err
+    );
     assert_eq!(loaded.code, 1, "{}", loaded.err);
     assert_eq!(have["chunks"].as_u64().map(|right| right + 2), of.as_u64(), "{have}");
     assert_eq!((&lacks["event"], &lacks["chunks"]), (&json!("bundle-diff"), &json!(2)));
@@ -85,7 +90,9 @@ fn a_wrong_signature_is_refused_and_no_key_from_inside_a_bundle_is_used() {
         assert_eq!((ended.code, ended.out.as_str()), (1, ""));
         assert!(ended.err.starts_with("error: disk: the signature is wrong\n"), "{}", ended.err);
         assert!(ended.err.contains("cause: it was made by none of the trusted keys ("), "{}", ended.err);
-        assert!(ended.err.contains("hint:  do not use it; if it comes from whom you trust, name"), "{}", ended.err);
+        let hint = "name their public key in `trust.keys` or `--trust FILE`";
+        assert!(ended.err.contains("hint:  do not use it; if it comes from whom you trust, "), "{}", ended.err);
+        assert!(ended.err.contains(hint), "{}", ended.err);
     }
     assert!(!side.loaded("").exists());
     assert_eq!(theirs.code, 0, "whoever trusts that key may: {}", theirs.err);
@@ -117,13 +124,6 @@ fn what_the_environment_needs_and_the_bundle_lacks_is_named() {
     }
     assert!(!side.loaded("release").exists());
 }
-
-#[test]
-fn the_next_version_brings_only_what_is_new() {
-    let side = Side::new();
-    let disk = side.made();
-    assert_eq!(side.world.run(&["bundle", "load", "airgap", "disk"]).code, 0);
-    std::fs::remove_dir_all(&disk).expect("removed");
 
 #[test]
 fn what_each_stage_wants_and_nobody_has_is_named_with_the_stage_and_what_brings_it() {
@@ -174,6 +174,13 @@ fn an_ingress_controller_with_an_archive_of_its_own_is_collected_and_missed_wher
     assert_eq!((made.code, enough.code), (0, 0), "{}{}", made.err, enough.err);
     assert!(std::fs::read_to_string(side.path("next/manifest.json")).expect("there").contains(archive));
 }
+
+#[test]
+fn the_next_version_brings_only_what_is_new() {
+    let side = Side::new();
+    let disk = side.made();
+    assert_eq!(side.world.run(&["bundle", "load", "airgap", "disk"]).code, 0);
+    std::fs::remove_dir_all(&disk).expect("removed");
 
     let (_, have) = side.world.json(&["bundle", "have", "airgap", "--to", "have.json"]);
     let (_, made) = side.world.json(&super::create("next", &["--version", "8", "--have", "have.json"]));
