@@ -1,6 +1,6 @@
 //! What a bundle of an environment holds beside the RKE2 release, and whose signature counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -44,6 +44,9 @@ pub struct Supply {
     /// The ISO of the base image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iso: Option<PathBuf>,
+    /// What the other side has of its own and a bundle need not bring.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub elsewhere: BTreeSet<Elsewhere>,
     /// The registry that `bundle load` pushes the images into, and that the nodes pull from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub registry: Option<Registry>,
@@ -54,6 +57,31 @@ impl Environment {
     /// and charts.
     pub fn pulled(&self) -> Vec<&String> {
         self.bundle.images.iter().chain(&self.load_balancer.image).chain(&self.bundle.oci_charts).collect()
+    }
+}
+
+/// What stages want and the other side may have without a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Elsewhere {
+    /// Ansible, where the program runs.
+    Ansible,
+    /// Packages of machines that exist: installed there, or in repositories that they reach.
+    Packages,
+    /// Providers of OpenTofu, where the program runs.
+    Providers,
+    /// Plugins of Packer, where the program runs.
+    Plugins,
+}
+
+impl Elsewhere {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ansible => "ansible",
+            Self::Packages => "packages",
+            Self::Providers => "providers",
+            Self::Plugins => "plugins",
+        }
     }
 }
 

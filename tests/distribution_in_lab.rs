@@ -248,6 +248,52 @@ async fn nodes_pass_the_file_on_and_one_that_loses_power_meanwhile_harms_no_othe
     assert!(sums.iter().all(|sum| *sum == sums[0] && !sum.contains("partial")), "{sums:?}");
 }
 
+/// Occupies the kubelet's port on a node, as a kubelet does.
+const KUBELET: &str = r#"for python in /usr/libexec/platform-python /usr/bin/python3; do
+  [ -x "$python" ] || continue
+  setsid "$python" -c 'import socket, time; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("0.0.0.0", 10250)); s.listen(8); time.sleep(600)' </dev/null >/dev/null 2>&1 &
+  echo $!
+  break
+done"#;
+
+/// All that went to these nodes from here, in copies of the file.
+fn copies(results: &[Result<Sent, Failure>], shipment: &Shipment) -> f64 {
+    let sent = results.iter().map(|result| match result {
+        Ok(Sent::Bytes(bytes)) => *bytes,
+        Ok(Sent::Already) => 0,
+        Err(failure) => panic!("{failure}"),
+    });
+    sent.sum::<u64>() as f64 / shipment.size() as f64
+}
+
+#[tokio::test]
+#[ignore = "needs machines: run tests/distribution-in-lab"]
+async fn servers_and_then_agents_cost_about_one_copy_over_a_slow_way_with_kubelets_running_too() {
+    let lab_of_test = Lab::new();
+    let nodes = lab_of_test.all().await;
+    let (first, second) = (lab_of_test.shipment(128).await, lab_of_test.shipment(129).await);
+    let slow = Uplink::of(5.0 * 1024.0 * 1024.0);
+    let (servers, _) = nodes.split_at(2);
+
+    // As `up`: one row of servers and agents; then agents alone, at their turn.
+    let (founding, course) = spread(&nodes, &first, "/var/tmp/run", &slow, &|_, _| Ok(())).await;
+    let (joining, _) = spread(&nodes, &first, "/var/tmp/run", &slow, &|_, _| Ok(())).await;
+    // As `upgrade`: the same with kubelets that have the first door; then what servers have goes on to the others.
+    let kubelets = join_all(nodes.iter().map(|node| said(node, KUBELET))).await;
+    let (upgrading, upgrade) = spread(servers, &second, "/var/tmp/upgrade", &slow, &|_, _| Ok(())).await;
+    let (later, later_course) = spread(&nodes, &second, "/var/tmp/upgrade", &slow, &|_, _| Ok(())).await;
+    for (node, id) in nodes.iter().zip(&kubelets) {
+        said(node, &format!("kill {id}")).await;
+    }
+
+    let up = copies(&founding, &first) + copies(&joining, &first);
+    let upgraded = copies(&upgrading, &second) + copies(&later, &second);
+    println!("      up: {up:.2} copies to 4 nodes; upgrade: {upgraded:.2} copies, servers first");
+    assert_eq!((course, upgrade, later_course), (Course::PassedOn, Course::PassedOn, Course::PassedOn));
+    assert!(up <= 1.3 && upgraded <= 1.3, "{up:.2} {upgraded:.2}");
+}
+
 /// Prints what one distribution took, for `benches/distribution`.
 #[tokio::test]
 #[ignore = "needs machines: run benches/distribution"]

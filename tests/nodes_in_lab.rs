@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sre_provision::artifact::{Access, Reach};
 use sre_provision::compliance::{Catalogue, Depth, Status};
-use sre_provision::environment::{Cni, HardeningProfile, NodeName, Role};
+use sre_provision::environment::{HardeningProfile, NodeName, Role};
 use sre_provision::failure::Exit;
 use sre_provision::node::{Connection, Connections, Keys, Sent, Wait, console_host_keys};
 use sre_provision::rke2::{
@@ -104,7 +104,9 @@ async fn install(lab: &Lab, node: &str) {
     let sums = std::fs::read_to_string(lab.release.join(checksum_file())).expect("checksums");
     let sums = Checksums::parse(&sums).expect("checksums");
     let start = Instant::now();
-    for file in release_files(Cni::Canal) {
+    let text = include_str!("../environments/airgap.yaml");
+    let env = sre_provision::config::read("environments/airgap.yaml", "airgap", text).expect("valid");
+    for file in release_files(&env.rke2) {
         let (local, remote) = (lab.release.join(&file), Path::new("/var/lib/rancher/staging").join(&file));
         let digest = sums.of(&file).expect("a digest");
         let first = connection.put(&local, &remote, 0o600, digest).await.expect("sent");

@@ -102,7 +102,7 @@ pub fn create(
 }
 
 /// The chunks that an earlier program has written whole.
-fn intact(order: &Order<'_>) -> Result<BTreeSet<Digest>, Failure> {
+pub fn intact(order: &Order<'_>) -> Result<BTreeSet<Digest>, Failure> {
     if volumes_in(order.to)?.is_empty() {
         return Ok(BTreeSet::new());
     }

@@ -11,16 +11,21 @@ use crate::supply::Supply;
 /// The index of wheels, below the directory of what was loaded; made anew as a whole.
 pub const WHEEL_INDEX: &str = "wheels/simple";
 
+/// Those that are one file each: of an earlier load they may lie there though nothing is fed by them now.
+pub const FEEDS: [&str; 2] = [TOFU, RPMS];
+const TOFU: &str = "tofu.rc";
+const RPMS: &str = "rpms.repo";
+
 /// Files by their place in `dir`, the directory of what was loaded; `root` is the workspace.
 pub fn feeds(manifest: &Manifest, supply: &Supply, root: &Path, dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut feeds = wheels(manifest);
     if manifest.of_kind(FileKind::Provider).next().is_some() {
-        feeds.insert("tofu.rc".into(), mirror(&dir.join("providers")));
+        feeds.insert(TOFU.into(), mirror(&dir.join("providers")));
     }
     if let Some(packages) = supply.rpms.as_ref().filter(|_| manifest.of_kind(FileKind::Rpm).next().is_some()) {
         let keys = packages.repositories.values().flat_map(|repository| &repository.keys);
         let keys: Vec<PathBuf> = keys.map(|key| root.join(key.strip_prefix("file:").unwrap_or(key))).collect();
-        feeds.insert("rpms.repo".into(), repository(&manifest.line, &dir.join("rpms"), &keys));
+        feeds.insert(RPMS.into(), repository(&manifest.line, &dir.join("rpms"), &keys));
     }
     feeds
 }
@@ -135,6 +140,7 @@ mod tests {
 
         let feeds = feeds(&manifest, &supply, Path::new("/w"), Path::new("/w/loaded"));
 
+        assert!(FEEDS.iter().all(|place| feeds.contains_key(Path::new(place))), "{feeds:?}");
         assert!(feeds[Path::new("tofu.rc")].contains("path = \"/w/loaded/providers\""));
         let told = "baseurl=file:///w/loaded/rpms\nenabled=1\ngpgcheck=1\ngpgkey=file:///w/keys/rocky.asc\n";
         assert!(feeds[Path::new("rpms.repo")].ends_with(told), "{feeds:?}");

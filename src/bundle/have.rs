@@ -5,12 +5,13 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bundle::create::Order;
+use crate::bundle::create::{Order, intact};
 use crate::bundle::manifest::{MANIFEST, SIGNATURE};
-use crate::bundle::open::{Opened, Wrong, refused};
+use crate::bundle::open::{Opened, Wrong, refused, stopped};
 use crate::bundle::ordered::ordered;
+use crate::bundle::prune::prune;
 use crate::bundle::record::pack;
-use crate::bundle::volume::{Writer, volumes_in};
+use crate::bundle::volume::Writer;
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::workspace::{Disk, make_dir, write_atomic, write_atomic_on};
@@ -74,26 +75,38 @@ pub fn missing(opened: &Opened, have: &Have) -> (BTreeSet<Digest>, u64) {
     })
 }
 
-/// Writes a bundle with the same manifest and signature that carries only these chunks. Blocks the thread.
+/// What came of a supplement.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Supplement {
+    /// Chunks that were written, and those that a stopped try had written already.
+    pub written: usize,
+    pub kept: usize,
+}
+
+/// Writes a bundle with the same manifest and signature that carries only these chunks. A directory without a signature is
+/// none yet: what a stopped try has written there is read again and kept chunk by chunk. Blocks the thread.
 ///
 /// # Errors
-/// The directory is not empty of volumes; a chunk is not there in the bundle it comes from.
+/// The directory holds a bundle; a chunk is not there in the bundle it comes from.
 pub fn supplement(
     disk: &dyn Disk,
     opened: &Opened,
     chunks: &BTreeSet<Digest>,
     order: &Order<'_>,
-) -> Result<(), Failure> {
+) -> Result<Supplement, Failure> {
     make_dir(disk, order.to, 0o755)?;
-    if order.to.join(SIGNATURE).exists() || !volumes_in(order.to)?.is_empty() {
+    if order.to.join(SIGNATURE).exists() {
         return Err(Failure::new(Exit::NotDone, format!("`{}` holds a bundle already", order.to.display()))
             .hint("name another directory, or remove that one first"));
     }
+    let there = intact(order)?;
+    let (kept, unused): (BTreeSet<Digest>, BTreeSet<Digest>) =
+        there.into_iter().partition(|digest| chunks.contains(digest));
     let wanted = opened.manifest.chunks();
-    let wanted = wanted.into_iter().filter(|(digest, _)| chunks.contains(digest));
+    let wanted = wanted.into_iter().filter(|(digest, _)| chunks.contains(digest) && !kept.contains(digest));
     let mut writer = Writer::open(disk, order.to, order.split)?;
-    let stopped = || Failure::cancelled("bundle: stopped while it was written");
-    let feed = wanted.map(|wanted| if order.stop.is_asked() { Err(stopped()) } else { Ok(wanted) });
+    let mut written = 0;
+    let feed = wanted.map(|wanted| if order.stop.is_asked() { Err(stopped("it was written")) } else { Ok(wanted) });
     ordered(
         feed,
         |(digest, (length, file))| match opened.chunks.read(digest, length) {
@@ -102,9 +115,16 @@ pub fn supplement(
                 Err(refused(&[Wrong { digest: digest.clone(), fault, file: file.name.to_string() }], chunks.len()))
             }
         },
-        |record| writer.append(&record),
+        |record| {
+            written += 1;
+            writer.append(&record)
+        },
     )?;
     writer.finish()?;
+    if !unused.is_empty() {
+        prune(disk, order.to, &unused, order.stop)?;
+    }
     write_atomic_on(disk, &order.to.join(MANIFEST), &opened.bytes, 0o644)?;
-    write_atomic_on(disk, &order.to.join(SIGNATURE), &opened.signature, 0o644)
+    write_atomic_on(disk, &order.to.join(SIGNATURE), &opened.signature, 0o644)?;
+    Ok(Supplement { written, kept: kept.len() })
 }

@@ -293,26 +293,12 @@ fn unpulled(image: &Reference, error: &dyn std::fmt::Display) -> Failure {
     )
 }
 
-/// The images that a manifest does not name, as lines for people.
-pub fn unnamed(manifest: &Manifest, wanted: &[&String]) -> Result<Vec<String>, Failure> {
-    let mut unnamed = Vec::new();
-    for text in wanted {
-        let (reference, digest) = reference(text)?;
-        let name = plain(&reference);
-        if !manifest.images.iter().any(|image| image.digest == digest && image.reference == name) {
-            unnamed.push(format!("image `{text}`"));
-        }
-    }
-    Ok(unnamed)
-}
-
 /// What is missing of the images in a manifest, as lines for people; `read` gives the content of a small file.
 pub fn lacking(
     manifest: &Manifest,
-    wanted: &[&String],
     read: impl Fn(&Digest) -> Result<Vec<u8>, Failure>,
 ) -> Result<Vec<String>, Failure> {
-    let mut lacking = unnamed(manifest, wanted)?;
+    let mut lacking = Vec::new();
     for image in &manifest.images {
         let mut open = vec![image.digest.clone()];
         let mut seen = BTreeSet::new();

@@ -2,26 +2,21 @@
 
 use std::path::Path;
 
-use crate::bundle::images::{reference, unnamed};
+use crate::bundle::images::reference;
 use crate::bundle::load::loaded_manifest;
-use crate::bundle::name::FileKind;
-use crate::bundle::needs::other_release;
+use crate::bundle::needs::{Lack, by_name};
+use crate::bundle::required::{Required, Thing, required};
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
-use crate::rke2::release_files;
 
-/// What the nodes need and the bundle that was loaded did not bring, each as a line for people; nothing where none was
-/// loaded. By name and digest: contents were held against theirs when they were loaded.
-fn unloaded(dir: &Path, env: &Environment) -> Result<Vec<String>, Failure> {
+/// What the nodes need of release and images, and the bundle that was loaded did not bring; nothing where none was loaded.
+/// By name and digest: contents were held against theirs when they were loaded. Tools are looked for where they are
+/// started, packages on each machine.
+fn unloaded(dir: &Path, env: &Environment) -> Result<Vec<Lack>, Failure> {
     let Some(manifest) = loaded_manifest(dir) else { return Ok(vec![]) };
-    if let Some(other) = other_release(&manifest, env) {
-        return Ok(vec![other]);
-    }
-    let files = release_files(env.rke2.cni).into_iter();
-    let files = files.filter(|name| manifest.file(FileKind::Release, name).is_none());
-    let mut lacking: Vec<String> = files.map(|name| format!("release file `{name}`")).collect();
-    lacking.extend(unnamed(&manifest, &env.pulled())?);
-    Ok(lacking)
+    let is_for_nodes = |one: &Required| matches!(one.thing, Thing::Release(_) | Thing::Image(_));
+    let required: Vec<Required> = required(env, |_| false).into_iter().filter(is_for_nodes).collect();
+    by_name(&manifest, &required, env)
 }
 
 /// Whether the bundle that was loaded has this image.
@@ -39,7 +34,7 @@ pub fn refuse_unloaded(dir: &Path, env: &Environment) -> Result<(), Failure> {
     }
     let name = &env.name;
     let failure = Failure::new(Exit::NotDone, format!("the bundle that was loaded is not enough for `{name}`"));
-    let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {line}")));
+    let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {}", line.what)));
     Err(failure
         .hint(format!("sre-provision bundle create {name}   where there is internet, with the same environment file"))
         .hint(format!("sre-provision bundle load {name} DIR   here, with what that made")))

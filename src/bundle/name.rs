@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::environment::Cni;
-use crate::rke2::{checksum_file, release_files};
+use crate::rke2::is_release_file;
 
 const LONGEST_PART: usize = 200;
 
@@ -63,7 +62,7 @@ impl FileKind {
             Self::Plugin => parts == 4,
             Self::Program => PROGRAMS.contains(&name.as_str()),
             Self::Provider => matches!(parts, 4 | 6),
-            Self::Release => is_release(name.as_str()),
+            Self::Release => is_release_file(name.as_str()),
             Self::Rpm => ends(".rpm"),
             Self::RpmMetadata => parts == 1,
             Self::Sbom => name.as_str() == SBOM,
@@ -115,11 +114,6 @@ impl FileKind {
 pub const PROGRAMS: [&str; 3] = ["packer", "sre-provision", "tofu"];
 /// The name of the bill of materials.
 pub const SBOM: &str = "sbom.cdx.json";
-
-fn is_release(name: &str) -> bool {
-    let cnis = [Cni::Canal, Cni::Calico, Cni::Cilium, Cni::Flannel];
-    name == checksum_file() || cnis.iter().flat_map(|cni| release_files(*cni)).any(|file| file == name)
-}
 
 impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -137,8 +137,11 @@ pub fn refused(wrong: &[Wrong], of: usize) -> Failure {
         Some(more) => failure.because(format!("and {more} more")),
     };
     failure
-        .hint("sre-provision bundle have DIR --to have.json   tells which are right; where the bundle was made, then:")
-        .hint("sre-provision bundle diff DIR --have have.json --to SUPPLEMENT   carries the others; name it beside DIR")
+        .hint("sre-provision bundle have DIR --trust KEY --to have.json   tells which are right; where the bundle was made, then:")
+        .hint(
+            "sre-provision bundle diff DIR --have have.json --trust KEY --to SUPPLEMENT   carries the others; name it \
+             beside DIR",
+        )
 }
 
 /// The chunks of a directory that are what they say. Blocks the thread.

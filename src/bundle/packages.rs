@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 
 use futures_util::StreamExt;
 
+use crate::bundle::closure::Provided;
 use crate::bundle::create::Item;
 use crate::bundle::name::{FileKind, Name};
 use crate::bundle::release::{Tell, length, told, web};
+use crate::bundle::rpms::capability;
 use crate::failure::{Exit, Failure};
 use crate::supply::Packages;
 use crate::tools::Tools;
@@ -19,6 +21,15 @@ use crate::workspace::{RealDisk, make_dir, remove, remove_tree, write_atomic};
 
 /// What the base image provides.
 pub const BASE: &str = "base-provides";
+/// What dnf trusts where the environment file names a CA: dnf takes one file, and that in place of the system's.
+const AUTHORITIES: &str = "ca.pem";
+/// Where systems keep theirs: Red Hat's, Debian's, SUSE's, Alpine's.
+const SYSTEM: [&str; 4] = [
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 /// How many servers are asked at once for the length of a file.
 const AT_ONCE: usize = 8;
 
@@ -26,6 +37,8 @@ const AT_ONCE: usize = 8;
 pub struct Packaged<'a> {
     pub tools: &'a Tools,
     pub wanted: &'a Packages,
+    /// What stages want beyond the packages that the environment file names; of it only what the base image has not.
+    pub required: Vec<String>,
     /// The workspace, which the paths of `wanted` are relative to.
     pub root: &'a Path,
     /// The store's directory of this environment's packages.
@@ -38,6 +51,8 @@ pub struct Packaged<'a> {
 /// Packages that were resolved, and not fetched yet.
 pub struct Resolved {
     urls: Vec<String>,
+    /// What dnf was asked for.
+    words: Vec<String>,
 }
 
 impl Resolved {
@@ -54,8 +69,10 @@ impl Packaged<'_> {
     /// Exit 1: a package or what it requires is nowhere. Exit 3: a repository cannot be one. Exit 4: dnf is missing.
     pub fn resolve(&self) -> Result<Resolved, Failure> {
         self.prepare()?;
-        (self.tell)(format!("resolving {} packages", self.wanted.packages.len()));
-        Ok(Resolved { urls: self.packager().resolve(&self.wanted.packages)? })
+        let base = if self.required.is_empty() { String::new() } else { self.packager().base()? };
+        let words = words(&self.wanted.packages, &self.required, &base);
+        (self.tell)(format!("resolving {} packages", words.len()));
+        Ok(Resolved { urls: self.packager().resolve(&words)?, words })
     }
 
     /// How many bytes are still to be fetched, as far as their servers tell.
@@ -87,7 +104,7 @@ impl Packaged<'_> {
         let (packager, rpms) = (self.packager(), self.rpms());
         make_dir(&RealDisk, &rpms, 0o755)?;
         (self.tell)(format!("fetching {} packages", resolved.urls.len()));
-        packager.download(&self.wanted.packages, &rpms)?;
+        packager.download(&resolved.words, &rpms)?;
         let names: BTreeSet<&str> = resolved.urls.iter().filter_map(|url| file_name(url)).collect();
         let mut files = Vec::new();
         for path in listed(&rpms)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rpm")) {
@@ -138,6 +155,10 @@ impl Packaged<'_> {
             write_atomic(&database.join(file.file_name().unwrap_or_default()), &bytes, 0o644)?;
         }
         write_atomic(&self.dir.join(".rpmmacros"), MACROS.as_bytes(), 0o644)?;
+        if let Some(ca) = &self.ca {
+            let own = std::fs::read(ca).map_err(|error| unread(ca, &error))?;
+            write_atomic(&self.dir.join(AUTHORITIES), &authorities(&SYSTEM.map(Path::new), &own), 0o644)?;
+        }
         write_atomic(&self.dir.join("dnf.conf"), self.configuration()?.as_bytes(), 0o644)
     }
 
@@ -162,12 +183,32 @@ impl Packaged<'_> {
                 false => format!("file://{}", self.root.join(&repository.from).display()),
             };
             text.push_str(&format!("[{name}]\nname={name}\nbaseurl={from}\ngpgcheck=1\n"));
-            if let Some(ca) = &self.ca {
-                text.push_str(&format!("sslcacert={}\n", ca.display()));
+            if self.ca.is_some() {
+                text.push_str(&format!("sslcacert={}\n", self.dir.join(AUTHORITIES).display()));
             }
         }
         Ok(text)
     }
+}
+
+/// What dnf is asked for: what the file names, and of what stages want that which the base image does not provide. dnf would
+/// fetch a package though it is installed, and end where no repository has it.
+fn words(named: &[String], required: &[String], base: &str) -> Vec<String> {
+    let mut provided = Provided::default();
+    provided.add_base(base);
+    let mut words = named.to_vec();
+    for word in required {
+        if !words.contains(word) && !provided.meets(&capability(word)) {
+            words.push(word.clone());
+        }
+    }
+    words
+}
+
+/// The system's authorities, as the first of these files that is there has them, and ours beside them.
+fn authorities(system: &[&Path], own: &[u8]) -> Vec<u8> {
+    let there = system.iter().find_map(|file| std::fs::read(file).ok()).unwrap_or_default();
+    [&there[..], b"\n", own].concat()
 }
 
 fn file_name(url: &str) -> Option<&str> {
@@ -210,7 +251,28 @@ mod tests {
         let wanted = Packages { packages: vec![], repositories, base: "base".into() };
         let tools = Tools::new("".as_ref(), ToolEnvironment::of([]));
         let (root, dir) = (Path::new("/w"), Path::new("/w/store"));
-        Packaged { tools: &tools, wanted: &wanted, root, dir, ca: None, tell: &|_| () }.configuration()
+        Packaged { tools: &tools, wanted: &wanted, required: vec![], root, dir, ca: None, tell: &|_| () }
+            .configuration()
+    }
+
+    #[test]
+    fn dnf_is_asked_for_what_is_named_and_for_what_stages_want_and_the_base_image_has_not() {
+        let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let (named, required) = (strings(&["chrony", "audit"]), strings(&["audit", "sudo", "iptables-nft"]));
+
+        let words = words(&named, &required, "P\tsudo\t8\t1.9.5\nP\tchrony\t8\t4\n");
+
+        assert_eq!(words, ["chrony", "audit", "iptables-nft"]);
+    }
+
+    #[test]
+    fn a_ca_of_ones_own_counts_beside_those_of_the_system() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (none, system) = (dir.path().join("none"), dir.path().join("system"));
+        std::fs::write(&system, "system").expect("written");
+
+        assert_eq!(authorities(&[&none, &system], b"own"), b"system\nown");
+        assert_eq!(authorities(&[&none], b"own"), b"\nown");
     }
 
     #[test]

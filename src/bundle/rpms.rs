@@ -105,7 +105,7 @@ fn no_rpm(file: &FileEntry) -> Failure {
 }
 
 /// What a word asks for as a capability: `app`, `app >= 2`.
-fn capability(word: &str) -> Capability {
+pub fn capability(word: &str) -> Capability {
     let words: Vec<&str> = word.split_whitespace().collect();
     let (name, sense, version) = match words[..] {
         [name, sign, version] => (name, sense(sign).unwrap_or_default(), version),

@@ -88,7 +88,7 @@ impl TrustedKeys {
         let refused = |cause: &str| {
             Failure::new(Exit::NotDone, "the signature is wrong")
                 .because(cause)
-                .hint("do not use it; if it comes from whom you trust, name their public key in `trust.keys`")
+                .hint("do not use it; if it comes from whom you trust, name their public key in `trust.keys` or `--trust FILE`")
         };
         if signature.len() > LONGEST_SIGNATURE {
             return Err(refused("what lies beside the manifest is too long for a signature"));

@@ -48,7 +48,7 @@ impl World {
         let dir = tempfile::tempdir().expect("a directory");
         let public = key_pair(dir.path(), "sign.pem");
         let keys = TrustedKeys::read(&[public], dir.path()).expect("a key");
-        let names = crate::rke2::release_files(Cni::Canal);
+        let names = release_files();
         let mut sums = String::new();
         for (seed, name) in names.iter().enumerate() {
             let bytes = content(seed as u32 + 1, 2);
@@ -65,7 +65,7 @@ impl World {
     }
 
     fn items(&self) -> Vec<Item> {
-        let release = crate::rke2::release_files(Cni::Canal).into_iter().chain([crate::rke2::checksum_file()]);
+        let release = release_files().into_iter().chain([crate::rke2::checksum_file()]);
         let files = release.map(|name| (FileKind::Release, name));
         let files = files.chain([(FileKind::Program, "sre-provision".to_owned())]);
         let item = |(kind, name): (FileKind, String)| Item {
@@ -116,7 +116,7 @@ impl World {
     }
 
     fn is_loaded(&self) {
-        for name in crate::rke2::release_files(Cni::Canal) {
+        for name in release_files() {
             let loaded = std::fs::read(self.path("loaded/release/v1.35.4+rke2r1").join(&name)).expect("loaded");
             assert!(loaded == std::fs::read(self.path(&name)).expect("there"), "{name}");
         }
@@ -124,11 +124,19 @@ impl World {
     }
 }
 
+/// It has everything but the release and the program of its own.
 fn environment() -> Environment {
-    let text = include_str!("../../environments/dev.yaml");
-    let mut env = crate::config::read("environments/dev.yaml", "dev", text).expect("valid");
-    env.platform = crate::environment::Platform::Hosts;
-    env
+    let text = include_str!("../../environments/airgap.yaml");
+    crate::config::read("environments/airgap.yaml", "airgap", text).expect("valid")
+}
+
+fn release_files() -> Vec<String> {
+    crate::rke2::release_files(&environment().rke2)
+}
+
+/// What is lacking, as it is told.
+fn told(opened: &Opened, env: &Environment) -> Vec<String> {
+    lacking(opened, env).expect("told").into_iter().map(|lack| lack.what).collect()
 }
 
 fn change(path: &Path, at: usize) {
@@ -147,7 +155,7 @@ fn what_was_made_is_whole_enough_and_taken_in_once() {
     let second = world.load(&RealDisk, &[disk]).expect("loaded");
 
     assert_eq!(opened.look(&Stop::default()).expect("read").wrong, []);
-    assert_eq!(lacking(&opened, &environment()).expect("told"), Vec::<String>::new());
+    assert_eq!(told(&opened, &environment()), Vec::<String>::new());
     assert_eq!(first, Loaded { files: 5, kept: 0, removed: 0 });
     assert_eq!(second, Loaded { files: 5, kept: 5, removed: 0 });
     world.is_loaded();
@@ -183,6 +191,32 @@ fn a_flipped_byte_and_a_cut_end_name_their_chunk_and_a_supplement_heals_both() {
     assert!(!world.path("loaded/release").exists(), "nothing has its name before all is right");
     world.load(&RealDisk, &[bad, more]).expect("healed");
     world.is_loaded();
+}
+
+#[test]
+fn a_supplement_that_dies_at_any_write_is_gone_on_with_per_chunk() {
+    let world = World::new();
+    let whole = world.open(&[world.made()]).expect("opened");
+    let (chunks, _) = missing(&whole, &Have::default());
+    let (more, stop) = (world.path("more"), Stop::default());
+    let order = Order { to: &more, split: 3 << 20, have: BTreeSet::new(), stop: &stop };
+    let mut most = 0;
+    for operations in 0..60 {
+        drop(crate::workspace::remove_tree(&more));
+        if supplement(&Dies::after(operations), &whole, &chunks, &order).is_ok() {
+            assert!(most > 0, "nothing was ever kept");
+            let again = supplement(&RealDisk, &whole, &chunks, &order).expect_err("it is whole");
+            return assert!(again.what().ends_with("holds a bundle already"), "{again}");
+        }
+        if more.join(SIGNATURE).exists() {
+            continue;
+        }
+        let made = supplement(&RealDisk, &whole, &chunks, &order).expect("gone on");
+        assert_eq!(made.written + made.kept, chunks.len(), "{operations}");
+        assert_eq!(world.look(&more).wrong, [], "{operations}");
+        most = most.max(made.kept);
+    }
+    panic!("it never came to its end");
 }
 
 #[test]
@@ -251,11 +285,11 @@ fn what_is_missing_for_the_environment_is_named() {
     env.bundle.charts = Some("charts".into());
     env.bundle.rpms = Some(packages());
 
-    let lacking = lacking(&opened, &env).expect("told");
+    let lacking = told(&opened, &env);
 
-    let file = "release file `rke2-images-cilium.linux-amd64.tar.zst`";
+    let file = "release file `rke2-images-cilium.linux-amd64.tar.zst`, which stage `servers` wants";
     let image = format!("image `{image}`");
-    assert_eq!(lacking, [file, "any chart", &image, "rpm metadata `base-provides`"]);
+    assert_eq!(lacking, [file, &image, "any chart", "rpm `app`"]);
 }
 
 fn packages() -> crate::supply::Packages {
@@ -297,9 +331,14 @@ fn what_a_package_requires_and_neither_the_bundle_nor_the_base_image_has_is_name
     let mut env = environment();
     env.bundle.rpms = Some(packages());
 
-    let lacking = lacking(&world.open(&[world.path("disk")]).expect("opened"), &env).expect("told");
+    let opened = world.open(&[world.path("disk")]).expect("opened");
+    let lacking = told(&opened, &env);
+    env.bundle.elsewhere.clear();
+    let strictly = told(&opened, &env);
 
     assert_eq!(lacking, ["`lib >= 1.4`, which rpm `app-2-1.noarch.rpm` requires"]);
+    assert!(strictly.contains(&"rpm `iptables-nft`, which stage `servers` wants".to_owned()), "{strictly:?}");
+    assert!(strictly.contains(&"wheel `ansible-core`, which stage `hardening` wants".to_owned()), "{strictly:?}");
 }
 
 #[test]
@@ -354,7 +393,7 @@ fn chunks_that_a_changed_source_left_behind_go_and_all_others_stay() {
     for name in [MANIFEST, SIGNATURE] {
         std::fs::remove_file(world.path("disk").join(name)).expect("removed");
     }
-    std::fs::write(world.path(&crate::rke2::release_files(Cni::Canal)[0]), content(99, 2)).expect("written");
+    std::fs::write(world.path(&release_files()[0]), content(99, 2)).expect("written");
 
     let made = world.create(&RealDisk, "disk", 7, 3 << 20).expect("made");
 

@@ -8,8 +8,9 @@
 //!
 //! # Why
 //! The door is the kubelet's port: it must be open between all nodes of a cluster anyhow, in every firewall and security
-//! group, and until RKE2 runs nobody uses it. So no rule is made or left behind; where it is used or closed, the file
-//! comes straight from here. Plain TCP instead of TLS or SSH between nodes: what is sent is public, its blocks are
+//! group, and until RKE2 runs nobody uses it. Where the kubelet does, as in an upgrade, it is one fixed port of ours, which
+//! the security group of nodes admits; it is listened at only while a file is passed on. Where that is used or closed, too,
+//! the file comes straight from here. Plain TCP instead of TLS or SSH between nodes: what is sent is public, its blocks are
 //! checked, and no key that opens a node is ever on another one. (2026-11-30)
 
 use std::path::Path;
@@ -27,8 +28,8 @@ use crate::node::receiver::{Heard, Receiver, Said};
 use crate::node::shipment::Shipment;
 use crate::node::transfer::{Sent, direct};
 
-/// The kubelet's: see above.
-const DOOR: u16 = 10250;
+/// The kubelet's, and our own: see above.
+const DOORS: [u16; 2] = [10250, 9344];
 /// What is sent to measure the way, to all nodes together and at least a MiB to each; it is thrown away there. Each round
 /// only when the one before was quick: over a fast way the turns of so few bytes take longer than the bytes.
 const PROBE: u64 = 1 << 20;
@@ -172,7 +173,7 @@ impl Uplink {
         };
         receiver
             .tell(&json!({
-                "do": "pull", "address": door.address, "port": DOOR, "own": door.next, "secret": door.secret
+                "do": "pull", "address": door.address, "port": door.port, "own": door.next, "secret": door.secret
             }))
             .await;
         match receiver.hear_past(heard).await? {
@@ -197,6 +198,7 @@ struct Ways {
 
 struct Door {
     address: String,
+    port: u16,
     /// The address of the one that may come in.
     next: String,
     secret: String,
@@ -234,12 +236,18 @@ async fn open(receiver: &mut Receiver<'_>, address: String, next: String) -> Opt
     let mut secret = [0; 32];
     rand::fill(&mut secret).ok()?;
     let secret = hex::encode(secret);
-    receiver.tell(&json!({ "do": "listen", "address": address, "port": DOOR, "from": next, "secret": secret })).await;
-    match receiver.hear().await {
-        Ok(Said::Listening) => Some(Door { address, next, secret }),
-        // One that is lost says so again when it is sent the file.
-        Ok(_) | Err(_) => None,
+    for port in DOORS {
+        receiver
+            .tell(&json!({ "do": "listen", "address": address, "port": port, "from": next, "secret": secret }))
+            .await;
+        match receiver.hear().await {
+            Ok(Said::Listening) => return Some(Door { address, port, next, secret }),
+            Ok(Said::Closed { .. }) => {}
+            // One that is lost says so again when it is sent the file.
+            Ok(_) | Err(_) => return None,
+        }
     }
+    None
 }
 
 async fn straight(

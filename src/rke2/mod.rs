@@ -37,7 +37,9 @@ pub use merge::{Other, merged};
 pub use node_status::NodeStatus;
 pub use proof::{Expected, Proof, serves};
 pub use reach::{Ahead, Hole, Measured, Need, Way, apart, ask_ways, ways};
-pub use release::{ARCH, Checksums, bundle_file, checksum_file, image_sets, release_files, release_url};
+pub use release::{
+    ARCH, Checksums, bundle_file, checksum_file, image_sets, is_release_file, release_files, release_url,
+};
 pub use skew::{Runs, speaks_against, uneven_etcd};
 pub use state::{QUESTION, State, Unit, UnitActivity, question};
 pub use symptom::{Symptom, recognised};

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::environment::Cni;
+use crate::environment::{Cni, Rke2};
 use crate::failure::{Exit, Failure};
 use crate::fingerprint::Digest;
 use crate::rke2::version::Version;
+use crate::rke2_config::IngressController;
 
 /// The one machine architecture so far, in the words of RKE2's file names.
 pub const ARCH: &str = "amd64";
@@ -20,16 +21,50 @@ pub fn bundle_file() -> String {
     format!("rke2.linux-{ARCH}.tar.gz")
 }
 
-/// What is fetched beside the checksums: the bundle, the core images and those of the CNI. The combined archive is
-/// left out: it holds the same images again.
-pub fn release_files(cni: Cni) -> Vec<String> {
-    let images = image_sets(cni).map(|set| format!("rke2-images-{set}.linux-{ARCH}.tar.zst"));
-    std::iter::once(bundle_file()).chain(images).collect()
+/// What is fetched beside the checksums: the bundle, the core images, those of the CNI, and those of the ingress controller
+/// and the cloud provider where they have an archive of their own. The combined archive is left out: it holds the same
+/// images again.
+pub fn release_files(rke2: &Rke2) -> Vec<String> {
+    std::iter::once(bundle_file()).chain(image_sets(rke2).into_iter().map(images_file)).collect()
 }
 
+fn images_file(set: &str) -> String {
+    format!("rke2-images-{set}.linux-{ARCH}.tar.zst")
+}
+
+/// Whether a release may have a file of this name that we take.
+pub fn is_release_file(name: &str) -> bool {
+    let cnis = [Cni::Canal, Cni::Calico, Cni::Cilium, Cni::Flannel].map(Cni::name);
+    let sets = ["core", TRAEFIK, NGINX, VSPHERE].into_iter().chain(cnis);
+    name == checksum_file() || name == bundle_file() || sets.into_iter().any(|set| images_file(set) == name)
+}
+
+/// The ingress controllers that have an archive of their own where they are not the release's default, and the cloud
+/// provider with its storage for vSphere.
+const TRAEFIK: &str = "traefik";
+const NGINX: &str = "ingress-nginx";
+const VSPHERE: &str = "vsphere";
+/// The key of RKE2's configuration, and its value, that has RKE2 install that provider.
+const CLOUD_PROVIDER: (&str, &str) = ("cloud-provider-name", "rancher-vsphere");
+
 /// The sets of images that a node needs, as the names of their archives have them.
-pub fn image_sets(cni: Cni) -> [&'static str; 2] {
-    ["core", cni.name()]
+pub fn image_sets(rke2: &Rke2) -> Vec<&'static str> {
+    let (key, vsphere) = CLOUD_PROVIDER;
+    let is_on_vsphere = rke2.config.more.get(key).is_some_and(|value| value == vsphere);
+    let more = ingress_set(rke2).into_iter().chain(is_on_vsphere.then_some(VSPHERE));
+    ["core", rke2.cni.name()].into_iter().chain(more).collect()
+}
+
+/// The archive of the ingress controller, where the core has it not: up to 1.35 it has ingress-nginx, then Traefik. A
+/// cluster that came from 1.35 to 1.36 without naming one keeps ingress-nginx (RKE2 docs, release-notes/v1.36.X).
+fn ingress_set(rke2: &Rke2) -> Option<&'static str> {
+    let minor = rke2.version.parse::<Version>().ok()?.minor;
+    match rke2.config.ingress_controller {
+        Some(IngressController::Traefik) => (minor < 36).then_some(TRAEFIK),
+        Some(IngressController::IngressNginx) => (minor >= 36).then_some(NGINX),
+        Some(IngressController::None) => None,
+        None => (minor == 36).then_some(NGINX),
+    }
 }
 
 /// The URL or path of one file, where releases lie under `base` by their version. `+` is escaped in URLs only: a
@@ -86,13 +121,49 @@ mod tests {
     #[test]
     fn a_release_is_the_bundle_the_core_images_and_those_of_the_cni() {
         assert_eq!(
-            release_files(Cni::Cilium),
+            release_files(&rke2("v1.35.4+rke2r1", None)),
             [
                 "rke2.linux-amd64.tar.gz",
                 "rke2-images-core.linux-amd64.tar.zst",
                 "rke2-images-cilium.linux-amd64.tar.zst"
             ]
         );
+    }
+
+    #[test]
+    fn an_ingress_controller_that_the_core_has_not_comes_with_its_own_archive() {
+        use IngressController::{IngressNginx, None as Nothing, Traefik};
+
+        let last = |version: &str, controller| image_sets(&rke2(version, controller)).last().copied();
+        let sets = [Some(Traefik), Some(IngressNginx), Some(Nothing), None];
+        let before = sets.map(|controller| last("v1.35.4+rke2r1", controller).unwrap_or_default());
+        let after = sets.map(|controller| last("v1.36.3+rke2r1", controller).unwrap_or_default());
+
+        assert_eq!(before, ["traefik", "cilium", "cilium", "cilium"]);
+        assert_eq!(after, ["cilium", "ingress-nginx", "cilium", "ingress-nginx"]);
+        assert_eq!(last("v1.37.0+rke2r1", None), Some("cilium"));
+    }
+
+    #[test]
+    fn the_provider_for_vsphere_comes_where_rke2_is_to_install_it() {
+        let mut rke2 = rke2("v1.35.4+rke2r1", None);
+        rke2.config.more = BTreeMap::from([("cloud-provider-name".to_owned(), "rancher-vsphere".to_owned())]);
+
+        assert_eq!(image_sets(&rke2), ["core", "cilium", "vsphere"]);
+        assert!(release_files(&rke2).iter().all(|name| is_release_file(name)));
+        assert!(!is_release_file("rke2-images-other.linux-amd64.tar.zst"));
+    }
+
+    fn rke2(version: &str, ingress_controller: Option<IngressController>) -> Rke2 {
+        let config = crate::rke2_config::Rke2Config { ingress_controller, ..Default::default() };
+        Rke2 {
+            version: version.to_owned(),
+            cni: Cni::Cilium,
+            profile: Default::default(),
+            release: None,
+            disable: vec![],
+            config,
+        }
     }
 
     #[test]

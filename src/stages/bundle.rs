@@ -31,6 +31,11 @@ impl Stage for BundleStage {
 
     fn inputs(&self, env: &Environment) -> Inputs {
         let inputs = Inputs::new().value("rke2.version", &env.rke2.version).value("rke2.cni", &env.rke2.cni);
+        // Only what is beyond core and CNI, so that what was made before stays valid.
+        let inputs = match rke2::image_sets(&env.rke2).get(2..) {
+            None | Some([]) => inputs,
+            Some(more) => inputs.value("image sets", &more),
+        };
         match &env.load_balancer.image {
             Some(image) => inputs.value("load_balancer.image", image),
             None => inputs,
@@ -64,7 +69,7 @@ impl Stage for BundleStage {
         };
         let wanted = Wanted {
             version,
-            files: rke2::release_files(cx.env.rke2.cni),
+            files: rke2::release_files(&cx.env.rke2),
             dir: &cx.workspace.release(version),
             ca,
             stop: cx.stop,

@@ -24,7 +24,7 @@ pub fn settings(env: &Environment) -> Value {
     json!({
         "rke2_version": env.rke2.version,
         "rke2_cni": env.rke2.cni.name(),
-        "rke2_image_sets": rke2::image_sets(env.rke2.cni),
+        "rke2_image_sets": rke2::image_sets(&env.rke2),
         "rke2_profile": match env.rke2.profile { Rke2Profile::Cis => "cis", Rke2Profile::None => "none" },
         "rke2_disable_firewalld": env.hardening.profile != HardeningProfile::None,
     })

@@ -70,7 +70,7 @@ async fn build(inputs: &Inputs, base: &Image, bundle: &Bundle, cx: &Context<'_>)
         "digests": digests,
         "rke2_version": bundle.version,
         "rke2_release_dir": cx.workspace.release(&bundle.version),
-        "rke2_image_sets": rke2::image_sets(cx.env.rke2.cni),
+        "rke2_image_sets": rke2::image_sets(&cx.env.rke2),
     });
     let recipe = Recipe {
         which: "node",

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::artifact::BundleFile;
-use crate::bundle::LoadedRpms;
+use crate::bundle::{HARDENING_PACKAGES, LoadedRpms, RKE2_PACKAGES, SELINUX_PACKAGE};
 use crate::environment::{Environment, HardeningProfile, NodeName, Platform};
 use crate::event::NodeState;
 use crate::failure::{Class, Exit, Failure};
@@ -19,11 +19,6 @@ use crate::workspace::{RealDisk, file_digest, make_dir, write_atomic};
 
 /// Where the repository lies on a machine.
 const DIR: &str = "/var/lib/sre-provision/rpms";
-/// What `rke2_common` installs where it is missing; with SELinux on, its policy for RKE2 as well.
-const RKE2: [&str; 2] = ["iptables-nft", "container-selinux"];
-const SELINUX: &str = "rke2-selinux";
-/// What `os_hardening` installs.
-const HARDENING: [&str; 5] = ["audit", "authselect", "crypto-policies-scripts", "openssh-server", "sudo"];
 
 /// Notes each of the words that is no package here: we may install it, and then it goes when we leave.
 const NOTE: &str = r#"set -eu
@@ -36,8 +31,8 @@ sync "$note""#;
 
 /// What a machine must have.
 pub fn wanted(env: &Environment, has_selinux: bool) -> Vec<&'static str> {
-    let hardening = HARDENING.iter().filter(|_| env.hardening.profile != HardeningProfile::None);
-    RKE2.iter().chain(has_selinux.then_some(&SELINUX)).chain(hardening).copied().collect()
+    let hardening = HARDENING_PACKAGES.iter().filter(|_| env.hardening.profile != HardeningProfile::None);
+    RKE2_PACKAGES.iter().chain(has_selinux.then_some(&SELINUX_PACKAGE)).chain(hardening).copied().collect()
 }
 
 /// Of the packages that machines get from what was loaded, and of the keys that must have signed them; `None` where theirs
@@ -101,12 +96,12 @@ fn refusal(node: &NodeName, missing: &[&str], lacking: &[String], env: &Environm
     let what = format!("`{node}` lacks packages, and the bundle that was loaded has not all that they need");
     let failure = Failure::new(Exit::Platform, what).class(Class::NeedsPerson);
     let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {line}")));
-    let failure = match lacking.iter().any(|line| line.contains(SELINUX)) && missing.contains(&SELINUX) {
-        true => {
-            failure.because("SELinux is on there, and would keep RKE2's containers from their files without its policy")
-        }
-        false => failure,
-    };
+    let failure =
+        match lacking.iter().any(|line| line.contains(SELINUX_PACKAGE)) && missing.contains(&SELINUX_PACKAGE) {
+            true => failure
+                .because("SELinux is on there, and would keep RKE2's containers from their files without its policy"),
+            false => failure,
+        };
     let failure = failure.hint(format!(
         "name them in `bundle.rpms.packages` in environments/{name}.yaml, then make and load a new bundle"
     ));
@@ -233,9 +228,9 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_what_the_roles_install_and_what_is_noted_before() {
-        assert!(RKE2_DEFAULTS.contains(&format!("rke2_packages: [{}]", RKE2.join(", "))));
-        assert!(HARDENING_DEFAULTS.contains(&format!("os_hardening_packages: [{}]", HARDENING.join(", "))));
-        let all = [&RKE2[..], &[SELINUX], &HARDENING[..]].concat().join(" ");
+        assert!(RKE2_DEFAULTS.contains(&format!("rke2_packages: [{}]", RKE2_PACKAGES.join(", "))));
+        assert!(HARDENING_DEFAULTS.contains(&format!("os_hardening_packages: [{}]", HARDENING_PACKAGES.join(", "))));
+        let all = [&RKE2_PACKAGES[..], &[SELINUX_PACKAGE], &HARDENING_PACKAGES[..]].concat().join(" ");
         assert!(PATHS.contains(&format!("PACKAGES='{all}'")), "{all}");
     }
 
@@ -243,9 +238,9 @@ mod tests {
     fn the_policy_is_wanted_where_selinux_is_on_and_hardening_only_where_it_is_asked_for() {
         let mut env = airgap();
 
-        assert_eq!(wanted(&env, true), [&RKE2[..], &[SELINUX], &HARDENING[..]].concat());
+        assert_eq!(wanted(&env, true), [&RKE2_PACKAGES[..], &[SELINUX_PACKAGE], &HARDENING_PACKAGES[..]].concat());
         env.hardening.profile = HardeningProfile::None;
-        assert_eq!(wanted(&env, false), RKE2);
+        assert_eq!(wanted(&env, false), RKE2_PACKAGES);
     }
 
     #[test]

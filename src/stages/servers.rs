@@ -99,7 +99,7 @@ impl Stage for ServersStage {
         let first = address(&access, &founder.node)?;
         inventory::write_cluster(cx, &joining::fixed_address(cx, &balancer.address, &first))?;
         let members = founding::members(&servers, cluster.as_ref(), &access, cx).await?;
-        let bundle = staging::stage_all(&ready, &access, given, cx).await?;
+        let bundle = staging::stage_all(&ready, &staging::agents(&access, &hardening), &access, given, cx).await?;
         let control =
             Control { access: &access, balancer: &balancer, founder: &founder, running: &members.running, bundle, cx };
         let order = in_turn(&servers, &founder.node, cluster.as_ref().map(|_| &members));

@@ -9,8 +9,8 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::artifact::{Access, Bundle, Kind};
-use crate::environment::{NodeName, Platform};
+use crate::artifact::{Access, Bundle, Hardening, Kind};
+use crate::environment::{NodeName, Platform, Role};
 use crate::event::NodeState;
 use crate::failure::Failure;
 use crate::fingerprint::Digest;
@@ -46,18 +46,26 @@ fn is_brought(cx: &Context<'_>) -> bool {
     cx.env.platform == Platform::Hosts
 }
 
-/// Brings all of these nodes what they lack; gives the release that was brought.
+/// The agents that will join after the servers.
+pub fn agents(access: &Access, hardening: &Hardening) -> Vec<NodeName> {
+    let agents = access.nodes.iter().filter(|(_, reach)| reach.role == Some(Role::Agent)).map(|(node, _)| node);
+    agents.filter(|node| hardening.nodes.contains_key(*node)).cloned().collect()
+}
+
+/// Brings all of these nodes what they lack; gives the release that was brought. Those whose turn comes `later` are in the
+/// same row, so that what all need goes over the way from here once; one of them that fails is met again at its turn.
 ///
 /// # Errors
-/// Which of them did not get it.
+/// Which of the nodes did not get it.
 pub async fn stage_all(
     nodes: &[NodeName],
+    later: &[NodeName],
     access: &Access,
     given: &Given,
     cx: &Context<'_>,
 ) -> Result<Bundle, Failure> {
     let bundle: Bundle = given.get(Kind::Bundle)?;
-    let results = stage(nodes, access, &bundle, cx).await?;
+    let results = stage(&[nodes, later].concat(), access, &bundle, cx).await?;
     let failures: Vec<(NodeName, Failure)> =
         nodes.iter().zip(results).filter_map(|(node, result)| Some((node.clone(), result.err()?))).collect();
     if failures.is_empty() { Ok(bundle) } else { Err(several(&failures, nodes.len(), "lack the release").of(cx.stage)) }
@@ -93,16 +101,36 @@ pub async fn stage(
     Ok(results)
 }
 
-/// Sends a node the files of the release that are not there yet; gives the directory in which they are.
+/// Sends a node the files of the release that are not there yet; gives the directory in which they are. Where it has none
+/// of them, those whose turn comes `later` get them in the same row: each finds them there then.
+///
+/// # Errors
+/// The node itself did not get them; one of the others is met again at its turn.
 pub async fn send(
-    connection: &Connection,
     node: &NodeName,
+    later: &[NodeName],
+    access: &Access,
     bundle: &Bundle,
     cx: &Context<'_>,
 ) -> Result<String, Failure> {
-    let results = deliver(&[(node, connection)], bundle, cx).await?;
-    results.into_iter().collect::<Result<Vec<()>, Failure>>()?;
+    let connection = cx.connections.get(node, access).await?;
+    let mut row = vec![(node, &connection)];
+    let mut others = Vec::new();
+    if !is_begun(&connection, bundle).await? {
+        let opened = later.iter().map(async |node| Some((node, cx.connections.get(node, access).await.ok()?)));
+        others.extend(join_all(opened).await.into_iter().flatten());
+    }
+    row.extend(others.iter().map(|(node, connection)| (*node, connection)));
+    let mut results = deliver(&row, bundle, cx).await?.into_iter();
+    results.next().unwrap_or_else(|| Err(Failure::bug("nobody was sent the release")))?;
     Ok(dir(&bundle.version))
+}
+
+/// Whether a node has files of this release from an earlier turn.
+async fn is_begun(connection: &Connection, bundle: &Bundle) -> Result<bool, Failure> {
+    let list = format!("{}/{}", dir(&bundle.version), checksum_file());
+    let said = connection.run(&format!("test -f {}", quote(&list)), true).await?;
+    Ok(said.code == 0)
 }
 
 /// The files of the release and the list of their checksums in the local store, each with its digest and size.

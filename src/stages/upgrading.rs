@@ -33,8 +33,7 @@ pub async fn prepare(
         return Ok(None);
     }
     measured(cx, node, access).await?;
-    let connection = cx.connections.get(node, access).await?;
-    let staged = staging::send(&connection, node, bundle, cx).await?;
+    let staged = staging::send(node, &due_later(cx, node, access).await, access, bundle, cx).await?;
     cx.node(node, NodeState::Working, "draining");
     let server = cx.connections.get(through, access).await?;
     note(cx, &server, node).await?;
@@ -44,6 +43,18 @@ pub async fn prepare(
         cx.ledger.record_fact(&format!("drain/{node}"), json!({ "run": cx.run, "left": left })).await?;
     }
     Ok(Some(json!({ "rke2_release_dir": staged, "rke2_release_on": "node", "rke2_release_keep": false })))
+}
+
+/// The other members that are still to get this release.
+async fn due_later(cx: &Context<'_>, node: &NodeName, access: &Access) -> Vec<NodeName> {
+    let mut later = Vec::new();
+    for other in access.nodes.keys().filter(|other| *other != node) {
+        // One that does not answer is met at its own turn.
+        if is_due(cx, other, access).await.unwrap_or(false) {
+            later.push(other.clone());
+        }
+    }
+    later
 }
 
 /// Adds what [`prepare`] told to the variables of a play.

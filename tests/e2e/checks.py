@@ -51,6 +51,7 @@ PODS = {
 }
 BETWEEN = {
     "kubelet": Check("logs and exec", SERVER, AGENT, "tcp", (10250,)),
+    "passing": Check("an upgrade's files passed on", SERVER, AGENT, "tcp", (9344,)),
     "api": Check("a node asks a server's API", AGENT, SERVER, "tcp", (6443,)),
     "supervisor": Check("a node registers at a server", AGENT, SERVER, "tcp", (9345,)),
     "etcd": Check("etcd's clients and peers", SECOND, SERVER, "tcp", (2379, 2380)),

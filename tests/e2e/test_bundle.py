@@ -186,7 +186,7 @@ class Bundle(unittest.TestCase):
             "charts/app", "1.4.0", f"{CHART}.config.v1+json", b'{"name":"app"}',
             [(f"{CHART}.chart.content.v1.tar+gzip", cls.chart_archive)],
         )
-        text = (CHECKOUT / f"environments/{NAME}.yaml").read_text()
+        text = (CHECKOUT / f"environments/{NAME}.yaml").read_text().partition("bundle:\n")[0]
         supply = SUPPLY.replace("IMAGE", cls.image).replace("ARCHIVE", cls.chart)
         disk = world.workspace / "disk"
         create = ("bundle", "create", NAME, "--to", str(disk), "--sign", f"file:{cls.keys / 'sign.pem'}", "--split", "64MiB", "--yes")

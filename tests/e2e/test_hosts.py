@@ -31,6 +31,7 @@ STRANGER = (
 # connected side reaches.
 SUPPLY = """
 bundle:
+  elsewhere: [ansible]
   rpms:
     packages: [PACKAGES]
     repositories:
@@ -84,7 +85,7 @@ class Far(World):
 
     def with_packages(self, *packages: str) -> None:
         """Has the environment file name packages for the bundle from now on."""
-        self.text += SUPPLY.replace("PACKAGES", ", ".join(packages))
+        self.text = self.text.partition("bundle:\n")[0] + SUPPLY.replace("PACKAGES", ", ".join(packages))
         self.write()
 
     def host_key(self, node: str) -> str:
@@ -140,7 +141,7 @@ class Refused(unittest.TestCase):
         image = "`rke2-images-cilium.linux-amd64.tar.zst`"
         for ended in (verified, loaded):
             self.assertEqual(ended.code, 1, ended.said)
-            self.assertIn(f"it lacks release file {image}", ended.said)
+            self.assertIn(f"it lacks release file {image}, which stage `servers` wants", ended.said)
         self.assertEqual(whole.code, 0, whole.said)
         self.assertEqual(up.code, 1, up.said)
         self.assertIn(f"it lacks release file {image}", up.said)
@@ -175,12 +176,20 @@ class Refused(unittest.TestCase):
     def test_a_package_that_the_bundle_lacks_is_told_by_name_and_no_machine_is_touched(self):
         plain, self.far.text = self.far.text, self.far.text
         self.addCleanup(setattr, self.far, "text", plain)
+        # By a bundle that was made for machines with packages of their own.
         self.far.with_packages("container-selinux", "audit")
+        whole = self.far.text
+        self.far.text = whole.replace("elsewhere: [ansible]", "elsewhere: [ansible, packages]")
+        self.far.write()
         bundle(self.far)
         self.assertEqual(self.far.run("bundle", "load", NAME, str(DISK)).code, 0)
+        self.far.write("elsewhere: [ansible, packages]", "elsewhere: [ansible]")
 
+        refused = self.far.run("bundle", "load", NAME, str(DISK))
         up = self.far.up()
 
+        self.assertEqual(refused.code, 1, refused.said)
+        self.assertIn("it lacks rpm `iptables-nft`, which stage `servers` wants", refused.said)
         self.assertEqual(up.code, 6, up.said)
         self.assertIn("5 of 5 nodes cannot be taken", up.said)
         self.assertIn("it lacks rpm `iptables-nft`", up.said)

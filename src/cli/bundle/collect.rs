@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::apart;
 use crate::bundle::{
-    FileKind, ImageEntry, Item, Looked, Name, Packaged, Pull, Resolved, SBOM, Source, Tell, Wanted, listed,
-    platform_programs, plugins, referred, sbom,
+    FileKind, ImageEntry, Item, Looked, Name, Packaged, Pull, Resolved, SBOM, Source, Tell, Wanted, listed, plugins,
+    referred, refuse_ambiguous, required_packages, required_programs, sbom,
 };
 use crate::cli::desk::Desk;
 use crate::failure::{Exit, Failure};
@@ -88,7 +88,7 @@ impl<'a> Collection<'a> {
             items.push(item(FileKind::Release, &name, dir, Some(file.sha256))?);
         }
         items.push(Item { from: own_program()?, ..item(FileKind::Program, "sre-provision", dir, None)? });
-        for program in platform_programs(env.platform).iter().filter(|program| !self.is_left_out(program)) {
+        for program in required_programs(env, |program| self.is_left_out(program)) {
             let tool = desk.tools.get(program)?;
             let known = item(FileKind::Program, program, dir, Some(tool.digest.clone()))?;
             items.push(Item { from: tool.path.clone(), ..known });
@@ -104,6 +104,7 @@ impl<'a> Collection<'a> {
             images.push(looked.image);
         }
         items.extend(pulled.into_values());
+        refuse_ambiguous(&items, &images)?;
         let version = |name: &str| desk.tools.get(name).ok().map(|tool| tool.version.clone());
         let bill = desk.workspace.store().join(format!("{}.{SBOM}", env.name));
         write_atomic(&bill, &sbom(&env.name, &items, &images, version)?, 0o644)?;
@@ -113,7 +114,7 @@ impl<'a> Collection<'a> {
 
     fn wanted<'b>(&'b self, tell: Tell<'b>) -> Wanted<'b> {
         let rke2 = &self.desk.env.rke2;
-        let (files, ca) = (release_files(rke2.cni), self.ca.clone());
+        let (files, ca) = (release_files(rke2), self.ca.clone());
         Wanted { version: &rke2.version, files, dir: &self.release, ca, stop: self.stop, tell }
     }
 
@@ -124,8 +125,8 @@ impl<'a> Collection<'a> {
     fn packaged<'b>(&'b self, tell: Tell<'b>) -> Option<Packaged<'b>> {
         let (root, supply) = (self.desk.workspace.root(), &self.desk.env.bundle);
         let ca = supply.ca.as_ref().and_then(|ca| ca.strip_prefix("file:")).map(|path| root.join(path));
-        let wanted = supply.rpms.as_ref()?;
-        Some(Packaged { tools: &self.desk.tools, wanted, root, dir: &self.rpms, ca, tell })
+        let (wanted, required) = (supply.rpms.as_ref()?, required_packages(&self.desk.env));
+        Some(Packaged { tools: &self.desk.tools, wanted, required, root, dir: &self.rpms, ca, tell })
     }
 
     /// What the environment file names of the operator's own files.

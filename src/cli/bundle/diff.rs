@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{apart, shown};
 use crate::bundle::Order;
-use crate::bundle::{Have, Opened, missing, supplement};
+use crate::bundle::{Have, Opened, Supplement, missing, supplement};
 use crate::cli::whole;
 use crate::failure::Failure;
 use crate::report::Screen;
@@ -45,13 +45,14 @@ impl Diff {
         let done = apart(move || {
             let opened = Opened::open(&[bundle], &keys)?;
             let (chunks, bytes) = missing(&opened, &have);
+            let mut made = Supplement::default();
             if let Some(to) = &to {
                 let order = Order { to, split, have: BTreeSet::new(), stop: &stop };
-                supplement(&RealDisk, &opened, &chunks, &order)?;
+                made = supplement(&RealDisk, &opened, &chunks, &order)?;
             }
-            Ok((opened.manifest, chunks.len(), bytes))
+            Ok((opened.manifest, chunks.len(), bytes, made))
         });
-        let (manifest, chunks, bytes) = done.await?;
+        let (manifest, chunks, bytes, made) = done.await?;
         let mut text = format!(
             "the other side lacks {chunks} of {} chunks, {} of {}",
             manifest.chunks().len(),
@@ -59,12 +60,13 @@ impl Diff {
             shown(manifest.size())
         );
         if let Some(to) = &self.to {
-            text.push_str(&format!("; they are in `{}`", to.display()));
+            let kept = if made.kept > 0 { format!(", {} were there", made.kept) } else { String::new() };
+            text.push_str(&format!("; they are in `{}`{kept}", to.display()));
         }
         screen.result(
             &text,
             &json!({ "event": "bundle-diff", "line": manifest.line, "version": manifest.version, "chunks": chunks,
-                "bytes": bytes, "path": self.to }),
+                "bytes": bytes, "path": self.to, "written": made.written, "kept": made.kept }),
         );
         Ok(())
     }

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{apart, python, refuse_lacking, trusted};
+use super::{apart, counted, counts, python, refuse_lacking, trusted};
 use crate::bundle::{
-    Accepted, Loaded, Manifest, Opened, Target, WHEEL_INDEX, add_loaded, client, feeds, index, lacking, load,
+    Accepted, FEEDS, Loaded, Manifest, Opened, Target, WHEEL_INDEX, add_loaded, client, feeds, index, lacking, load,
     loaded_manifest, referred, refuse_older, registries,
 };
 use crate::cli::Common;
@@ -69,11 +69,16 @@ impl Load {
     }
 }
 
-/// Writes what lets tools take the files from there.
+/// Writes what lets tools take the files from there. What an earlier bundle fed and this one does not, goes: it leads to
+/// files that are gone.
 fn feed(desk: &Desk, manifest: &Manifest) -> Result<(), Failure> {
     let dir = desk.state.loaded();
     remove_tree(&dir.join(WHEEL_INDEX))?;
-    for (place, text) in feeds(manifest, &desk.env.bundle, desk.workspace.root(), &dir) {
+    let feeds = feeds(manifest, &desk.env.bundle, desk.workspace.root(), &dir);
+    for old in FEEDS.iter().map(Path::new).filter(|old| !feeds.contains_key(*old)) {
+        remove(&RealDisk, &dir.join(old))?;
+    }
+    for (place, text) in feeds {
         let target = dir.join(place);
         make_dir(&RealDisk, target.parent().unwrap_or(&dir), 0o755)?;
         write_atomic(&target, text.as_bytes(), 0o644)?;
@@ -86,10 +91,13 @@ async fn push(desk: &Desk, manifest: &Manifest, screen: Screen) -> Result<usize,
     let dir = desk.state.loaded();
     // What an earlier bundle told nodes counts no more, whatever comes of this one.
     remove(&RealDisk, &dir.join("registries.yaml"))?;
+    let images = dir.join("images");
     if manifest.images.is_empty() {
+        for old in ["index.json", "oci-layout"] {
+            remove(&RealDisk, &images.join(old))?;
+        }
         return Ok(0);
     }
-    let images = dir.join("images");
     write_atomic(&images.join("index.json"), index(&manifest.images).to_string().as_bytes(), 0o644)?;
     write_atomic(&images.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#, 0o644)?;
     let Some(registry) = &desk.env.bundle.registry else { return Ok(0) };
@@ -175,7 +183,7 @@ fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, taken: &Taken) {
     });
     let warning = problem.as_ref().map_or(String::new(), |problem| format!("\n  warning: {problem}"));
     let text = format!(
-        "bundle `{}` version {} is loaded for `{name}`: {} files in {} ({} were there, {} are gone)\n  \
+        "bundle `{}` version {} is loaded for `{name}`: {} files in {} ({} were there, {} are gone){}\n  \
          sre-provision up {name}   takes the RKE2 release from there{warning}",
         manifest.line,
         manifest.version,
@@ -183,12 +191,13 @@ fn tell(screen: Screen, desk: &Desk, manifest: &Manifest, taken: &Taken) {
         desk.workspace.shown(&dir).display(),
         loaded.kept,
         loaded.removed,
+        counted(manifest),
     );
     screen.result(
         &text,
         &json!({ "event": "bundle-loaded", "environment": name, "line": manifest.line, "version": manifest.version,
             "files": loaded.files, "kept": loaded.kept, "removed": loaded.removed,
-            "pushed": taken.pushed, "path": dir, "ansible": taken.ansible.as_ref().ok().and_then(Option::as_ref),
+            "counts": counts(manifest), "pushed": taken.pushed, "path": dir, "ansible": taken.ansible.as_ref().ok().and_then(Option::as_ref),
             "ansible_problem": problem }),
     );
 }

@@ -8,10 +8,11 @@ mod load;
 mod python;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Common;
-use crate::bundle::TrustedKeys;
+use crate::bundle::{FileKind, Lack, Manifest, TrustedKeys};
 use crate::config;
 use crate::environment::Environment;
 use crate::failure::{Exit, Failure};
@@ -72,6 +73,33 @@ async fn apart<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Se
     done.map_err(|error| Failure::bug("a bundle could not be worked on").because(error))?
 }
 
+/// How much it holds of what people count.
+const COUNTED: [(&str, &str, Option<FileKind>); 4] = [
+    ("image", "images", None),
+    ("rpm", "rpms", Some(FileKind::Rpm)),
+    ("wheel", "wheels", Some(FileKind::Wheel)),
+    ("chart", "charts", Some(FileKind::Chart)),
+];
+
+/// The counts of images, packages, wheels and charts, for people, as far as there are any.
+fn counted(manifest: &Manifest) -> String {
+    let counts = COUNTED.map(|(one, many, kind)| match count(manifest, kind) {
+        0 => String::new(),
+        1 => format!(", 1 {one}"),
+        more => format!(", {more} {many}"),
+    });
+    counts.concat()
+}
+
+/// The same for programs.
+fn counts(manifest: &Manifest) -> BTreeMap<&'static str, usize> {
+    COUNTED.iter().map(|(_, name, kind)| (*name, count(manifest, *kind))).collect()
+}
+
+fn count(manifest: &Manifest, kind: Option<FileKind>) -> usize {
+    kind.map_or(manifest.images.len(), |kind| manifest.of_kind(kind).count())
+}
+
 /// A size for people.
 fn shown(bytes: u64) -> String {
     match bytes {
@@ -83,13 +111,20 @@ fn shown(bytes: u64) -> String {
 }
 
 /// # Errors
-/// The environment lacks something of a bundle, which is named.
-fn refuse_lacking(lacking: &[String], env: &str) -> Result<(), Failure> {
+/// The bundle lacks something that a stage wants, which is named with the stage, and what brings it.
+fn refuse_lacking(lacking: &[Lack], env: &str) -> Result<(), Failure> {
     if lacking.is_empty() {
         return Ok(());
     }
     let failure = Failure::new(Exit::NotDone, format!("the bundle is not enough for `{env}`"));
-    let failure = lacking.iter().fold(failure, |failure, line| failure.because(format!("it lacks {line}")));
+    let failure = lacking.iter().fold(failure, |failure, lack| failure.because(format!("it lacks {}", lack.what)));
+    let mut hints: Vec<&String> = Vec::new();
+    for hint in lacking.iter().filter_map(|lack| lack.hint.as_ref()) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    let failure = hints.into_iter().fold(failure, Failure::hint);
     Err(failure
         .hint(format!("sre-provision bundle create {env}   where there is internet, with the same environment file")))
 }
@@ -107,11 +142,18 @@ mod tests {
 
     #[test]
     fn what_is_lacking_is_named_line_by_line() {
-        let failure =
-            refuse_lacking(&["program `tofu`".to_owned(), "any wheel".to_owned()], "prod").expect_err("refused");
+        let lack = |what: &str, hint: &str| Lack {
+            what: what.to_owned(),
+            hint: Some(hint.to_owned()).filter(|hint| !hint.is_empty()),
+        };
+        let lacking =
+            [lack("program `tofu`", ""), lack("wheel `a`", "pip download"), lack("wheel `b`", "pip download")];
+
+        let failure = refuse_lacking(&lacking, "prod").expect_err("refused");
 
         assert_eq!(failure.what(), "the bundle is not enough for `prod`");
-        assert_eq!(failure.causes(), ["it lacks program `tofu`", "it lacks any wheel"]);
+        assert_eq!(failure.causes(), ["it lacks program `tofu`", "it lacks wheel `a`", "it lacks wheel `b`"]);
+        assert_eq!((failure.hints().len(), failure.hints()[0].as_str()), (2, "pip download"));
         assert!(refuse_lacking(&[], "prod").is_ok());
     }
 }

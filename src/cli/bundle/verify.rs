@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{apart, environment, refuse_lacking, shown, trusted};
+use super::{apart, counted, counts, environment, refuse_lacking, shown, trusted};
 use crate::bundle::{Opened, lacking};
 use crate::cli::Common;
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::report::Screen;
 use crate::stop::Stop;
@@ -41,21 +42,30 @@ impl Verify {
         }
         let (files, chunks) = (manifest.files.len(), manifest.chunks().len());
         let mut text = format!(
-            "bundle `{}` version {} is whole: {files} files, {} in {chunks} chunks, RKE2 {}",
+            "bundle `{}` version {} is whole: {files} files, {} in {chunks} chunks, RKE2 {}{}",
             manifest.line,
             manifest.version,
             shown(manifest.size()),
-            manifest.rke2.version
+            manifest.rke2.version,
+            counted(manifest)
         );
         if let Some(env) = &env {
-            text.push_str(&format!("; it is enough for `{}`", env.name));
+            text.push_str(&format!("; it is enough for `{}`{}", env.name, elsewhere(env)));
         }
         screen.result(
             &text,
             &json!({ "event": "bundle-verified", "line": manifest.line, "version": manifest.version, "files": files,
                 "chunks": chunks, "bytes": manifest.size(), "rke2": manifest.rke2.version,
+                "counts": counts(manifest),
+                "elsewhere": env.as_ref().map(|env| &env.bundle.elsewhere),
                 "enough_for": env.map(|env| env.name) }),
         );
         Ok(())
     }
+}
+
+/// What it is enough with, for people.
+fn elsewhere(env: &Environment) -> String {
+    let names: Vec<&str> = env.bundle.elsewhere.iter().map(|one| one.name()).collect();
+    if names.is_empty() { String::new() } else { format!(" with its own {}", names.join(" and ")) }
 }

@@ -62,6 +62,24 @@ fn a_load_that_was_killed_inside_a_file_goes_on_behind_its_last_right_chunk() {
 }
 
 #[test]
+fn what_an_earlier_bundle_fed_and_this_one_does_not_is_gone() {
+    let side = Side::new();
+    side.made();
+    assert_eq!(side.world.run(&["bundle", "load", "airgap", "disk"]).code, 0);
+    // As a bundle with providers, packages and images leaves them.
+    std::fs::create_dir_all(side.loaded("images")).expect("made");
+    let feeds = ["tofu.rc", "rpms.repo", "images/index.json", "images/oci-layout"];
+    for name in feeds {
+        std::fs::write(side.loaded(name), "old").expect("written");
+    }
+
+    let again = side.world.run(&["bundle", "load", "airgap", "disk"]);
+
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert_eq!(feeds.map(|name| side.loaded(name).exists()), [false; 4]);
+}
+
+#[test]
 fn a_supplement_of_another_bundle_is_refused() {
     let side = Side::new();
     side.made();
@@ -78,7 +96,7 @@ fn of_a_bundle_that_nobody_is_trusted_for_nothing_is_read() {
     side.made();
     let file = side.path("environments/airgap.yaml");
     let text = std::fs::read_to_string(&file).expect("a file");
-    let (untrusting, _) = text.split_once("trust:\n").expect("the last section");
+    let (untrusting, _) = text.split_once("trust:\n").expect("before the last section");
     std::fs::write(file, untrusting).expect("written");
 
     let ended = side.world.run(&["bundle", "load", "airgap", "disk"]);

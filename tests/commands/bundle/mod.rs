@@ -57,10 +57,17 @@ impl Side {
         openssl(&keys, &["pkey", "-in", private, "-pubout", "-out", public]);
     }
 
-    /// Appends to the environment file.
+    /// Appends to the environment file; `bundle: {…}` goes beside what stands there.
     fn add(&self, text: &str) {
         let file = self.path("environments/airgap.yaml");
         let before = std::fs::read_to_string(&file).expect("a file");
+        let (before, text) = match text.strip_prefix("bundle: {") {
+            Some(more) => (
+                before.split("bundle:\n").next().unwrap_or_default(),
+                format!("bundle: {{elsewhere: [ansible, packages], {more}"),
+            ),
+            None => (before.as_str(), text.to_owned()),
+        };
         std::fs::write(file, format!("{before}{text}\n")).expect("written");
     }
 

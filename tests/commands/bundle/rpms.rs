@@ -88,7 +88,12 @@ fn packages_come_with_what_they_require_beyond_the_base_image_and_the_bundle_alo
     assert_eq!(of_kind("rpm"), ["app-2-1.noarch.rpm", "lib-1.4-1.noarch.rpm"]);
     assert!(of_kind("rpm-metadata").contains(&"repomd.xml".to_owned()));
     assert_eq!(verified.code, 0, "{}", verified.err);
-    assert!(verified.out.ends_with("it is enough for `airgap`\n"), "{}", verified.out);
+    assert!(verified.out.contains(", RKE2 v1.35.4+rke2r1, 2 rpms; it is enough"), "{}", verified.out);
+    assert!(
+        verified.out.ends_with("it is enough for `airgap` with its own ansible and packages\n"),
+        "{}",
+        verified.out
+    );
     assert_eq!(code, 0);
     assert_eq!(found(&side.loaded("rpms")), ["app-2", "lib-1.4"]);
 }

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::{FILES, Side, cut, damage, digest};
+use sre_provision::fingerprint::Digest;
+
+use super::{FILES, LIST, Side, cut, damage, digest};
 use crate::sources::openssl;
 
 #[test]
@@ -15,9 +17,15 @@ fn a_whole_bundle_is_told_with_what_it_holds_and_whether_it_is_enough() {
 
     assert_eq!((told.code, told.err.as_str()), (0, ""));
     assert!(told.out.starts_with("bundle `airgap` version 7 is whole: 6 files, "), "{}", told.out);
-    assert!(told.out.ends_with(" chunks, RKE2 v1.35.4+rke2r1; it is enough for `airgap`\n"), "{}", told.out);
+    assert!(
+        told.out
+            .ends_with(" chunks, RKE2 v1.35.4+rke2r1; it is enough for `airgap` with its own ansible and packages\n"),
+        "{}",
+        told.out
+    );
     assert_eq!((code, &data["event"], &data["version"]), (0, &json!("bundle-verified"), &json!(7)));
     assert_eq!((&data["files"], &data["enough_for"]), (&json!(6), &json!(null)));
+    assert_eq!(data["counts"], json!({ "images": 0, "rpms": 0, "wheels": 0, "charts": 0 }));
 }
 
 #[test]
@@ -48,7 +56,11 @@ fn a_damaged_chunk_and_a_truncated_one_are_named_and_only_they_travel_again() {
         let told = format!("chunk {} of `{file}` {how}", &digest(&disk, file, 0)[..12]);
         assert!(verified.err.contains(&told), "{told}: {}", verified.err);
     }
-    assert!(verified.err.contains("hint:  sre-provision bundle have DIR --to have.json"), "{}", verified.err);
+    assert!(
+        verified.err.contains("hint:  sre-provision bundle have DIR --trust KEY --to have.json"),
+        "{}",
+        verified.err
+    );
     assert_eq!(loaded.code, 1, "{}", loaded.err);
     assert_eq!(have["chunks"].as_u64().map(|right| right + 2), of.as_u64(), "{have}");
     assert_eq!((&lacks["event"], &lacks["chunks"]), (&json!("bundle-diff"), &json!(2)));
@@ -78,7 +90,9 @@ fn a_wrong_signature_is_refused_and_no_key_from_inside_a_bundle_is_used() {
         assert_eq!((ended.code, ended.out.as_str()), (1, ""));
         assert!(ended.err.starts_with("error: disk: the signature is wrong\n"), "{}", ended.err);
         assert!(ended.err.contains("cause: it was made by none of the trusted keys ("), "{}", ended.err);
-        assert!(ended.err.contains("hint:  do not use it; if it comes from whom you trust, name"), "{}", ended.err);
+        let hint = "name their public key in `trust.keys` or `--trust FILE`";
+        assert!(ended.err.contains("hint:  do not use it; if it comes from whom you trust, "), "{}", ended.err);
+        assert!(ended.err.contains(hint), "{}", ended.err);
     }
     assert!(!side.loaded("").exists());
     assert_eq!(theirs.code, 0, "whoever trusts that key may: {}", theirs.err);
@@ -102,13 +116,63 @@ fn what_the_environment_needs_and_the_bundle_lacks_is_named() {
             1,
             &format!(
                 "error: the bundle is not enough for `airgap`\n\
-                 cause: it lacks release file `rke2-images-cilium.linux-amd64.tar.zst`\n\
+                 cause: it lacks release file `rke2-images-cilium.linux-amd64.tar.zst`, which stage `servers` wants\n\
                 \x20      it lacks image `{image}`\n\
                  hint:  sre-provision bundle create airgap   where there is internet, with the same environment file"
             ),
         );
     }
     assert!(!side.loaded("release").exists());
+}
+
+#[test]
+fn what_each_stage_wants_and_nobody_has_is_named_with_the_stage_and_what_brings_it() {
+    let side = Side::new();
+    side.made();
+    let file = side.path("environments/airgap.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text.replace("  elsewhere: [ansible, packages]\n", "  elsewhere: [packages]\n"))
+        .expect("written");
+
+    let without_ansible = side.world.run(&["bundle", "verify", "disk", "--environment", "airgap"]);
+    std::fs::write(&file, text.replace("elsewhere: [ansible, packages]", "elsewhere: [ansible]")).expect("written");
+    let without_packages = side.world.run(&["bundle", "load", "airgap", "disk"]);
+
+    let wants = |what: &str, stage: &str| format!("it lacks {what}, which stage `{stage}` wants\n");
+    assert_eq!(without_ansible.code, 1, "{}", without_ansible.err);
+    assert!(without_ansible.err.contains(&wants("wheel `ansible-core`", "hardening")), "{}", without_ansible.err);
+    assert!(without_ansible.err.contains("hint:  pip download --dest DIR ansible-core   "), "{}", without_ansible.err);
+    assert_eq!(without_packages.code, 1, "{}", without_packages.err);
+    for (rpm, stage) in [("iptables-nft", "servers"), ("rke2-selinux", "servers"), ("audit", "hardening")] {
+        let line = wants(&format!("rpm `{rpm}`"), stage);
+        assert!(without_packages.err.contains(&line), "{line}: {}", without_packages.err);
+    }
+    assert!(without_packages.err.contains("in `bundle.rpms` in environments/airgap.yaml"), "{}", without_packages.err);
+    assert!(!side.loaded("release").exists(), "it is refused before anything is fed");
+}
+
+#[test]
+fn an_ingress_controller_with_an_archive_of_its_own_is_collected_and_missed_where_it_is_not_there() {
+    let side = Side::new();
+    side.made();
+    let file = side.path("environments/airgap.yaml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    std::fs::write(&file, text.replace("  cni: canal", "  cni: canal\n  config: {ingress_controller: traefik}"))
+        .expect("written");
+    let archive = "rke2-images-traefik.linux-amd64.tar.zst";
+
+    let lacking = side.world.run(&["bundle", "verify", "disk", "--environment", "airgap"]);
+    std::fs::write(side.path("release").join(archive), "images").expect("written");
+    let list = side.path("release").join(LIST);
+    let sums = std::fs::read_to_string(&list).expect("a list");
+    std::fs::write(&list, format!("{sums}{}  {archive}\n", Digest::of(b"images"))).expect("written");
+    let made = side.create("next", &["--version", "8"]);
+    let enough = side.world.run(&["bundle", "verify", "next", "--environment", "airgap"]);
+
+    let told = format!("cause: it lacks release file `{archive}`, which stage `servers` wants\n");
+    assert!(lacking.err.contains(&told), "{}", lacking.err);
+    assert_eq!((made.code, enough.code), (0, 0), "{}{}", made.err, enough.err);
+    assert!(std::fs::read_to_string(side.path("next/manifest.json")).expect("there").contains(archive));
 }
 
 #[test]

@@ -21,6 +21,7 @@ locals {
   between = merge(
     {
       kubelet    = ["node", "node", "tcp", 10250, 10250]
+      passing    = ["node", "node", "tcp", 9344, 9344]
       api        = ["node", "server", "tcp", 6443, 6443]
       supervisor = ["node", "server", "tcp", 9345, 9345]
       etcd       = ["server", "server", "tcp", 2379, 2380]

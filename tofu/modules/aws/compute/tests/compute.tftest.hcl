@@ -88,6 +88,7 @@ run "the_rules_are_exactly_these" {
   assert {
     condition = toset([for name, rule in local.ingress : "${rule.group} ${rule.protocol}/${rule.from}-${rule.to} < ${try(rule.peer, rule.cidr)}"]) == toset([
       "node tcp/10250-10250 < node",
+      "node tcp/9344-9344 < node",
       "node udp/8472-8472 < node",
       "node tcp/9099-9099 < node",
       "node tcp/22-22 < 192.0.2.10/32",
@@ -105,6 +106,7 @@ run "the_rules_are_exactly_these" {
   assert {
     condition = toset([for name, rule in local.egress : "${rule.group} ${rule.protocol}/${rule.from}-${rule.to} > ${try(rule.peer, rule.cidr)}"]) == toset([
       "node tcp/10250-10250 > node",
+      "node tcp/9344-9344 > node",
       "node udp/8472-8472 > node",
       "node tcp/9099-9099 > node",
       "node tcp/6443-6443 > server",
