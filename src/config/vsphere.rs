@@ -242,7 +242,10 @@ mod tests {
         let keys = "class: ephemeral\nexpires_after: 8h\nstate: {s3: {bucket: acme-state}}\n";
 
         assert_eq!(
-            problems(&[("class: standard\n", keys), ("  folder: sre", "  hardware_version: 9\n  card: e*\n  folder: sre")]),
+            problems(&[
+                ("class: standard\n", keys),
+                ("  folder: sre", "  hardware_version: 9\n  card: e*\n  folder: sre")
+            ]),
             [
                 "state.s3.region is missing; no other key of a file with a vCenter names a region",
                 "vsphere.hardware_version is 9; 13, of vSphere 6.5, to 19, the newest that the provider knows, are wanted",

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::cloud::{BuildNetwork, Tags};
 use crate::cloud::vsphere::metadata;
+use crate::cloud::{BuildNetwork, Tags};
 use crate::environment::Platform;
 use crate::failure::{Class, Exit, Failure};
 use crate::stages::{Context, answering};

@@ -65,7 +65,8 @@ pub async fn follow(cx: &Context<'_>, node: &NodeName, access: &Access, through:
     let server = cx.connections.get(through, access).await?;
     let told = server.ask(&format!("asking for the taints of `{node}`"), &asking(node)).await?;
     let there = taints(&told).ok_or_else(|| {
-        Failure::new(Exit::Unhealthy, format!("`{through}` told nothing of the taints of `{node}`")).because(told.trim())
+        Failure::new(Exit::Unhealthy, format!("`{through}` told nothing of the taints of `{node}`"))
+            .because(told.trim())
     })?;
     if let Some(script) = script(node, &noted, &wanted, &there) {
         server.ask(&format!("giving `{node}` the labels and taints of its pool"), &script).await?;

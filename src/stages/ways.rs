@@ -166,7 +166,8 @@ mod tests {
 
         let ways = further("api.example", Need::Join, &env);
 
-        let told: Vec<String> = ways.iter().map(|way| format!("{} {}:{} {:?}", way.to, way.host, way.port, way.need)).collect();
+        let told: Vec<String> =
+            ways.iter().map(|way| format!("{} {}:{} {:?}", way.to, way.host, way.port, way.need)).collect();
         assert_eq!(
             told,
             [

@@ -45,7 +45,9 @@ impl Open {
             Some(open) if open.command == command => return Ok(open),
             Some(open) => {
                 cx.events.notice(format!("`{}` is given up: `{command}` takes its place", open.command));
-                cx.ledger.record_fact(GIVEN_UP, json!({ "command": open.command, "run": open.run, "for": command })).await?;
+                cx.ledger
+                    .record_fact(GIVEN_UP, json!({ "command": open.command, "run": open.run, "for": command }))
+                    .await?;
             }
             None => {}
         }

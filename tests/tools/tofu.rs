@@ -210,8 +210,11 @@ async fn what_is_looked_up_and_gone_keeps_nothing_from_being_destroyed() {
     let world = World::new();
     let elsewhere = world.state.tofu(Kind::Nodes).join("elsewhere.tfstate");
     std::fs::create_dir_all(elsewhere.parent().expect("a directory")).expect("made");
-    std::fs::write(&elsewhere, r#"{"version":4,"terraform_version":"1.12.6","serial":1,"lineage":"x","outputs":{},"resources":[]}"#)
-        .expect("written");
+    std::fs::write(
+        &elsewhere,
+        r#"{"version":4,"terraform_version":"1.12.6","serial":1,"lineage":"x","outputs":{},"resources":[]}"#,
+    )
+    .expect("written");
     let mut config = two();
     config["data"] = json!({ "terraform_remote_state": { "template": {
         "backend": "local", "config": { "path": elsewhere }

@@ -79,7 +79,8 @@ mod tests {
         let env = config::read("environments/vsphere-dev.yaml", "vsphere-dev", text).expect("valid");
         let mut place = env.vsphere.expect("its vCenter");
         let cards = |place: &Vsphere| -> Vec<String> {
-            let told: Value = serde_json::from_str(&of(place, "5b1e7c1f-server-1", "server-1", "10.0.0.5")).expect("JSON");
+            let told: Value =
+                serde_json::from_str(&of(place, "5b1e7c1f-server-1", "server-1", "10.0.0.5")).expect("JSON");
             let cards = told["network"]["ethernets"].as_object().expect("cards").clone();
             assert!(cards.values().all(|card| card["addresses"][0].as_str().expect("text").starts_with("10.0.0.5/")));
             assert!(cards.values().all(|card| card.get("match").is_none()), "{told}");
