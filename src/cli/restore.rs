@@ -40,7 +40,9 @@ impl Restore {
         let ready = ready(Desk::open(common, name).await?).await?;
         nothing_open(&ready.journal, Some(&command))?;
         let instead = given_up(&ready.journal, &command).map_or_else(String::new, |open| {
-            format!("\n`{open}` was begun and has not come to its end: this takes its place, and nobody goes on with it.")
+            format!(
+                "\n`{open}` was begun and has not come to its end: this takes its place, and nobody goes on with it."
+            )
         });
         let what = format!(
             "stops every server of `{name}` and brings the cluster back to {word}: what was changed since is lost.\n\

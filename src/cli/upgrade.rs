@@ -81,9 +81,14 @@ impl Upgrade {
 /// A server that does not answer is one less for etcd's quorum while each of the others is restarted.
 fn only_agents(fleet: &Fleet<'_>) -> Result<(), Failure> {
     match fleet.left_out.iter().find(|node| fleet.servers.contains_key(*node)) {
-        Some(server) => Err(Failure::new(Exit::Usage, format!("the server `{server}` cannot be left out of an upgrade"))
-            .because("one more that is down would cost etcd its quorum")
-            .hint(format!("sre-provision up {}   makes its machine anew, once the old one is gone", fleet.cx.env.name))),
+        Some(server) => {
+            Err(Failure::new(Exit::Usage, format!("the server `{server}` cannot be left out of an upgrade"))
+                .because("one more that is down would cost etcd its quorum")
+                .hint(format!(
+                    "sre-provision up {}   makes its machine anew, once the old one is gone",
+                    fleet.cx.env.name
+                )))
+        }
         None => Ok(()),
     }
 }

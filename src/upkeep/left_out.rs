@@ -35,7 +35,8 @@ impl Fleet<'_> {
         let before = noted.unwrap_or_default().nodes;
         let is_member = |node: &&NodeName| self.servers.contains_key(*node) || self.agents.contains_key(*node);
         if let Some(stranger) = asked.iter().find(|node| !is_member(node)) {
-            let members: Vec<&str> = self.servers.keys().chain(self.agents.keys()).map(|node| node.0.as_str()).collect();
+            let members: Vec<&str> =
+                self.servers.keys().chain(self.agents.keys()).map(|node| node.0.as_str()).collect();
             return Err(Failure::new(Exit::Usage, format!("`{stranger}` is no member of `{}`", self.cx.env.name))
                 .because(format!("its members are {}", members.join(", "))));
         }
@@ -71,7 +72,9 @@ impl Fleet<'_> {
     /// A failure about a node that does not answer, with the way to go on without it.
     pub(super) fn or_left_out(failure: Failure, node: &NodeName) -> Failure {
         match failure.exit() {
-            Exit::Platform => failure.hint(format!("if `{node}` does not come back, the same command with --leave-out {node}")),
+            Exit::Platform => {
+                failure.hint(format!("if `{node}` does not come back, the same command with --leave-out {node}"))
+            }
             _ => failure,
         }
     }
