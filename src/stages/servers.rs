@@ -26,7 +26,7 @@ use crate::stages::halves::{self, Joining};
 use crate::stages::joining::{
     self, AGENT_TOKEN, SERVER_TOKEN, address, member, password, play, still_member, variables,
 };
-use crate::stages::{Context, Given, Made, Presence, Stage, Step};
+use crate::stages::{Context, Given, Made, Presence, Stage, Step, members};
 use crate::stages::{configuring, inventory, kube_vip, registration, staging, upgrading, ways};
 
 pub struct ServersStage;
@@ -223,6 +223,7 @@ impl Control<'_> {
         let machine = joining::machine(self.access, node)?;
         let step = step(node, &machine, self.balancer, cx);
         let founds = self.founds(node, &machine, cluster).await?;
+        upgrading::is_due(cx, node, self.access).await?;
         if self.running.contains(node) {
             self.others_serve(node, cluster, joined).await?;
         }
@@ -280,7 +281,7 @@ impl Control<'_> {
         let asked = others.iter().map(async |other| {
             let connection = cx.connections.get(other, self.access).await?;
             let tell = |text: &str| cx.node(node, NodeState::Waiting, format!("{other}: {text}"));
-            let version = self.version_of(other, joined)?;
+            let version = self.version_of(other, joined).await?;
             rke2::serving(&connection, other, version, &cx.wait(STEADY, &tell)).await
         });
         match try_join_all(asked).await {
@@ -290,13 +291,12 @@ impl Control<'_> {
         }
     }
 
-    /// The release that a server joined with, in this run or before; the file may ask for another by now.
-    fn version_of(&self, node: &NodeName, joined: &BTreeMap<NodeName, Joined>) -> Result<Version, Failure> {
-        let recorded = match self.cx.known.artifact(Kind::Servers) {
-            Some(Artifact::Servers(servers)) => servers.joined.get(node),
-            Some(_) | None => None,
-        };
-        match joined.get(node).or(recorded).and_then(|joined| joined.version.parse().ok()) {
+    /// The release that a server joined with in this run, else the one that it runs; the file may ask for another by now.
+    async fn version_of(&self, node: &NodeName, joined: &BTreeMap<NodeName, Joined>) -> Result<Version, Failure> {
+        let runs = State::read(&node.0, &*self.cx.connections.census(node, self.access).await?)?.running;
+        let recorded = members(self.cx, Role::Server, self.access).remove(node).map(|one| one.version);
+        let known = joined.get(node).map(|one| one.version.clone()).or(runs).or(recorded);
+        match known.and_then(|version| version.parse().ok()) {
             Some(version) => Ok(version),
             None => joining::version(self.cx),
         }

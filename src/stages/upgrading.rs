@@ -14,7 +14,7 @@ use crate::environment::{NodeName, Role};
 use crate::event::NodeState;
 use crate::failure::{Exit, Failure};
 use crate::node::{Connection, quote};
-use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, Runs, State, UnitActivity, speaks_against};
+use crate::rke2::{ADMIN_KUBECONFIG, DATA_DIR, Runs, State, UnitActivity, Version, speaks_against};
 use crate::stages::{Context, joining, staging};
 
 /// How long pods may take to go; what has not gone by then ends with the restart.
@@ -65,6 +65,9 @@ pub fn add(vars: &mut Value, told: Option<Value>) {
 }
 
 /// Whether a node is a member with another release than the wanted one; what cannot be told is no reason to drain.
+///
+/// # Errors
+/// Exit 7 where it would be brought back to an older one, with the upgrade that brings the others to its release.
 pub async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Result<bool, Failure> {
     let census = cx.connections.census(node, access).await?;
     let state = State::read(&node.0, &census)?;
@@ -72,7 +75,22 @@ pub async fn is_due(cx: &Context<'_>, node: &NodeName, access: &Access) -> Resul
     let runs = unit(state.server.activity) || unit(state.agent.activity);
     let installed = state.installed.as_deref().unwrap_or_default();
     let wanted = cx.env.rke2.version.as_str();
-    Ok((runs || state.has_store || state.agent.is_enabled) && !installed.is_empty() && installed != wanted)
+    let is_member = runs || state.has_store || state.agent.is_enabled;
+    match ahead(&cx.env.name, node, installed, joining::version(cx)?).filter(|_| is_member) {
+        Some(failure) => Err(failure),
+        None => Ok(is_member && !installed.is_empty() && installed != wanted),
+    }
+}
+
+/// What keeps a member that is ahead of the others, as an upgrade leaves it that was given up for a restore, as it is.
+fn ahead(environment: &str, node: &NodeName, installed: &str, to: Version) -> Option<Failure> {
+    let newer = installed.parse::<Version>().ok().filter(|installed| *installed > to)?;
+    let failure = Failure::new(Exit::Unhealthy, format!("`{node}` is not brought back from {newer} to {to}"));
+    Some(
+        failure
+            .because("an upgrade has reached it and did not come to its end")
+            .hint(format!("sre-provision upgrade {environment} --to {newer}   brings the others to its release")),
+    )
 }
 
 /// The fact that tells that we keep new pods from a node, which takes none because of nobody else.
@@ -150,7 +168,13 @@ pub async fn uncordon(cx: &Context<'_>, node: &NodeName, access: &Access, throug
         return Ok(());
     }
     let server = cx.connections.get(through, access).await?;
-    let script = kubectl(&format!("uncordon {}", quote(&node.0)));
+    // A snapshot from before it joined knows no such Node.
+    let (name, get) = (quote(&node.0), "--ignore-not-found -o name");
+    let script = format!(
+        "set -eu\nthere=$({})\n[ -z \"$there\" ] || {}",
+        kubectl(&format!("get node {name} {get}")),
+        kubectl(&format!("uncordon {name}"))
+    );
     server.ask(&format!("letting `{node}` take pods again"), &script).await?;
     cx.ledger.record_fact(&fact(node), Value::Null).await
 }
@@ -158,6 +182,20 @@ pub async fn uncordon(cx: &Context<'_>, node: &NodeName, access: &Access, throug
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_that_is_ahead_is_not_brought_back() {
+        let to: Version = "v1.34.4+rke2r1".parse().expect("a version");
+        let told = |installed| ahead("dev", &NodeName("server-1".to_owned()), installed, to);
+
+        let failure = told("v1.35.4+rke2r1").expect("refused");
+
+        assert_eq!(failure.what(), "`server-1` is not brought back from v1.35.4+rke2r1 to v1.34.4+rke2r1");
+        let hint = "sre-provision upgrade dev --to v1.35.4+rke2r1   brings the others to its release";
+        assert_eq!(failure.hints(), [hint]);
+        assert!(told("v1.33.4+rke2r1").is_none());
+        assert!(told("").is_none());
+    }
 
     #[test]
     fn of_a_drain_that_did_not_come_to_its_end_the_last_error_is_told() {

@@ -45,6 +45,8 @@ impl Open {
             Some(open) if open.command == command => return Ok(open),
             Some(open) => {
                 cx.events.notice(format!("`{}` is given up: `{command}` takes its place", open.command));
+                // A play that outlived it would restart RKE2 behind our back.
+                cx.children.wind_down(&cx.secrets.known()).await?;
                 cx.ledger
                     .record_fact(GIVEN_UP, json!({ "command": open.command, "run": open.run, "for": command }))
                     .await?;

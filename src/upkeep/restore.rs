@@ -226,7 +226,7 @@ impl Work<'_> {
         if *node == self.chosen.first {
             server.ask("putting the snapshot aside", &restoring::setting_aside(&self.chosen.snapshot)).await?;
         }
-        restoring::unit(server, &self.unit("stop", node), &restoring::stopping(), &wait).await.map(drop)
+        restoring::unit(server, &self.unit("stop", node), &restoring::stopping(self.run), &wait).await.map(drop)
     }
 
     async fn reset(&self, server: &Connection) -> Result<(), Failure> {

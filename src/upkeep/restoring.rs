@@ -52,9 +52,14 @@ const KILLED: &str = "/usr/local/bin/rke2-killall.sh >/dev/null 2>&1 || echo \"r
      n=0\nwhile pgrep -x etcd >/dev/null; do\n  n=$((n + 1))\n  \
      [ $n -le 50 ] || { echo 'etcd still runs' >&2; exit 1; }\n  sleep 0.2\ndone\n";
 
-/// Stops a server so that neither etcd nor the API runs on, nor comes back with a reboot.
-pub fn stopping() -> String {
-    format!("set -eu\nsystemctl disable --quiet rke2-server.service\nsystemctl stop rke2-server.service\n{KILLED}")
+/// Stops a server so that neither etcd nor the API runs on, nor comes back with a reboot, nor is started by what an
+/// operation that was given up for the restore of this run has left at work here.
+pub fn stopping(run: u32) -> String {
+    format!(
+        "set -eu\nsystemctl list-units --plain --no-legend 'sre-certificates-*' 'sre-restore-*' | awk '{{ print $1 }}' | \
+         {{ grep -v '^sre-restore-{run}-' || test $? = 1; }} | xargs -r systemctl stop\n\
+         systemctl disable --quiet rke2-server.service\nsystemctl stop rke2-server.service\n{KILLED}"
+    )
 }
 
 /// Puts a snapshot of this server aside, where the reset does not move it.
@@ -152,13 +157,22 @@ mod tests {
 
     #[test]
     fn whoever_kills_pods_proves_that_etcd_runs_no_more() {
-        for script in [stopping(), resetting("pre-1"), rejoining("10.0.0.1")] {
+        for script in [stopping(7), resetting("pre-1"), rejoining("10.0.0.1")] {
             let killed = script.find("rke2-killall.sh >").expect("it kills");
             let proved = script.find("while pgrep -x etcd").expect("it proves");
             assert!(killed < proved, "{script}");
             assert!(!script.contains("|| true"), "{script}");
         }
         assert!(!starting().contains("|| true"));
+    }
+
+    #[test]
+    fn what_a_given_up_operation_left_at_work_is_ended_before_rke2_is_stopped() {
+        let script = stopping(7);
+
+        let ended = script.find("grep -v '^sre-restore-7-'").expect("units but for ours");
+        assert!(ended < script.find("systemctl stop rke2-server.service").expect("it stops"), "{script}");
+        assert!(script.contains("awk '{ print $1 }'"), "{script}");
     }
 
     #[test]

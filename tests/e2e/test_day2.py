@@ -341,6 +341,32 @@ class Upgrade(Cluster):
             self.assertIn(why, refused.line("cause"))
         self.assertEqual([], self.begun(before, "servers") + self.begun(before, "agents"))
 
+    def test_a_restore_takes_the_place_of_an_upgrade_that_halted(self):
+        """Leaves one server ahead, with which the upgrade that comes last begins."""
+        self.kubectl("create configmap before")
+        self.addCleanup(self.kubectl, "delete configmap before")
+        snapshot, words = self.save("halted"), ["upgrade", NAME, "--to", NEW, "--yes"]
+        since = len(self.world.journal())
+        running = self.world.start(*words)
+        self.world.wait_for_journal("tool servers-server-2", since, running)
+        Blow.KILL.strike(running)
+        self.world.ended(running)
+
+        restored = self.done("restore", NAME, snapshot, "--yes")
+
+        instead = f"`upgrade {NAME} --to {NEW}` was begun and has not come to its end: this takes its place"
+        self.assertIn(instead, restored.said)
+        [told] = [one["value"] for one in self.world.journal(since) if one.get("name") == "upkeep/given-up"]
+        self.assertEqual((f"upgrade {NAME} --to {NEW}", f"restore {NAME} {snapshot}"), (told["command"], told["for"]))
+        self.assertIn("before", self.config_maps())
+        cordoned = json.loads(self.kubectl("get nodes -o json"))["items"]
+        self.assertEqual([], [node["metadata"]["name"] for node in cordoned if node["spec"].get("unschedulable")])
+        self.assertIn(NEW, self.on("server-1", "/usr/local/bin/rke2 --version"))
+        back = self.world.run("up", NAME, "--yes")
+        self.assertNotEqual(back.code, 0, back.said)
+        self.assertIn(f"sre-provision upgrade {NAME} --to {NEW}", back.line("hint"))
+        self.assertIn(NEW, self.on("server-1", "/usr/local/bin/rke2 --version"), "brought back")
+
     def test_an_upgrade_in_which_a_server_loses_its_power_is_gone_on_with(self):
         self.kubectl("create configmap kept")
         self.on("server-1", f"echo '{json.dumps(STAYS)}' | {KUBECTL} create -f -")
@@ -354,7 +380,8 @@ class Upgrade(Cluster):
         self.note("upgrade, halted", began)
         self.assertNotEqual(0, halted.code, halted.said)
         self.assertIn(f"sre-provision upgrade {NAME} --to {NEW}   goes on where it was stopped", halted.line("hint"))
-        self.assertEqual(["server-1", "server-2"], self.begun(since, "servers", "server-[0-9]"))
+        begun = self.begun(since, "servers", "server-[0-9]")
+        self.assertEqual(("server-2", set()), (begun[-1], {*begun} - {"server-1", "server-2"}))
         self.assertEqual([], self.begun(since, "agents"))
         refused = self.world.run("up", NAME, "--yes")
         self.assertEqual(refused.code, 8, refused.said)
