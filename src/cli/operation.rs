@@ -36,7 +36,7 @@ pub struct Confirm<'a> {
 /// The nodes of `--leave-out`, and what is told of them before anything is done.
 pub fn left_out(words: &[String]) -> (Vec<NodeName>, String) {
     let nodes: Vec<NodeName> = words.iter().map(|word| NodeName(word.clone())).collect();
-    let text = match &words[..] {
+    let text = match words {
         [] => String::new(),
         words => format!(
             "\nLeft out, since nobody answers there: {}. What is there stays as it is; `up` lets it in again when it is back.",
