@@ -47,7 +47,7 @@ class Joins(Five):
     def test_servers_have_audit_policy_and_pod_security_and_joiners_a_token_that_names_the_ca(self):
         for number in (1, 2, 3):
             on = partial(self.on, f"server-{number}")
-            self.assertIn(f"audit-policy-file: {DIR}/sre-audit-policy.yaml", on(f"cat {DIR}/config.yaml.d/*"))
+            self.assertIn(f'audit-policy-file: "{DIR}/sre-audit-policy.yaml"', on(f"cat {DIR}/config.yaml.d/*"))
             self.assertEqual(AUDIT, on(f"cat {DIR}/sre-audit-policy.yaml"))
             self.assertEqual(POD_SECURITY, on(f"cat {DIR}/sre-pod-security.yaml"))
         for node in ("server-2", "server-3", "general-1", "general-2"):
@@ -61,12 +61,12 @@ class Joins(Five):
         self.addCleanup(self.world.file.write_text, text)
         self.kubectl("label", "node", "general-1", "person=kept")
         marks = "labels: {tier: other, new: label}\n      taints: [dedicated=batch:NoSchedule]"
-        self.world.file.write_text(text.replace("labels: {tier: general}", marks))
+        self.world.file.write_text(text.replace("general:\n", f"general:\n      {marks}\n"))
 
         plan = self.world.plan()
         self.up()
         given = self.marks("general-1")
-        self.world.file.write_text(text.replace("labels: {tier: general}", "labels: {}"))
+        self.world.file.write_text(text)
         self.up()
 
         restarts = {one["node"]: one["what"] for one in plan["nodes"] if one["change"] == "restart"}
