@@ -323,9 +323,23 @@ async fn a_node_that_has_the_file_passes_it_on_and_nothing_goes_over_the_slow_wa
 }
 
 #[tokio::test]
-async fn nodes_whose_door_is_taken_are_no_obstacle() {
+async fn where_the_kubelet_has_its_port_a_node_opens_the_other_door() {
+    let row = Row::of(98, 3, 32).await;
+    let taken = TcpListener::bind("127.0.98.1:10250").await.expect("the port of the kubelet");
+
+    let (sent, course) = row.spread(&slow()).await;
+
+    assert_eq!(course, Course::PassedOn);
+    assert_eq!(sent, [Sent::Bytes(32 * MIB), Sent::Bytes(0), Sent::Bytes(0)]);
+    drop(taken);
+    row.all_have_it();
+}
+
+#[tokio::test]
+async fn nodes_whose_doors_are_taken_are_no_obstacle() {
     let row = Row::of(93, 3, 32).await;
-    let taken = TcpListener::bind("127.0.93.1:10250").await.expect("the port of the kubelet");
+    let bind = async |port: u16| TcpListener::bind(("127.0.93.1", port)).await.expect("a port");
+    let taken = [bind(10250).await, bind(9344).await];
 
     let (sent, course) = row.spread(&slow()).await;
 
