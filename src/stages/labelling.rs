@@ -13,8 +13,8 @@ use crate::artifact::Access;
 use crate::environment::{Environment, NodeName};
 use crate::failure::{Exit, Failure};
 use crate::node::quote;
-use crate::stages::Context;
 use crate::stages::upgrading::kubectl;
+use crate::stages::{Context, configuring};
 
 /// What a pool gives its nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +44,11 @@ pub fn differs(env: &Environment, node: &NodeName, noted: Option<&Value>) -> boo
     noted.is_some_and(|noted| noted != wanted(env, node))
 }
 
-/// Writes down what a node is about to register with, unless something is noted: then it may have registered with that.
+/// Writes down what a node is about to register with, unless something is noted: then it may have registered with that. A
+/// member that joined before anything was noted has registered: it is given all anew by [`follow`].
 pub async fn note(cx: &Context<'_>, node: &NodeName) -> Result<(), Failure> {
-    if cx.fact::<Marks>(&fact(node))?.is_some() {
+    let was_member = cx.fact::<Value>(&configuring::fact(node))?.is_some();
+    if was_member || cx.fact::<Marks>(&fact(node))?.is_some() {
         return Ok(());
     }
     cx.ledger.record_fact(&fact(node), json!(wanted(cx.env, node))).await

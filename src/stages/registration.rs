@@ -75,14 +75,14 @@ pub async fn step_aside(
     Ok(())
 }
 
-/// Whether somebody healthy is behind each of these target groups; so it is where the platform keeps none, since the
-/// servers have joined.
+/// Whether somebody healthy is behind each of these target groups; nobody knows where the platform keeps none.
 pub async fn is_served(groups: &[&str], balancer: &LoadBalancer, cx: &Context<'_>) -> Result<bool, Failure> {
     let asked = known(groups, balancer).map(async |(_, group)| {
         let targets = cx.cloud.targets(group).await?;
         Ok::<_, Failure>(targets.iter().any(|target| target.healthy))
     });
-    Ok(try_join_all(asked).await?.into_iter().all(|is_served| is_served))
+    let served = try_join_all(asked).await?;
+    Ok(!served.is_empty() && served.into_iter().all(|is_served| is_served))
 }
 
 fn known<'a>(groups: &'a [&str], balancer: &'a LoadBalancer) -> impl Iterator<Item = (&'a str, &'a String)> {

@@ -81,17 +81,18 @@ impl Fleet<'_> {
 }
 
 /// # Errors
-/// Exit 7: half of the servers or more would be left out.
+/// Exit 7: with one more that is restarted, half of the servers or more would be down.
 fn keeps_quorum<'a>(servers: impl Iterator<Item = &'a NodeName>, silent: &BTreeSet<NodeName>) -> Result<(), Failure> {
     let (left, there): (Vec<&NodeName>, Vec<&NodeName>) = servers.partition(|server| silent.contains(*server));
-    if left.is_empty() || there.len() > left.len() {
+    let all = left.len() + there.len();
+    if left.is_empty() || there.len().saturating_sub(1) > all / 2 {
         return Ok(());
     }
     let names: Vec<String> = left.iter().map(|node| format!("`{node}`")).collect();
-    let all = left.len() + there.len();
-    Err(Failure::new(Exit::Unhealthy, format!("etcd has no quorum without {}", names.join(", ")))
+    let what = format!("etcd would have no quorum without {} while another server restarts", names.join(", "));
+    Err(Failure::new(Exit::Unhealthy, what)
         .because(format!("{} of {all} servers are left", there.len()))
-        .hint("with a snapshot the cluster can be brought back: `sre-provision restore`"))
+        .hint("make its machine anew first (`sre-provision up`), or bring it back"))
 }
 
 #[cfg(test)]
@@ -105,10 +106,10 @@ mod tests {
         let refused = |silent: &[&str]| keeps_quorum(servers.iter(), &names(silent)).err().map(|one| one.to_string());
 
         assert_eq!(refused(&[]), None);
-        assert_eq!(refused(&["server-2", "general-1"]), None);
+        assert_eq!(refused(&["general-1"]), None);
         assert_eq!(
-            refused(&["server-2", "server-3"]).as_deref(),
-            Some("etcd has no quorum without `server-2`, `server-3`: 1 of 3 servers are left")
+            refused(&["server-2"]).as_deref(),
+            Some("etcd would have no quorum without `server-2` while another server restarts: 2 of 3 servers are left")
         );
     }
 }

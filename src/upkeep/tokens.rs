@@ -134,7 +134,8 @@ pub async fn rotate_tokens(fleet: &Fleet<'_>, command: &str) -> Result<(), Failu
     cx.note_secrets().await?;
     let lost = || Failure::bug("the cluster's token is not sealed");
     let old = cx.secrets.get(SERVER_TOKEN)?.ok_or_else(lost)?;
-    let joined = fleet.servers.get(&through).ok_or_else(|| gone(&through, command))?;
+    let is_left = fleet.left_out.contains(&through);
+    let joined = fleet.servers.get(&through).filter(|_| !is_left).ok_or_else(|| gone(&through, command))?;
     let users = async |_: &NodeName, connection: &Connection| {
         let agents = writing("/etc/rancher/rke2/agent-token", &agent);
         let script = format!("set -eu\numask 077\n{agents}{}{}", users_anew(), restarting(Role::Server));
@@ -182,9 +183,12 @@ fn restarting(role: Role) -> String {
 }
 
 fn gone(node: &NodeName, command: &str) -> Failure {
-    Failure::new(Exit::Unhealthy, format!("`{node}`, which was given the new tokens first, is no server any more"))
-        .because("the others do not know of the rotation yet")
-        .hint(format!("bring its machine back, then `sre-provision {command}`"))
+    Failure::new(
+        Exit::Unhealthy,
+        format!("`{node}`, which was given the new tokens first, is no server any more, or does not answer"),
+    )
+    .because("the others do not know of the rotation yet")
+    .hint(format!("bring its machine back, then `sre-provision {command}`"))
 }
 
 /// Replaces a token file in one step, byte for byte as the roles write it. The script goes over stdin, and `printf` is no

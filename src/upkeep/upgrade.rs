@@ -34,15 +34,13 @@ struct Measured {
 pub async fn begin_upgrade(fleet: &Fleet<'_>, to: Version, command: &str) -> Result<String, Failure> {
     let cx = fleet.cx;
     let is_open = cx.fact::<Open>(super::OPEN)?.is_some_and(|open| open.command == command);
-    if let Some(open) = cx.fact::<Open>(super::OPEN)?.filter(|_| is_open) {
-        fleet.note_left_out(&open).await?;
+    if is_open {
         // One node may just be down in the middle of it: the stages wait for it and say what it lacks.
         return Ok("goes on with the upgrade".to_owned());
     }
     let measured = measure(fleet).await?;
     may_become(&measured, to)?;
     let open = Open::begin(cx, command, || Value::Null).await?;
-    fleet.note_left_out(&open).await?;
     let step = Step::new(format!("upgrade-{}/snapshot", open.run), Inputs::new(), "snapshot before the upgrade");
     let name = format!("before-{}", to.kubernetes());
     let act = async || save_snapshot(fleet, &name, None).await.map(|saved| saved.name);
@@ -75,12 +73,8 @@ async fn measure(fleet: &Fleet<'_>) -> Result<Vec<Measured>, Failure> {
     let (_, server) = fleet.a_server().await?;
     let known = nodes(&server).await?;
     let mut all = Vec::new();
-    let nodes = fleet.servers.keys().chain(fleet.agents.keys()).filter(|node| !fleet.left_out.contains(*node));
-    for (node, state) in fleet.ask(nodes).await {
-        let state = state.map_err(|failure| {
-            let failure = failure.of("every node must answer before an upgrade");
-            if fleet.agents.contains_key(&node) { Fleet::or_left_out(failure, &node) } else { failure }
-        })?;
+    for (node, state) in fleet.ask(fleet.servers.keys().chain(fleet.agents.keys())).await {
+        let state = state.map_err(|failure| failure.of("every node must answer before an upgrade"))?;
         let lacks =
             |why: &str| Failure::new(Exit::Unhealthy, format!("`{node}` is not fit for an upgrade")).because(why);
         let status =

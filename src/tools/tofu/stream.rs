@@ -154,7 +154,8 @@ impl<'a> Stream<'a> {
 
 impl Diagnostic {
     fn is_of_data(&self) -> bool {
-        self.address.as_deref().is_some_and(|address| short(address).starts_with("data."))
+        // Of what is built into OpenTofu the address stands in the text alone.
+        short(self.address.as_deref().unwrap_or(&self.summary)).starts_with("data.")
     }
 
     fn sentence(&self) -> String {
