@@ -5,6 +5,7 @@ A place is a stage (`network`) or a step that is struck by itself (`servers/serv
 """
 
 import json
+import time
 import unittest
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -133,6 +134,13 @@ def times_of_tools(entries: list[dict]) -> dict[str, float]:
 
 def seconds_between(first: dict, last: dict) -> float:
     return (datetime.fromisoformat(last["time"]) - datetime.fromisoformat(first["time"])).total_seconds()
+
+
+def tell(converged: int, of: int, began: float, left_out: list[str]) -> None:
+    """How many of the cases converged since then, and which ones no time was left for."""
+    print(f"\n{converged} of {of} cases converged, {(time.monotonic() - began) / 60:.0f} minutes", flush=True)
+    if left_out:
+        print(f"no time was left for {len(left_out)}: {' '.join(left_out)}", flush=True)
 
 
 def methods_of_cases(cls: type[unittest.TestCase], cases: list[tuple[str, str, str, Blow]]):

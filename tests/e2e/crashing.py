@@ -9,7 +9,7 @@ import json
 import os
 import time
 
-from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course
+from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course, tell
 from striking import Striking
 from world import NAME, SCRATCH, Blow, World, inventory, left_behind
 
@@ -54,10 +54,7 @@ class Crashing(Striking):
 
     @classmethod
     def tearDownClass(cls):
-        took = (time.monotonic() - cls.began) / 60
-        print(f"\n{len(cls.converged_cases)} of {len(cls.cases)} cases converged, {took:.0f} minutes", flush=True)
-        if cls.left_out:
-            print(f"no time was left for {len(cls.left_out)}: {' '.join(cls.left_out)}", flush=True)
+        tell(len(cls.converged_cases), len(cls.cases), cls.began, cls.left_out)
 
     def case(self, command: str, place: str, moment: str, blow: Blow) -> None:
         began = time.monotonic()

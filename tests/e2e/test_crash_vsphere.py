@@ -11,7 +11,7 @@ import time
 import unittest
 from collections import Counter
 
-from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course, methods_of_cases, times_of_tools
+from course import AFTER_INTENT, BEFORE_INTENT, BEFORE_OUTCOME, MIDDLE, Course, methods_of_cases, tell, times_of_tools
 from vcenter import On, held, nodes
 from world import NAME, Blow, entries_of
 
@@ -54,10 +54,7 @@ class CrashVsphere(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        took = (time.monotonic() - cls.began) / 60
-        print(f"\n{cls.converged} of {len(CASES)} cases converged, {took:.0f} minutes", flush=True)
-        if cls.left_out:
-            print(f"no time was left for {len(cls.left_out)}: {' '.join(cls.left_out)}", flush=True)
+        tell(cls.converged, len(CASES), cls.began, cls.left_out)
 
     @classmethod
     def undisturbed(cls, command: str) -> Course:
